@@ -1,0 +1,1 @@
+"""Moving pictures: announced in the API, not drawn yet."""

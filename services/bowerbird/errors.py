@@ -1,0 +1,216 @@
+"""Every error Bowerbird raises, as a tree of facts; each class carries its status and OpenAI `type` and `code`.
+
+    BowerbirdError
+    ├── RequestInvalid                 400  the body, a field or a header is not what we accept
+    │   ├── FieldUnknown               400  a field that nobody reads, or that has no effect here
+    │   ├── PromptTooLong              400  more tokens than the model's text encoder reads
+    │   ├── SizeUnsupported            400  a size that the model was not compiled for
+    │   └── ModelUnknown               404  no such model (OpenAI answers 404)
+    ├── KeyInvalid                     401  no key, or one that is not configured
+    ├── RouteUnknown                   404  no such path
+    ├── MethodUnsupported              405  the path exists, the method does not
+    ├── BodyTooLarge                   413  more bytes than stated
+    ├── PromptRefused                  400  safety said no to the prompt: final, never retried
+    │   └── CrisisSupport              400  a person may be in danger: help text, no job, nothing kept
+    ├── ImageRefused                   400  safety said no to every candidate
+    ├── FeatureUnavailable             501  known, not built into this deployment
+    ├── StageUnavailable               503  a stage is down, starting or full: try again
+    │   └── DeadlineExceeded           503  the time the caller allowed ran out
+    ├── StageBroken                    502  a stage answered, but not as its contract says
+    ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
+    └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
+
+The gateway and the services answer with `error_body(...)`; `error_from_body` turns a stage's answer back into the same
+class, so that an error crosses a process border as a fact and not as a status code. `retry_after_seconds` becomes the
+`Retry-After` header. Messages name the field, the value and what would be accepted, and never contain a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+class BowerbirdError(Exception):
+    """What went wrong, in one sentence for the caller; `param` names the request field it is about."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_seconds: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_seconds = retry_after_seconds
+        self.details = details or {}
+
+
+class RequestInvalid(BowerbirdError):
+    """The request cannot be understood or asks for what is out of range."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class FieldUnknown(RequestInvalid):
+    """A field nobody reads, or one that would have no effect: refused, because ignoring it would be a lie."""
+
+    code = "unknown_parameter"
+
+
+class PromptTooLong(RequestInvalid):
+    """The prompt has more tokens than the text encoder reads; it is never cut silently."""
+
+    code = "prompt_too_long"
+
+
+class SizeUnsupported(RequestInvalid):
+    """The model was not compiled for this size."""
+
+    code = "unsupported_size"
+
+
+class ModelUnknown(RequestInvalid):
+    """No model of this name is served here."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class KeyInvalid(BowerbirdError):
+    """The bearer key is missing or not configured."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class RouteUnknown(BowerbirdError):
+    """There is nothing at this path."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+
+class MethodUnsupported(BowerbirdError):
+    """The path exists, but not with this method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_supported"
+
+
+class BodyTooLarge(BowerbirdError):
+    """The body is larger than the stated limit; it is not read to its end."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+
+
+class PromptRefused(BowerbirdError):
+    """Safety refused the prompt. Final: the same prompt will be refused again."""
+
+    status = 400
+    type = "image_generation_user_error"
+    code = "moderation_blocked"
+
+
+class CrisisSupport(PromptRefused):
+    """The prompt reads like a person in danger: the answer is help, nothing is drawn, nothing is kept."""
+
+    code = "crisis_support"
+
+
+class ImageRefused(BowerbirdError):
+    """Safety let no candidate pass."""
+
+    status = 400
+    type = "image_generation_user_error"
+    code = "image_blocked"
+
+
+class FeatureUnavailable(BowerbirdError):
+    """Known to the API, not built into this deployment."""
+
+    status = 501
+    code = "not_implemented"
+
+
+class StageUnavailable(BowerbirdError):
+    """A stage is down, still starting, or full; asking again later may succeed."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "stage_unavailable"
+
+
+class DeadlineExceeded(StageUnavailable):
+    """The time the caller allowed ran out before the picture was finished."""
+
+    code = "deadline_exceeded"
+
+
+class StageBroken(BowerbirdError):
+    """A stage answered in a way its contract does not allow (a stream without an end, a wrong digest)."""
+
+    status = 502
+    code = "stage_broken"
+
+
+class LabelFailed(BowerbirdError):
+    """The origin of a picture could not be written into it; what is not labelled does not leave."""
+
+    code = "label_failed"
+
+
+class BundleInvalid(BowerbirdError):
+    """A model bundle is altered, truncated, of an unknown format, or not a bundle at all."""
+
+    code = "bundle_invalid"
+
+
+def error_body(error: BowerbirdError) -> dict[str, Any]:
+    """The answer's JSON in OpenAI's shape; facts of `details` (categories, help text) stand beside the four fields."""
+    return {
+        "error": {
+            **error.details,
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def error_from_body(status: int, body: Any, retry_after_seconds: int | None = None) -> BowerbirdError | None:
+    """The error that a stage answered with, or None when the body is not one of ours (a foreign proxy's page, say)."""
+    fields = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    for kind in _kinds(BowerbirdError):
+        if kind.code == fields.get("code") and kind.status == status:
+            details = {k: v for k, v in fields.items() if k not in {"message", "type", "param", "code"}}
+            return kind(
+                str(fields.get("message")),
+                param=fields.get("param"),
+                retry_after_seconds=retry_after_seconds,
+                details=details,
+            )
+    return None
+
+
+def _kinds(root: type[BowerbirdError]) -> Iterator[type[BowerbirdError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _kinds(kind)

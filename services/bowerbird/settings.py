@@ -1,0 +1,75 @@
+"""Settings: `BOWERBIRD_*` environment variables, read once at start, typed and frozen.
+
+Each process calls `Settings()` once, in its entry (`cli.py`, a service's `__init__`, `gateway.main`), and hands the
+value on; nothing else reads the environment. OpenTelemetry's own variables stay OpenTelemetry's (`OTEL_*`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PACKAGED_MODELS = Path(__file__).parent / "models"
+
+
+class Settings(BaseSettings):
+    """Every setting of every process, with its unit and the reason for its default."""
+
+    model_config = SettingsConfigDict(env_prefix="BOWERBIRD_", frozen=True, env_ignore_empty=True)
+
+    home: Annotated[Path, AfterValidator(Path.absolute)] = Path(".bowerbird")
+    """State that outlives a process: certificate, logs, caches. Relative to where `make up` was typed."""
+
+    host: str = "127.0.0.1"
+    """Address the gateway binds. Anything but loopback needs `api_keys`."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port of the gateway; 0 picks a free one."""
+
+    api_keys: frozenset[str] = frozenset()
+    """Bearer keys that are accepted, as a JSON list. Empty: loopback only, any key is the tenant `local`."""
+
+    safety_url: str = "http://127.0.0.1:8001"
+    text_to_image_url: str = "http://127.0.0.1:8002"
+    animation_url: str = "http://127.0.0.1:8003"
+    curation_url: str = "http://127.0.0.1:8004"
+    """Where the gateway finds the stages."""
+
+    model: Path = PACKAGED_MODELS / "fledgling"
+    """The bundle that text-to-image draws with; the one that comes with it by default."""
+
+    judge: Path = PACKAGED_MODELS / "fledgling-judge"
+    """The bundle that curation judges with."""
+
+    safety_policy: Path | None = None
+    """A policy file instead of the packaged one."""
+
+    certificate: Path | None = None
+    """PEM chain (leaf first) that curation signs with; None makes a development certificate in `home`."""
+
+    certificate_key: Path | None = None
+    """PEM private key that belongs to `certificate`."""
+
+    trust_anchors: Path | None = None
+    """PEM roots whose manifests count as `trusted`; None trusts the development root only."""
+
+    request_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    """How long a request may take when the caller names no deadline: twenty pictures on two slow cores."""
+
+    stage_poll_seconds: float = Field(default=1.0, gt=0, le=60)
+    """How often the gateway looks whether a stage is ready: a person at `make up` waits for it."""
+
+    spool_bytes: int = Field(default=32 * 1024 * 1024, ge=0)
+    """Candidate frames of one request kept in the gateway's memory; what exceeds it goes to a temporary file."""
+
+    max_request_pixels: int = Field(default=20 * 1024 * 1024, ge=1)
+    """Bound of n x candidates x width x height of one request: twenty frames of 1024 x 1024."""
+
+    slots: int = Field(default=4, ge=1, le=1024)
+    """Requests a model service admits at once; beyond that it answers 503 at once."""
+
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of one inference session; 0 means as many as there are cores."""

@@ -1,0 +1,119 @@
+"""The shell that every model service shares: an ASGI app with one error shape, one trace and one deadline.
+
+A service builds its `app` here and mounts it into its BentoML class (`@bentoml.asgi_app(app, path="/")`); BentoML gives
+process, health, `/metrics` and packaging, and nothing of a request passes through its own handlers: those run on after
+a client hung up, which a streamed Starlette answer does not. Handlers raise the facts of `bowerbird.errors`; what they
+did not foresee becomes a 500 that says nothing of its cause to the caller and everything to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute
+
+from bowerbird.errors import (
+    BodyTooLarge,
+    BowerbirdError,
+    MethodUnsupported,
+    RequestInvalid,
+    RouteUnknown,
+    error_body,
+)
+from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, error_part
+from bowerbird.telemetry import TracedASGI, set_up_telemetry
+
+MAX_JSON_BYTES = 1024 * 1024
+
+# Options of every `@bentoml.service`. BentoML's own timeout answers 504 while the work goes on: ours is the deadline,
+# so its is out of reach. Its access log costs 30-150 us a request and says less than the trace.
+WORKER_OPTIONS: dict[str, Any] = {"traffic": {"timeout": 86_400}, "logging": {"access": {"enabled": False}}}
+
+Body = TypeVar("Body", bound=BaseModel)
+Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
+
+logger = logging.getLogger(__name__)
+
+
+def create_worker_app(service_name: str, routes: Sequence[BaseRoute]) -> Starlette:
+    """The app of one service; what its constructor loads goes to `app.state`."""
+    set_up_telemetry(service_name)
+    return Starlette(routes=routes, exception_handlers=error_handlers(), middleware=[Middleware(TracedASGI)])
+
+
+def error_handlers() -> dict[Any, Handler]:
+    """Which exception becomes which answer; the gateway uses the same table."""
+    return {BowerbirdError: _answer, HTTPException: _answer_starlette, Exception: _answer_unforeseen}
+
+
+def error_response(error: BowerbirdError) -> JSONResponse:
+    """An error as the caller sees it: OpenAI's shape, `Retry-After` where asking again makes sense."""
+    headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    return JSONResponse(error_body(error), error.status, headers)
+
+
+async def read_json(request: Request, contract: type[Body], max_bytes: int = MAX_JSON_BYTES) -> Body:
+    """The body as a contract; raises BodyTooLarge before reading on, RequestInvalid naming the first wrong field."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise BodyTooLarge(f"The body is larger than the {max_bytes} bytes that are accepted.")
+    try:
+        return contract.model_validate_json(bytes(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        param = ".".join(str(step) for step in first["loc"]) or None
+        raise RequestInvalid(f"{param or 'The body'}: {first['msg']}.", param=param) from error
+
+
+class PartsResponse(StreamingResponse):
+    """A stream of parts; an error raised while it runs becomes its last part, since the status is already sent."""
+
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        super().__init__(_closing(parts), media_type=CONTENT_TYPE)
+
+
+async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for each in parts:
+            yield each
+    except BowerbirdError as error:
+        yield error_part(error_body(error))
+    except Exception:
+        logger.exception("a stream failed")
+        yield error_part(error_body(BowerbirdError("The service failed; the log has the cause.")))
+    yield END_OF_STREAM
+
+
+async def _answer(_: Request, error: Exception) -> Response:
+    assert isinstance(error, BowerbirdError)  # noqa: S101 - the table above says so; for the type checker
+    return error_response(error)
+
+
+async def _answer_starlette(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    path = request.url.path
+    facts: dict[int, BowerbirdError] = {
+        404: RouteUnknown(f"Nothing answers at {path}."),
+        405: MethodUnsupported(f"{request.method} is not supported at {path}."),
+        413: BodyTooLarge("The body is larger than what is accepted."),
+    }
+    fact = facts.get(status, RequestInvalid("The request cannot be understood."))
+    response = error_response(fact)
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+async def _answer_unforeseen(_: Request, error: Exception) -> Response:
+    logger.error("an unforeseen error", exc_info=error)
+    return error_response(BowerbirdError("The service failed; the log has the cause."))
