@@ -26,7 +26,7 @@ def npy(frames: Frames) -> bytes:
 def frames_of(raw: bytes) -> Frames:
     """The frames of a `.npy` body, uint8 `[n, height, width, 3]`; raises StreamBroken when it is anything else."""
     try:
-        frames = np.load(io.BytesIO(raw), allow_pickle=False)
+        frames: Frames = np.load(io.BytesIO(raw), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise StreamBroken("a frames part is not a .npy file") from error
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:

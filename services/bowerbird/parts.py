@@ -1,9 +1,10 @@
 """Streams of parts: how pixels, progress and errors travel between the gateway and the services.
 
-Both sides import this (it needs no NumPy: the gateway never decodes pixels; `bowerbird.frames` does): services write with `part`, the gateway and the services read with `PartReader`. A stream is
-`multipart/mixed` (RFC 2046); every part says what it is (`Bowerbird-Part`), how long it is (`Content-Length`) and, for
-pixels, its `sha256`. It exists because a stage that takes seconds must speak from its first byte on (a hang-up is then
-noticed, progress is visible) and because PNG between two processes of ours costs more than the gateway's whole work.
+Services write with `part`, the gateway and the services read with `PartReader` (it needs no NumPy: the gateway never
+decodes pixels, `bowerbird.frames` does). A stream is `multipart/mixed` (RFC 2046); every part says what it is
+(`Bowerbird-Part`), how long it is (`Content-Length`) and its `sha256`. It exists because a stage that takes
+seconds must speak from its first byte on (a hang-up is then noticed, progress is visible) and because PNG between two
+processes of ours costs more than the gateway's whole work.
 
 Promises: a stream that ends without `done` or `error` is broken (`StreamBroken`), and so is a part whose length or
 digest is wrong; the reader never buffers more than one part and refuses one above `max_part_bytes`.

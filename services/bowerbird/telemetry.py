@@ -63,7 +63,10 @@ class TracedASGI:
     """One server span a request, child of the caller's `traceparent`; probes and metrics are left out."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = OpenTelemetryMiddleware(app, excluded_urls="livez,readyz,metrics", exclude_spans=["receive", "send"])
+        # Without a span for each message: a stream of parts would make dozens of them.
+        self._app = OpenTelemetryMiddleware(
+            app, excluded_urls="livez,readyz,metrics", exclude_spans=["receive", "send"]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request in a fresh context, whatever was current."""
@@ -77,9 +80,7 @@ class TracedASGI:
 def _exports(environment: Mapping[str, str]) -> bool:
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
         return False
-    return bool(
-        environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    )
+    return bool(environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 
 
 class _TraceIds(logging.Filter):
