@@ -146,7 +146,11 @@ class PartReader:
         digest = self._headers.get("bowerbird-sha256")
         if digest is not None and digest != hashlib.sha256(raw).hexdigest():
             raise StreamBroken(f"a {kind} part does not have the digest its header states")
-        self._finished.append(Part(Kind(kind), json.loads(self._headers.get("bowerbird-facts", "{}")), raw))
+        try:
+            facts = json.loads(self._headers.get("bowerbird-facts", "{}"))
+        except ValueError as error:
+            raise StreamBroken(f"the facts of a {kind} part are not JSON") from error
+        self._finished.append(Part(Kind(kind), facts, raw))
 
     def _stop(self) -> None:
         self.ended = True
