@@ -17,7 +17,7 @@ Routes (JSON in and out unless said otherwise):
 
 `parts` are multipart/mixed streams, written and read by `bowerbird.parts`. A frames part is a raw `.npy` of uint8
 `[1, height, width, 3]`, RGB. Every request carries `Bowerbird-Deadline-Ms` (what is left), `Bowerbird-Request-Id` and
-`traceparent`.
+`traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEADLINE_HEADER = "bowerbird-deadline-ms"
 REQUEST_ID_HEADER = "bowerbird-request-id"
+SERVICE_HEADER = "bowerbird-service"
 
 MAX_PROMPT_CHARACTERS = 2_000
 MAX_SEED = 2**63 - 1
@@ -43,9 +44,12 @@ Milliseconds = Annotated[float, Field(ge=0)]
 
 
 class Contract(BaseModel):
-    """Closed and frozen: an unknown field is an error on either side, and nobody edits what was received."""
+    """Closed and frozen: an unknown field is an error on either side, and nobody edits what was received.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    A ValidationError does not quote its input, because that may be a prompt.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants", hide_input_in_errors=True)
 
 
 def seed_of(request_seed: int, index: int) -> int:

@@ -193,13 +193,16 @@ def error_body(error: BowerbirdError) -> dict[str, Any]:
     }
 
 
-def error_from_body(status: int, body: Any, retry_after_seconds: int | None = None) -> BowerbirdError | None:
-    """The error that a stage answered with, or None when the body is not one of ours (a foreign proxy's page, say)."""
+def error_from_body(status: int | None, body: Any, retry_after_seconds: int | None = None) -> BowerbirdError | None:
+    """The error that a stage answered with, or None when the body is not one of ours (a foreign proxy's page, say).
+
+    `status` is None for the last part of a stream, whose own status was sent long before: the code names the fact.
+    """
     fields = body.get("error") if isinstance(body, dict) else None
     if not isinstance(fields, dict):
         return None
     for kind in _kinds(BowerbirdError):
-        if kind.code == fields.get("code") and kind.status == status:
+        if kind.code == fields.get("code") and status in (None, kind.status):
             details = {k: v for k, v in fields.items() if k not in {"message", "type", "param", "code"}}
             return kind(
                 str(fields.get("message")),

@@ -9,6 +9,7 @@ did not foresee becomes a 500 that says nothing of its cause to the caller and e
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bowerbird import __version__
+from bowerbird.contracts import SERVICE_HEADER
 from bowerbird.errors import (
     BodyTooLarge,
     BowerbirdError,
@@ -46,18 +50,75 @@ logger = logging.getLogger(__name__)
 def create_worker_app(service_name: str, routes: Sequence[BaseRoute]) -> Starlette:
     """The app of one service; what its constructor loads goes to `app.state`."""
     set_up_telemetry(service_name)
-    return Starlette(routes=routes, exception_handlers=error_handlers(), middleware=[Middleware(TracedASGI)])
+    middleware = [
+        Middleware(TracedASGI),
+        Middleware(SignedASGI, name=f"{service_name}/{__version__}"),
+        Middleware(UnforeseenASGI),
+    ]
+    return Starlette(routes=routes, exception_handlers=error_handlers(), middleware=middleware)
+
+
+class SignedASGI:
+    """Says in every answer which service gave it, so that the label of a picture names the versions that really ran."""
+
+    def __init__(self, app: ASGIApp, name: str) -> None:
+        self._app = app
+        self._header = (SERVICE_HEADER.encode(), name.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request with the header added to its answer."""
+
+        async def send_signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], self._header]
+            await send(message)
+
+        await self._app(scope, receive, send_signed)
 
 
 def error_handlers() -> dict[Any, Handler]:
     """Which exception becomes which answer; the gateway uses the same table."""
-    return {BowerbirdError: _answer, HTTPException: _answer_starlette, Exception: _answer_unforeseen}
+    return {BowerbirdError: _answer, HTTPException: _answer_starlette}
 
 
 def error_response(error: BowerbirdError) -> JSONResponse:
     """An error as the caller sees it: OpenAI's shape, `Retry-After` where asking again makes sense."""
     headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
     return JSONResponse(error_body(error), error.status, headers)
+
+
+class UnforeseenASGI:
+    """Turns what no handler foresaw into a 500, inside of the trace so that the log line has its id.
+
+    The log gets the type and the stack, not the message: a foreign library may have quoted the prompt in it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request; an error after the answer has begun goes on to the server, which breaks the connection."""
+        began = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal began
+            began = began or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_watched)
+        except Exception as error:
+            log_unforeseen(error)
+            if began:
+                raise
+            response = error_response(BowerbirdError("The service failed; the log has the cause."))
+            await response(scope, receive, send)
+
+
+def log_unforeseen(error: Exception) -> None:
+    """One log line: the error's type and its stack, without its message."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("unforeseen %s", type(error).__qualname__, extra={"stack": stack})
 
 
 async def read_json(request: Request, contract: type[Body], max_bytes: int = MAX_JSON_BYTES) -> Body:
@@ -88,8 +149,8 @@ async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield each
     except BowerbirdError as error:
         yield error_part(error_body(error))
-    except Exception:
-        logger.exception("a stream failed")
+    except Exception as error:
+        log_unforeseen(error)
         yield error_part(error_body(BowerbirdError("The service failed; the log has the cause.")))
     yield END_OF_STREAM
 
@@ -112,8 +173,3 @@ async def _answer_starlette(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.headers:
         response.headers.update(error.headers)
     return response
-
-
-async def _answer_unforeseen(_: Request, error: Exception) -> Response:
-    logger.error("an unforeseen error", exc_info=error)
-    return error_response(BowerbirdError("The service failed; the log has the cause."))

@@ -21,6 +21,11 @@ def test_an_error_is_the_same_fact_on_the_other_side(kind: type[BowerbirdError])
     assert received.retry_after_seconds == 3
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_inside_a_stream_is_known_by_its_code(kind: type[BowerbirdError]) -> None:
+    assert type(error_from_body(None, error_body(kind("what happened")))) is kind
+
+
 def test_no_two_errors_share_a_code() -> None:
     assert len({kind.code for kind in KINDS}) == len(KINDS)
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bowerbird import __version__
 from bowerbird.animation.service import app as animation
 from bowerbird.contracts import DrawProgress, PromptCheck
 from bowerbird.errors import StageUnavailable
@@ -76,11 +77,12 @@ async def test_a_bad_body_names_the_field(body: bytes, status: int, code: str, p
     assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
 
 
-async def test_an_unforeseen_error_tells_the_caller_nothing_of_its_cause() -> None:
+async def test_an_unforeseen_error_tells_nobody_what_was_asked(capfd: pytest.CaptureFixture[str]) -> None:
     async with client() as http:
         answer = await http.get("/break")
     assert answer.status_code == 500
     assert SECRET not in answer.text
+    assert SECRET not in capfd.readouterr().err
     assert answer.json()["error"]["code"] == "internal_error"
 
 
@@ -88,6 +90,12 @@ async def test_asking_again_is_told_when() -> None:
     async with client() as http:
         answer = await http.get("/sleep")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+
+
+async def test_every_answer_says_who_gave_it() -> None:
+    async with client() as http:
+        answers = [await http.get("/sleep"), await http.get("/break"), await http.get("/nowhere")]
+    assert {answer.headers["bowerbird-service"] for answer in answers} == {f"test/{__version__}"}
 
 
 @pytest.mark.parametrize(
