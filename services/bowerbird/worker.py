@@ -97,7 +97,7 @@ class UnforeseenASGI:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; an error after the answer has begun goes on to the server, which breaks the connection."""
+        """Serves one request; an error after its first byte goes on to the server, which hangs up."""
         began = False
 
         async def send_watched(message: Message) -> None:
