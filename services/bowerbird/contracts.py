@@ -230,6 +230,13 @@ class DrawProgress(Contract):
     count: int = Field(ge=1)
 
 
+class FrameFacts(Contract):
+    """Facts about one frame; travels in the header of the frames part that carries its pixels."""
+
+    index: int = Field(ge=0)
+    seed: Seed
+
+
 class DrawDone(Contract):
     """The end of a complete drawing."""
 
