@@ -18,6 +18,7 @@
     │   └── DeadlineExceeded           503  the time the caller allowed ran out
     ├── StageBroken                    502  a stage answered, but not as its contract says
     ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
+    ├── CertificateInvalid             500  a certificate or key that nothing can be signed with
     └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
 
 The gateway and the services answer with `error_body(...)`; `error_from_body` turns a stage's answer back into the same
@@ -172,6 +173,12 @@ class LabelFailed(BowerbirdError):
     """The origin of a picture could not be written into it; what is not labelled does not leave."""
 
     code = "label_failed"
+
+
+class CertificateInvalid(BowerbirdError):
+    """A certificate, key or trust anchor that is missing, unreadable, expired, or does not belong together."""
+
+    code = "certificate_invalid"
 
 
 class BundleInvalid(BowerbirdError):
