@@ -19,6 +19,7 @@
     ├── StageBroken                    502  a stage answered, but not as its contract says
     ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
     ├── CertificateInvalid             500  a certificate or key that nothing can be signed with
+    ├── PolicyInvalid                  500  a safety policy, or a file it pins, that is not understood
     └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
 
 The gateway and the services answer with `error_body(...)`; `error_from_body` turns a stage's answer back into the same
@@ -179,6 +180,12 @@ class CertificateInvalid(BowerbirdError):
     """A certificate, key or trust anchor that is missing, unreadable, expired, or does not belong together."""
 
     code = "certificate_invalid"
+
+
+class PolicyInvalid(BowerbirdError):
+    """A safety policy, or a file that it pins, is not understood or not the pinned one: nothing is decided by guess."""
+
+    code = "policy_invalid"
 
 
 class BundleInvalid(BowerbirdError):
