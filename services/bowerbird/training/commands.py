@@ -1,0 +1,145 @@
+"""`bowerbird train …`: the stages of a training run, each resumable, and the examination of its result.
+
+Mounted by the command line (`bowerbird.cli`) when the extra `training` is installed. A run that was stopped anywhere
+continues with the same command.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import torch
+import typer
+
+from bowerbird.training.config import FledglingConfig, read_config
+
+_RECONSTRUCTED = 100
+
+app = typer.Typer(no_args_is_help=True, help="Train the model that comes with Bowerbird.")
+
+_Work = Annotated[Path, typer.Option(help="Folder for checkpoints, curves, sheets and the model.")]
+_Config = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="TOML; default: the packaged run.")]
+
+
+class Stage(enum.StrEnum):
+    """What to train; `all` runs them in this order."""
+
+    ALL = "all"
+    AUTOENCODER = "autoencoder"
+    JUDGE = "judge"
+    CLASSIFIER = "classifier"
+    DENOISER = "denoiser"
+    DECODER = "decoder"
+    ASSEMBLE = "assemble"
+
+
+@app.callback()
+def train() -> None:
+    """Train, continue, examine."""
+
+
+@app.command()
+def fledgling(
+    config: _Config = None,
+    stage: Annotated[Stage, typer.Option(help="One stage, or all.")] = Stage.ALL,
+    work: _Work = Path("fledgling"),
+    continue_from: Annotated[Path | None, typer.Option(exists=True, help="A model folder to start from.")] = None,
+) -> None:
+    """Draw the pictures and train autoencoder, judge, classifier, text encoder and denoiser.
+
+    `decoder` then trains the decoder alone for longer, which sharpens pictures and leaves the denoiser valid.
+    """
+    settings = _ready(config)
+    if continue_from is not None:
+        from bowerbird.training.adoption import adopt
+
+        adopt(continue_from, work)
+    if stage in (Stage.ALL, Stage.AUTOENCODER, Stage.DECODER):
+        from bowerbird.training.autoencoder import AutoencoderStage
+
+        AutoencoderStage(settings, work).run(decoder_alone=stage is Stage.DECODER)
+    if stage in (Stage.ALL, Stage.JUDGE):
+        from bowerbird.training.judge import JudgeStage
+
+        JudgeStage(settings, work).run()
+    if stage in (Stage.ALL, Stage.CLASSIFIER):
+        from bowerbird.training.classifier import ClassifierStage
+
+        ClassifierStage(settings, work).run()
+    if stage in (Stage.ALL, Stage.DENOISER):
+        _denoiser(settings, work).run(lambda done: _assemble(settings, work, done))
+    elif stage in (Stage.ASSEMBLE, Stage.DECODER):
+        _assemble(settings, work, _denoiser(settings, work))
+
+
+@app.command()
+def quality(
+    config: _Config = None,
+    work: _Work = Path("fledgling"),
+    bundle: Annotated[Path | None, typer.Option(exists=True, help="A bundle; default: the run's weights.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of the 600 prompts.")] = 600,
+    guidance: Annotated[float | None, typer.Option(min=1.0, help="Guidance; default: the model's.")] = None,
+) -> None:
+    """Examine what is drawn for 600 held-out prompts, in 20 steps.
+
+    The classifier is trained first where the folder has none (a few minutes).
+    """
+    from bowerbird.training.autoencoder import held_out_pictures, psnr
+    from bowerbird.training.classifier import ClassifierStage
+    from bowerbird.training.quality import examine, print_report, questions, write_report
+
+    settings = _ready(config)
+    classifier = ClassifierStage(settings, work).run()
+    draw, reconstruct = _examinee(settings, work, bundle, guidance)
+    report, pictures = examine(draw, classifier, settings.classifier.side, questions(count))
+    drawn = held_out_pictures(settings, _RECONSTRUCTED)
+    report = replace(report, reconstruction_psnr=psnr(drawn, reconstruct(drawn)))
+    print_report(report)
+    write_report(report, pictures, work)
+
+
+def _examinee(settings: FledglingConfig, work: Path, bundle: Path | None, guidance: float | None) -> tuple[Any, Any]:
+    """What draws, and what encodes and decodes: a compiled bundle, or this run's averaged weights."""
+    from bowerbird.training.sampling import GUIDANCE, STEPS, sampled
+
+    if bundle is not None:
+        from bowerbird.training.served import drawn_by_bundle, reconstructed_by_bundle
+
+        return drawn_by_bundle(bundle, STEPS, guidance), partial(reconstructed_by_bundle, bundle)
+    from bowerbird.training.autoencoder import reconstructed
+
+    parts = _denoiser(settings, work).averaged()
+    return partial(sampled, parts, guidance=guidance or GUIDANCE), partial(reconstructed, parts.autoencoder)
+
+
+def _ready(config: Path | None) -> FledglingConfig:
+    settings = read_config(config)
+    torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(1)
+    return settings
+
+
+def _denoiser(settings: FledglingConfig, work: Path) -> Any:
+    from bowerbird.training.autoencoder import AutoencoderStage
+    from bowerbird.training.denoiser import DenoiserStage
+
+    return DenoiserStage(settings, work, AutoencoderStage(settings, work).averaged())
+
+
+def _assemble(settings: FledglingConfig, work: Path, stage: Any) -> None:
+    """Write the model folder with what there is; an untaught judge is marked by its 0 steps in the lineage."""
+    from bowerbird.training.assembly import assemble
+    from bowerbird.training.autoencoder import AutoencoderStage
+    from bowerbird.training.judge import JudgeStage
+
+    judging = JudgeStage(settings, work)
+    measured = work / "judge.json"
+    calibration = json.loads(measured.read_text(encoding="utf-8")) if measured.exists() else {}
+    steps = {"autoencoder": AutoencoderStage(settings, work).step, "judge": judging.step, "denoiser": stage.step}
+    assemble(work / "model", stage.averaged(), (judging.averaged(), calibration), settings, {"steps": steps})

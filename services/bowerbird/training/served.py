@@ -1,0 +1,57 @@
+"""The compiled bundle as an examinee: `quality` draws with the engine that serves, not with torch.
+
+Called by `bowerbird train quality --bundle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bowerbird.contracts import DrawRequest
+from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.drawing import Frame
+from bowerbird.engine.opening import open_engine
+from bowerbird.training.quality import Draw
+
+
+def drawn_by_bundle(bundle: Path, steps: int | None, guidance: float | None) -> Draw:
+    """A `draw` that asks the engine for one frame per prompt; None takes the bundle's defaults."""
+    engine = open_engine(bundle, CpuBackend())
+    facts = engine.facts
+
+    def draw(prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.uint8]:
+        frames = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            request = DrawRequest(
+                prompt=prompt,
+                size=facts.sizes[0],
+                steps=steps or facts.default_steps,
+                guidance_scale=guidance or facts.default_guidance_scale,
+                seed=seed,
+                count=1,
+            )
+            frames += [item.pixels for item in engine.draw(engine.order(request)) if isinstance(item, Frame)]
+        return np.stack(frames)
+
+    return draw
+
+
+def reconstructed_by_bundle(bundle: Path, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures after the bundle's encoder and decoder, uint8 [n, height, width, 3]."""
+    from bowerbird.engine.bundle import Bundle
+    from bowerbird.engine.decoder import Decoder
+
+    opened, backend = Bundle.open(bundle), CpuBackend()
+    encoder = backend.load(opened.path(opened.part("encoder").graph))
+    facts = opened.drawing.latents
+    decoder = Decoder(backend.load(opened.path(opened.part("decoder").graph)), facts)
+    found = []
+    for picture in pictures:
+        pixels = (picture.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]
+        latents = encoder.run({"pictures": np.ascontiguousarray(pixels)})["latents"][0]
+        found.append(decoder.frame((latents - np.float32(facts.shift_factor)) * np.float32(facts.scaling_factor)))
+    return np.stack(found)
