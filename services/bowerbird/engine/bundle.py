@@ -1,0 +1,243 @@
+"""A bundle: a model as a content-addressed folder that is never half right.
+
+`bowerbird compile` writes one, the services open one at start (`Bundle.open`). The folder holds `bundle.json` and the
+files it lists with size and sha256: weightless ONNX graphs, one `weights.safetensors` whose tensors the graphs
+reference as external data by offset, `tokenizer.json`, `samplers.json`. No byte of a listed file is used before its
+digest was compared. The bundle's own digest is the sha256 of `bundle.json` (so `sha256sum bundle.json` prints it),
+which states all the others: one digest names the whole model, whatever the folder is called and wherever it is
+mounted.
+
+A bundle for drawing has the section `drawing`; a judge of pictures has `judging`. Both are opened by the same code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from bowerbird.contracts import MAX_STEPS, Contract, Digest, Size
+from bowerbird.errors import BundleInvalid
+
+MANIFEST = "bundle.json"
+WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer.json"
+SAMPLERS = "samplers.json"
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+
+
+class FileFacts(Contract):
+    """What a file of the bundle must be."""
+
+    sha256: Digest
+    bytes: int = Field(ge=0)
+
+
+class Port(Contract):
+    """One input or output of a graph; a dimension is a number or the name of a free one (`batch`)."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int64"]
+    shape: list[int | str]
+
+
+class PartFacts(Contract):
+    """One graph of the bundle: the file, its ports, and which of the checkpoint's components it came from.
+
+    `component` is the checkpoint's folder, the key in `configs`, and the prefix of its tensors in the weights.
+    """
+
+    graph: FileName
+    inputs: list[Port]
+    outputs: list[Port]
+    component: str
+    model_class: str
+
+
+class TokenizerFacts(Contract):
+    """How token ids become the text encoder's input: begin, the prompt's ids, end, then padding up to `length`."""
+
+    length: int = Field(ge=3, description="ids of one sequence, with begin and end")
+    begin_id: int = Field(ge=0)
+    end_id: int = Field(ge=0)
+    padding_id: int = Field(ge=0)
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Tokens of a prompt that fit, without begin and end."""
+        return self.length - 2
+
+
+class LatentFacts(Contract):
+    """The denoiser's canvas: `[channels, height / downscale, width / downscale]`.
+
+    The decoder reads `latents / scaling_factor + shift_factor`.
+    """
+
+    channels: int = Field(ge=1)
+    downscale: int = Field(ge=1)
+    scaling_factor: float = Field(gt=0)
+    shift_factor: float = 0.0
+
+
+class DrawingFacts(Contract):
+    """What a text-to-image bundle can draw, and what it does when nothing is asked."""
+
+    sizes: list[Size] = Field(min_length=1)
+    latents: LatentFacts
+    sampler: str = Field(description="diffusers' scheduler class that samplers.json was derived from")
+    max_steps: int = Field(ge=1, le=MAX_STEPS)
+    default_steps: int = Field(ge=1, le=MAX_STEPS)
+    default_guidance_scale: float = Field(ge=1)
+
+
+class JudgingFacts(Contract):
+    """How a judge reads a picture, and what its similarities mean.
+
+    The image encoder reads float32 `[n, 3, size, size]`: RGB in 0..1, resized, minus `mean`, over `std`.
+    """
+
+    image_size: int = Field(ge=8)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    embedding_dimension: int = Field(ge=1)
+    calibration: dict[str, Any] = Field(default_factory=dict)
+
+
+class ParityFacts(Contract):
+    """How far a part is from diffusers: the largest absolute difference over the gate's fixed inputs.
+
+    `max_abs_difference` is measured against the same weights rounded to fp16 (what the export did),
+    `max_abs_rounding` against the checkpoint as it was (what fp16 did on top).
+    """
+
+    max_abs_difference: float = Field(ge=0)
+    tolerance: float = Field(gt=0)
+    max_abs_rounding: float = Field(ge=0)
+    inputs: int = Field(ge=1, description="fixed inputs that were compared")
+
+
+class PictureParity(Contract):
+    """Whole pictures by this bundle against whole pictures by diffusers from the same noise."""
+
+    psnr_db: float
+    tolerance_db: float
+    steps: int
+    pictures: int
+
+
+class Manifest(Contract):
+    """`bundle.json`."""
+
+    format: Literal["bowerbird-bundle-1"]
+    name: str = Field(min_length=1, max_length=100)
+    version: str = Field(min_length=1, max_length=100)
+    licence: str = Field(min_length=1, max_length=100, description="SPDX expression")
+    created: int = Field(ge=0, description="Unix seconds")
+    lineage: dict[str, Any]
+    files: dict[FileName, FileFacts]
+    parts: dict[str, PartFacts]
+    configs: dict[str, dict[str, Any]] = Field(description="config of each component, for `compiler.restore`")
+    tokenizer: TokenizerFacts | None = None
+    drawing: DrawingFacts | None = None
+    judging: JudgingFacts | None = None
+    parity: dict[str, ParityFacts]
+    picture_parity: PictureParity | None = None
+    compiled_with: dict[str, str] = Field(description="package -> version")
+
+    @model_validator(mode="after")
+    def _every_graph_is_listed(self) -> Manifest:
+        for role, part in self.parts.items():
+            if part.graph not in self.files:
+                raise ValueError(f"the graph of {role}, {part.graph}, is not among the files")
+        return self
+
+
+class Bundle:
+    """An opened bundle: every file was found, complete and unaltered."""
+
+    def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.digest = digest
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Reads and checks everything; raises BundleInvalid naming the file, what was expected and what is there."""
+        raw = _manifest_bytes(folder)
+        try:
+            manifest = Manifest.model_validate_json(raw)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(step) for step in first["loc"]) or MANIFEST
+            raise BundleInvalid(f"{folder / MANIFEST} is not a bundle of format 1: {where}: {first['msg']}.") from error
+        for name, facts in manifest.files.items():
+            _check(folder / name, facts)
+        return cls(folder, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}")
+
+    def path(self, name: str) -> Path:
+        """A listed file; raises BundleInvalid when the bundle has none of this name."""
+        if name not in self.manifest.files:
+            raise BundleInvalid(f"{self.folder} has no {name}.")
+        return self.folder / name
+
+    def part(self, role: str) -> PartFacts:
+        """The facts of a part; raises BundleInvalid when this bundle has none in this role."""
+        if role not in self.manifest.parts:
+            raise BundleInvalid(f"{self.folder} has no {role}; it has {', '.join(sorted(self.manifest.parts))}.")
+        return self.manifest.parts[role]
+
+    def part_digest(self, role: str) -> str:
+        """Names what a part computes: sha256 over the digests of its graph and of the weights; a cache key."""
+        files = self.manifest.files
+        names = [self.part(role).graph, *([WEIGHTS] if WEIGHTS in files else [])]
+        return hashlib.sha256("".join(files[name].sha256 for name in names).encode()).hexdigest()
+
+    @cached_property
+    def drawing(self) -> DrawingFacts:
+        """What it can draw; raises BundleInvalid when it is not a bundle for drawing."""
+        if self.manifest.drawing is None:
+            raise BundleInvalid(f"{self.folder} cannot draw: its bundle.json has no section 'drawing'.")
+        return self.manifest.drawing
+
+    @cached_property
+    def tokenizer(self) -> TokenizerFacts:
+        """How its text encoder wants token ids; raises BundleInvalid when it reads no text."""
+        if self.manifest.tokenizer is None:
+            raise BundleInvalid(f"{self.folder} reads no text: its bundle.json has no section 'tokenizer'.")
+        return self.manifest.tokenizer
+
+
+def digest_of(path: Path) -> str:
+    """`sha256:…` of a file's bytes."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleInvalid(f"{path} is larger than the {MAX_MANIFEST_BYTES} bytes that a manifest may have.")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleInvalid(f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror}).") from error
+
+
+def _check(path: Path, facts: FileFacts) -> None:
+    """Compares size and digest; the size too because it tells a truncated file from an altered one."""
+    try:
+        size = path.stat().st_size
+        actual = digest_of(path)
+    except OSError as error:
+        raise BundleInvalid(f"{path} cannot be read ({error.strerror}); expected {facts.sha256}.") from error
+    if size != facts.bytes or actual != facts.sha256:
+        raise BundleInvalid(
+            f"{path} is not the file this bundle was written with: expected {facts.sha256} ({facts.bytes} bytes), "
+            f"found {actual} ({size} bytes)."
+        )

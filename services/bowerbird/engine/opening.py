@@ -1,0 +1,42 @@
+"""Opening: from a folder to an engine that has drawn once, with the time each phase took.
+
+A service's constructor calls `open_engine`. A cold start is what a user waits for first, so its phases are measured
+where they happen: `verify` (digests), `load` (graphs and weights), `warm_up` (first runs, which allocate).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bowerbird.engine.backend import Backend
+from bowerbird.engine.bundle import Bundle
+from bowerbird.engine.drawing import Engine
+from bowerbird.engine.metrics import COLD_START_SECONDS
+
+logger = logging.getLogger(__name__)
+
+
+def open_engine(folder: Path, backend: Backend) -> Engine:
+    """A warm engine; raises BundleInvalid when the folder is not a sound bundle for drawing."""
+    seconds: dict[str, float] = {}
+    with _phase("verify", seconds):
+        bundle = Bundle.open(folder)
+    with _phase("load", seconds):
+        engine = Engine(bundle, backend)
+    with _phase("warm_up", seconds):
+        engine.warm_up()
+    facts = {"digest": bundle.digest, "frames_per_batch": engine.frames_per_batch, "seconds": seconds}
+    logger.info("opened %s %s on %s", bundle.manifest.name, bundle.manifest.version, backend.name, extra=facts)
+    return engine
+
+
+@contextmanager
+def _phase(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - begin, 4)
+    COLD_START_SECONDS.labels(name).observe(seconds[name])
