@@ -1,0 +1,93 @@
+"""`bentoml serve` as `bowerbird up` runs it: ready only with a sound bundle, drawing without torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bowerbird.parts import Kind, PartReader
+
+SERVICE = "bowerbird.text_to_image.service:TextToImage"
+SERVICES = Path(__file__).parents[3] / "services"
+
+
+@contextmanager
+def served(bundle: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process and its address; ended at the end, whatever happened."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "BOWERBIRD_MODEL": str(bundle),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": str(SERVICES),
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--port", str(port), "--host", "127.0.0.1"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert process.poll() is None
+        if is_ready(address):
+            return
+        time.sleep(0.1)
+    pytest.fail("the service did not become ready")
+
+
+def is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=1).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_served_bundle_draws_and_its_metrics_tell(tiny_folder: Path, tmp_path: Path) -> None:
+    wanted = {"prompt": "a bird", "size": {"width": 16, "height": 16}, "steps": 2, "guidance_scale": 1, "seed": 1}
+    with served(tiny_folder, tmp_path / "log") as (process, address):
+        until_ready(address, process)
+        drawn = httpx.post(f"{address}/draw", json=wanted | {"count": 1}, timeout=30)
+        metrics = httpx.get(f"{address}/metrics", timeout=30).text
+    kinds = [each.kind for each in PartReader().feed(drawn.content)]
+    assert kinds == [Kind.PROGRESS, Kind.PROGRESS, Kind.PROGRESS, Kind.FRAMES, Kind.DONE]
+    assert "bowerbird_steps_total 2.0" in metrics
+    for phase in ("verify", "load", "warm_up"):
+        assert f'bowerbird_cold_start_seconds_count{{phase="{phase}"}} 1.0' in metrics
+
+
+def until_said(words: str, log: Path) -> str:
+    for _ in range(600):
+        if words in log.read_text():
+            return log.read_text()
+        time.sleep(0.1)
+    pytest.fail(f"the log never said {words!r}")
+
+
+def test_an_altered_bundle_is_not_served_and_the_log_names_file_and_digests(tiny_folder: Path, tmp_path: Path) -> None:
+    altered = Path(shutil.copytree(tiny_folder, tmp_path / "altered"))
+    with (altered / "weights.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    with served(altered, tmp_path / "log") as (_, address):
+        said = until_said("Application startup failed", tmp_path / "log")
+        assert not is_ready(address)
+    assert "BundleInvalid" in said
+    assert "weights.safetensors is not the file this bundle was written with: expected sha256:" in said
+    assert "found sha256:" in said
