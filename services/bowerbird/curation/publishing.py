@@ -1,0 +1,112 @@
+"""One picture, ready to leave: encoded, labelled, signed, and read back.
+
+Called by `service`, in a thread. What cannot be labelled does not leave: every failure between pixels and finished file
+is `LabelFailed`, and nothing is returned. The finished file is read back as a stranger would read it (1.7 ms of the
+15): only that notices a certificate that expired while the service ran, a trust anchor that does not fit, or a format
+whose manifest c2pa writes but does not find again. Comparing digests would notice none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from opentelemetry import trace
+
+from bowerbird.contracts import Origin, OutputFormat, Picture, PolicyReference, PublishRequest
+from bowerbird.curation.certificates import SigningIdentity
+from bowerbird.curation.credentials import Credentials, ManifestUnreadable, Signed, SigningFailed
+from bowerbird.curation.encoding import MEDIA_TYPES, encode
+from bowerbird.curation.manifest import ORIGIN_LABEL, manifest_of
+from bowerbird.curation.metrics import PUBLISH_SECONDS
+from bowerbird.errors import CertificateInvalid, LabelFailed
+
+tracer = trace.get_tracer("bowerbird.curation")
+
+
+class Publisher:
+    """Turns frames into files that say where they come from."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def publish(self, index: int, pixels: NDArray[np.uint8], wanted: PublishRequest) -> tuple[Picture, bytes]:
+        """Facts and bytes of picture `index`, from uint8 `[height, width, 3]`; raises LabelFailed."""
+        media_type = MEDIA_TYPES[wanted.format]
+        attributes = {"bowerbird.format": wanted.format.value, "bowerbird.frame": index}
+        try:
+            with (
+                tracer.start_as_current_span("publish.encode", attributes=attributes),
+                _Timed("encode", wanted) as encoding,
+            ):
+                encoded = encode(pixels, wanted.format, wanted.compression)
+            with tracer.start_as_current_span("publish.sign", attributes=attributes):
+                with _Timed("sign", wanted) as signing:
+                    signed = self._credentials.sign(encoded, media_type, manifest_of(wanted.origin, index, media_type))
+                with _Timed("verify", wanted) as verifying:
+                    self._read_back(signed, media_type)
+        except (SigningFailed, ManifestUnreadable, OSError, ValueError) as error:
+            raise LabelFailed(f"Picture {index} could not be labelled, so it does not leave.") from error
+        picture = Picture(
+            index=index,
+            media_type=media_type,
+            digest="sha256:" + hashlib.sha256(signed.content).hexdigest(),
+            manifest_bytes=signed.manifest_bytes,
+            encode_ms=encoding.seconds * 1000,
+            sign_ms=(signing.seconds + verifying.seconds) * 1000,
+        )
+        return picture, signed.content
+
+    def _read_back(self, signed: Signed, media_type: str) -> None:
+        credential = self._credentials.read(signed.content, media_type)
+        if credential is None or credential.state != "trusted" or credential.assertion(ORIGIN_LABEL) is None:
+            state = "missing" if credential is None else credential.state
+            raise SigningFailed(f"the finished file's manifest is {state}")
+
+
+class _Timed:
+    """Seconds of one phase, for the answer and for the metric."""
+
+    seconds = 0.0
+
+    def __init__(self, phase: str, wanted: PublishRequest) -> None:
+        self._series = PUBLISH_SECONDS.labels(phase, wanted.format.value)
+
+    def __enter__(self) -> _Timed:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._start
+        self._series.observe(self.seconds)
+
+
+def open_credentials(identity: SigningIdentity) -> Credentials:
+    """Credentials that are proved to work: a small picture is published with them; raises CertificateInvalid."""
+    try:
+        credentials = Credentials(identity)
+        Publisher(credentials).publish(0, np.zeros((16, 16, 3), np.uint8), _REHEARSAL)
+    except (SigningFailed, LabelFailed) as error:
+        raise CertificateInvalid(
+            f"{identity.chain_file} cannot be used for content credentials: {error.__cause__ or error}. C2PA wants a "
+            "leaf for digital signatures with an accepted extended key usage (such as emailProtection) that chains to "
+            "BOWERBIRD_TRUST_ANCHORS or to the last certificate of the file."
+        ) from error
+    return credentials
+
+
+_REHEARSAL = PublishRequest(
+    count=1,
+    format=OutputFormat.PNG,
+    origin=Origin(
+        request_id="rehearsal",
+        trace_id=None,
+        model="rehearsal",
+        model_digest="sha256:" + "0" * 64,
+        seed_digests=["sha256:" + "0" * 64],
+        policy=PolicyReference(id="rehearsal", version="0", digest="sha256:" + "0" * 64),
+        services={},
+    ),
+)

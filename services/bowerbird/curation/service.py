@@ -1,0 +1,196 @@
+"""The curation service: `bentoml serve bowerbird.curation.service:Curation`.
+
+    POST /judge             parts: JudgeRequest, frames…    -> Judgement
+    POST /publish           parts: PublishRequest, frames…  -> parts: picture…, done | error
+    POST /check_provenance  a file's bytes                  -> ProvenanceReport
+
+Called by the gateway. It is ready when the judge's digests were checked and a frame of its own was judged, signed and
+read back: a certificate that cannot sign stops the start, not the first request, and that one is not slow either. Work
+on pixels runs in threads; a frame is worked on while the next one still arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import bentoml
+from opentelemetry import trace
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bowerbird.contracts import JudgeRequest, PublishDone, PublishRequest, Score
+from bowerbird.curation.arrival import give_up, one_frame, receive, start_each
+from bowerbird.curation.metrics import SCORES
+from bowerbird.deadline import Deadline
+from bowerbird.errors import BodyTooLarge, DeadlineExceeded, RequestInvalid
+from bowerbird.parts import Kind, part
+from bowerbird.settings import Settings
+from bowerbird.worker import WORKER_OPTIONS, PartsResponse, create_worker_app
+
+if TYPE_CHECKING:
+    from bowerbird.contracts import Picture
+    from bowerbird.curation.credentials import Credentials
+    from bowerbird.curation.judging import Look
+    from bowerbird.curation.prompt_match import PromptMatch
+
+DEFAULT_DEADLINE_SECONDS = 60.0
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+tracer = trace.get_tracer("bowerbird.curation")
+
+
+async def judge(request: Request) -> Response:
+    """Scores every frame on arrival, ranks the candidates of each image at the end."""
+    from bowerbird.curation.judging import Judging
+
+    async with _within(_deadline(request)):
+        wanted, frames = await receive(request, JudgeRequest)
+        judging = await _in_thread(request, Judging, request.app.state.prompt_match, wanted)
+
+        def look_at(index: int, raw: bytes) -> Look:
+            with tracer.start_as_current_span("judge.score", attributes={"bowerbird.frame": index}) as span:
+                look = judging.look_at(index, one_frame(raw, index))
+                _tell(span, judging.scores(look))
+                return look
+
+        tasks = await start_each(
+            frames, wanted.images * wanted.candidates, lambda index, raw: _in_thread(request, look_at, index, raw)
+        )
+        try:
+            judgement = judging.conclude([await task for task in tasks])
+        finally:
+            await give_up(tasks)
+    return Response(judgement.model_dump_json(), media_type="application/json")
+
+
+async def publish(request: Request) -> Response:
+    """Encodes, labels and signs every frame on arrival; streams the finished files in their order."""
+    deadline = _deadline(request)
+    async with _within(deadline):
+        wanted, frames = await receive(request, PublishRequest)
+        if len(wanted.origin.seed_digests) != wanted.count:
+            raise RequestInvalid("One seed digest is needed for each frame.", param="origin.seed_digests")
+
+        def finish(index: int, raw: bytes) -> tuple[Picture, bytes]:
+            picture: tuple[Picture, bytes] = request.app.state.publisher.publish(
+                index, one_frame(raw, index)[0], wanted
+            )
+            return picture
+
+        tasks = await start_each(frames, wanted.count, lambda index, raw: _in_thread(request, finish, index, raw))
+    return PartsResponse(_pictures(tasks, deadline))
+
+
+async def check_provenance(request: Request) -> Response:
+    """What an upload proves about its origin; nothing of it is kept."""
+    from bowerbird.curation.provenance import MAX_UPLOAD_BYTES, check
+
+    async with _within(_deadline(request)):
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MAX_UPLOAD_BYTES:
+                raise BodyTooLarge(f"The file is larger than the {MAX_UPLOAD_BYTES} bytes accepted.", param="file")
+        report = await _in_thread(request, check, bytes(content), request.app.state.credentials)
+    return Response(report.model_dump_json(), media_type="application/json")
+
+
+async def _pictures(tasks: list[asyncio.Task[tuple[Picture, bytes]]], deadline: Deadline) -> AsyncIterator[bytes]:
+    try:
+        for task in tasks:
+            # Not around the whole loop: a timeout must not be open while a generator waits for its reader.
+            async with _within(deadline):
+                facts, content = await task
+            yield part(Kind.PICTURE, content, facts)
+        yield part(Kind.DONE, PublishDone(count=len(tasks)))
+    finally:
+        await give_up(tasks)
+
+
+def _deadline(request: Request) -> Deadline:
+    return Deadline.from_headers(request.headers, DEFAULT_DEADLINE_SECONDS)
+
+
+@asynccontextmanager
+async def _within(deadline: Deadline) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(deadline.remaining_seconds):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("The deadline passed before curation was finished.", retry_after_seconds=1) from error
+
+
+async def _in_thread(
+    request: Request, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
+) -> Result:
+    """Runs `work` in the service's threads, as part of the current trace."""
+    context = contextvars.copy_context()
+    threads: ThreadPoolExecutor = request.app.state.threads
+    return await asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(work, *given, **named))
+
+
+def _tell(span: trace.Span, scores: list[Score]) -> None:
+    """Scores as metrics and as OpenTelemetry's evaluation events; a score's name is one of a fixed few."""
+    for score in scores:
+        SCORES.labels(score.name).observe(score.value)
+        span.add_event(
+            "gen_ai.evaluation.result",
+            {"gen_ai.evaluation.name": score.name, "gen_ai.evaluation.score.value": score.value},
+        )
+
+
+def equip(app: Starlette, prompt_match: PromptMatch, credentials: Credentials, threads: int = 0) -> None:
+    """Hands the app what its handlers need; `threads` 0 means one for each core this process may use."""
+    from bowerbird.curation.publishing import Publisher
+
+    app.state.prompt_match = prompt_match
+    app.state.credentials = credentials
+    app.state.publisher = Publisher(credentials)
+    app.state.threads = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="curation")
+
+
+def routes() -> list[Route]:
+    """What the service answers."""
+    return [
+        Route("/judge", judge, methods=["POST"]),
+        Route("/publish", publish, methods=["POST"]),
+        Route("/check_provenance", check_provenance, methods=["POST"]),
+    ]
+
+
+app = create_worker_app("curation", routes())
+
+
+@bentoml.service(name="curation", **WORKER_OPTIONS)
+@bentoml.asgi_app(app, path="/")
+class Curation:
+    """Loads the judge and the certificate; a failure of either stops the start and names the file."""
+
+    def __init__(self) -> None:
+        from bowerbird.curation.certificates import load_identity
+        from bowerbird.curation.encoder import open_judge
+        from bowerbird.curation.judging import rehearse
+        from bowerbird.curation.provenance import check
+        from bowerbird.curation.publishing import open_credentials
+        from bowerbird.engine.cpu import CpuBackend
+
+        settings = Settings()
+        prompt_match = open_judge(settings.judge, CpuBackend(threads=1))
+        identity = load_identity(settings)
+        credentials = open_credentials(identity)
+        rehearse(prompt_match)
+        check(b"GIF89a", credentials)
+        equip(app, prompt_match, credentials, settings.threads)
+        logger.info("ready", extra={"judge": prompt_match.name, "certificate": str(identity.chain_file)})
