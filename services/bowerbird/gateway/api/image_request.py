@@ -1,0 +1,145 @@
+"""The body of `POST /v1/images/generations`: OpenAI's fields, ours beside them, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from bowerbird.contracts import (
+    MAX_CANDIDATES,
+    MAX_IMAGES,
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    MAX_STEPS,
+    OutputFormat,
+)
+from bowerbird.gateway.api.body import RequestBody
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, pattern=r"\S")]
+Identifier = Annotated[str, Field(max_length=256)]
+
+_ANIMATED = "moving pictures come with a later version"
+_SVG = "vector output is not drawn by a diffusion model"
+_STREAM = "streaming comes with a later version, the answer is one JSON object"
+
+
+class Quality(StrEnum):
+    """How much computing a picture gets; `bowerbird.gateway.plan.QUALITY` says how much."""
+
+    AUTO = "auto"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+class GenerateImages(RequestBody):
+    """Draw `n` pictures of a prompt."""
+
+    prompt: Text = Field(
+        description=f"What to draw, 1 to {MAX_PROMPT_CHARACTERS} characters, and at most as many tokens as the model "
+        "reads (see /v1/models); longer prompts are refused, never cut.",
+        examples=["an american robin perched on a branch in winter"],
+    )
+    model: str | None = Field(
+        default=None, max_length=200, description="A name from /v1/models; the model that is served when absent."
+    )
+    n: int = Field(default=1, ge=1, le=MAX_IMAGES, description="How many pictures.")
+    size: str = Field(
+        default="auto",
+        pattern=r"^(auto|[1-9][0-9]{0,3}x[1-9][0-9]{0,3})$",
+        description="WIDTHxHEIGHT in pixels, one of the model's sizes (see /v1/models); `auto` is its first.",
+        examples=["auto"],
+    )
+    quality: Quality = Field(
+        default=Quality.AUTO,
+        description="Sets `steps` and `candidates` where those are absent: low = half the model's default steps, "
+        "medium and auto = the default steps, high = 1.5 times and the best of 2, xhigh = twice and the best of 4, "
+        "max = as many steps as the model takes and the best of 8.",
+    )
+    output_format: OutputFormat = Field(default=OutputFormat.PNG, description="How the pictures are encoded.")
+    output_compression: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Encoder quality in percent, of webp and jpeg only; 100 when absent. Refused with png.",
+    )
+    response_format: Literal["b64_json"] = Field(default="b64_json", description="Pictures come in the answer.")
+    background: Literal["auto", "opaque"] = Field(default="auto", description="Pictures are always opaque.")
+    moderation: Literal["auto"] = Field(default="auto", description="The deployment's policy, for everyone.")
+    stream: bool = Field(
+        default=False, description="One answer, not a stream of events.", json_schema_extra={"const": False}
+    )
+    safety_identifier: Identifier | None = Field(
+        default=None, description="A stable, hashed name of your end user; returned in the answer."
+    )
+    user: Identifier | None = Field(
+        default=None, description="Deprecated name of `safety_identifier`; used where that is absent or empty."
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="Same seed, same picture; candidate c of picture i has seed + i x candidates + c. A fresh one when "
+        "absent.",
+    )
+    negative_prompt: Text | None = Field(
+        default=None, description="What to keep away from; needs a guidance_scale above 1."
+    )
+    steps: int | None = Field(
+        default=None, ge=1, le=MAX_STEPS, description="Denoising steps; wins over `quality`. At most the model's."
+    )
+    guidance_scale: float | None = Field(
+        default=None,
+        ge=1,
+        le=20,
+        allow_inf_nan=False,
+        description="How closely to follow the prompt; 1 means without guidance. The model's default when absent.",
+    )
+    candidates: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="Draw so many for each picture and keep the best; wins over `quality`.",
+    )
+
+    NOT_HERE: ClassVar[Mapping[str, str]] = {
+        "complexity": "there is no planning stage; use quality or steps",
+        "frame_count": _ANIMATED,
+        "frame_duration_ms": _ANIMATED,
+        "partial_images": _STREAM,
+        "style": "say the style in the prompt",
+        "svg": _SVG,
+        "output_format=gif": _ANIMATED,
+        "output_format=svg": _SVG,
+        "response_format=url": "pictures are not stored, they come in the answer",
+        "background=transparent": "the model draws opaque pictures",
+        "moderation=low": "safety is not the caller's to weaken",
+        "stream=True": _STREAM,
+        "quality=standard": "it belongs to a retired model",
+        "quality=hd": "it belongs to a retired model",
+    }
+    ACCEPTED: ClassVar[Mapping[str, str]] = {
+        "stream": "Accepted: false",
+        "prompt": f"Accepted: 1 to {MAX_PROMPT_CHARACTERS} characters, not all of them spaces",
+        "negative_prompt": f"Accepted: 1 to {MAX_PROMPT_CHARACTERS} characters, not all of them spaces",
+        "size": "Accepted: 'auto' or WIDTHxHEIGHT in pixels, one of the sizes in /v1/models",
+    }
+    PERSONAL: ClassVar[frozenset[str]] = frozenset({"prompt", "negative_prompt", "safety_identifier", "user"})
+
+    @field_validator("stream")
+    @classmethod
+    def _not_streamed(cls, stream: bool) -> bool:
+        if stream:  # not Literal[False]: that takes the number 0 for it
+            raise PydanticCustomError("not_streamed", "Input should be false")
+        return stream
+
+    @property
+    def end_user(self) -> str | None:
+        """The effective safety identifier: `safety_identifier` when not empty, else `user`."""
+        return self.safety_identifier or self.user or None

@@ -1,0 +1,75 @@
+"""The gateway as an ASGI app: the route table, the error table, and the layers around them.
+
+From the outside in: `TracedASGI` (one span, from the caller's `traceparent`), `Access` (request id, headers, metrics,
+log line), `UnforeseenASGI`, the errors as answers. What the handlers share is made when the app starts, since the
+session to the stages needs a running event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bowerbird import __version__
+from bowerbird.errors import BowerbirdError
+from bowerbird.gateway.access import Access
+from bowerbird.gateway.api.docs import docs
+from bowerbird.gateway.api.openapi import openapi_json
+from bowerbird.gateway.api.operations import OPERATIONS
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.hang_up import ClientGone
+from bowerbird.gateway.identity import Identity
+from bowerbird.gateway.metrics import Metrics
+from bowerbird.gateway.stages import Stages
+from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
+from bowerbird.settings import Settings
+from bowerbird.telemetry import TracedASGI, set_up_telemetry
+from bowerbird.worker import SignedASGI, UnforeseenASGI, error_handlers, error_response
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The app of one gateway process."""
+    set_up_telemetry("gateway")
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        urls = stage_urls(settings)
+        async with open_session() as session:
+            stages = Stages(session, urls, settings.stage_poll_seconds)
+            identity = Identity.of_keys(settings.api_keys)
+            app.state.gateway = Gateway(settings, identity, metrics, Upstream(session, urls), stages)
+            async with stages.watched():
+                yield
+
+    documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
+    app = Starlette(
+        routes=[*(Route(each.path, each.handler, methods=[each.method]) for each in OPERATIONS), *documents],
+        lifespan=lifespan,
+        middleware=[
+            Middleware(TracedASGI),
+            Middleware(SignedASGI, name=f"gateway/{__version__}"),
+            Middleware(Access, metrics=metrics),
+            Middleware(UnforeseenASGI),
+        ],
+        exception_handlers={**error_handlers(), BowerbirdError: _answer, ClientGone: _answer_nobody},
+    )
+    app.router.redirect_slashes = False  # a path is what it is; a redirected POST would lose its body
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BowerbirdError)  # noqa: S101 - the table above says so; for the type checker
+    request.state.error_code = error.code
+    return error_response(error)
+
+
+async def _answer_nobody(request: Request, _: Exception) -> Response:
+    request.state.error_code = "client_gone"
+    return Response(status_code=ClientGone.status)

@@ -1,0 +1,104 @@
+"""The gateway's process: `python -m bowerbird.gateway.main`.
+
+It binds its socket itself, so that a port that is taken is named before anything starts and port 0 (pick a free one) is
+known to who asked: the address stands in a log line, `listening`, and in `<home>/gateway.json`, written atomically once
+the socket listens and removed when the process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import uvicorn
+
+from bowerbird.gateway.app import create_app
+from bowerbird.gateway.identity import open_binding
+from bowerbird.settings import Settings
+
+ADDRESS_FILE = "gateway.json"
+# What a request may still take after SIGTERM: one picture on two slow cores.
+DRAIN_SECONDS = 8
+# Above the 60 s of common load balancers, so that they close first and no request meets a closing connection.
+KEEP_ALIVE_SECONDS = 75
+
+logger = logging.getLogger("bowerbird.gateway.main")  # __name__ is "__main__" when run as a module
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what is being answered."""
+    # uvicorn drains on SIGTERM and then raises it again; by default that would end us before spans are exported.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with suppress(KeyboardInterrupt):
+        serve(Settings())
+
+
+def serve(settings: Settings) -> None:
+    """Runs the gateway in this process; raises SystemExit with a sentence when it may not or cannot bind."""
+    if objection := open_binding(settings):
+        raise SystemExit(objection)
+    app = create_app(settings)
+    logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
+    listener = bind(settings)
+    with announced(settings, listener):
+        server = uvicorn.Server(uvicorn.Config(app, **SERVER_OPTIONS))
+        server.run(sockets=[listener])
+
+
+SERVER_OPTIONS: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "ws": "none",
+    "lifespan": "on",
+    "access_log": False,
+    "log_config": None,
+    "log_level": "warning",
+    "server_header": False,
+    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+    "timeout_graceful_shutdown": DRAIN_SECONDS,
+}
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A listening socket at the configured address; raises SystemExit naming the port when it is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise SystemExit(
+            f"Cannot listen at {settings.host} port {settings.port}: {error.strerror}. Set BOWERBIRD_PORT to another "
+            "port, or to 0 for a free one."
+        ) from error
+    return listener
+
+
+@contextmanager
+def announced(settings: Settings, listener: socket.socket) -> Iterator[None]:
+    """Says where the gateway listens, in the log and in `<home>/gateway.json`, until the context ends."""
+    host, port = listener.getsockname()[:2]
+    address = {"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", "pid": os.getpid()}
+    settings.home.mkdir(parents=True, exist_ok=True)
+    file = settings.home / ADDRESS_FILE
+    draft = file.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(address) + "\n", encoding="utf-8")
+    draft.replace(file)
+    logger.info("listening", extra={"host": host, "port": port})
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

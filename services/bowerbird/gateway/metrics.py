@@ -1,0 +1,71 @@
+"""The gateway's Prometheus metrics: seconds by route and by stage, with buckets that reach ten minutes.
+
+Labels are bounded: a route is its template in the route table (`unknown` for what matched none), an outcome one of
+seven words; never a path, a tenant or a prompt. Histograms carry the trace id as exemplar, which OpenMetrics shows and
+the older text format leaves out.
+"""
+
+from __future__ import annotations
+
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from bowerbird.telemetry import SECONDS_BUCKETS
+
+CLIENT_GONE = 499
+REFUSED_CODES = frozenset({"moderation_blocked", "crisis_support", "image_blocked"})
+
+
+class Metrics:
+    """One registry for each gateway, so that two in one process (tests) do not share their figures."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._requests = Histogram(
+            "bowerbird_request_seconds",
+            "From the request's first byte to the answer's last.",
+            ["route", "outcome"],
+            buckets=SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        self._stages = Histogram(
+            "bowerbird_stage_seconds",
+            "What one stage took of a request, as the gateway saw it.",
+            ["stage"],
+            buckets=SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "bowerbird_requests_in_flight", "Requests that are being answered.", registry=self._registry
+        )
+
+    def request_took(self, route: str, outcome: str, seconds: float) -> None:
+        """Writes down one answered request."""
+        self._requests.labels(route, outcome).observe(seconds, _exemplar())
+
+    def stage_took(self, stage: str, seconds: float) -> None:
+        """Writes down one stage of a request."""
+        self._stages.labels(stage).observe(seconds, _exemplar())
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The text and its media type, in the format that the scraper's `Accept` header asks for."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+
+def outcome_of(status: int, code: str | None) -> str:
+    """One word for how a request ended: ok, refused, invalid, cancelled, unavailable, broken or error."""
+    if code in REFUSED_CODES:
+        return "refused"
+    named = {CLIENT_GONE: "cancelled", 501: "unavailable", 503: "unavailable", 502: "broken"}
+    if status in named:
+        return named[status]
+    return "ok" if status < 400 else "invalid" if status < 500 else "error"
+
+
+def _exemplar() -> dict[str, str] | None:
+    span = trace.get_current_span().get_span_context()
+    return {"trace_id": f"{span.trace_id:032x}"} if span.is_valid and span.trace_flags.sampled else None

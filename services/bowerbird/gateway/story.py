@@ -1,0 +1,309 @@
+"""The story of a request: `tell` reads top to bottom; everything else in this file is one of its steps.
+
+    identify, price   the handler, before: whose key, which plan (`identity`, `plan`)
+    check_prompt      safety decides before anything is computed or kept; no answer means no
+    admit             every stage that drawing needs is there (a place in a queue comes here later)
+    draw              candidates arrive one by one, and go on to curation (judge) and safety (check_images) at once
+    choose            of each picture the best candidate that safety lets leave
+    publish           encoded, labelled and signed; what is not labelled does not leave
+
+Whatever ends it early (an error, the deadline, a client that hung up) cancels what is still open upstream: closing a
+stage's connection is how it learns that nobody waits any more. The first fact wins; the others follow from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from opentelemetry import trace
+from pydantic import BaseModel
+
+from bowerbird import __version__
+from bowerbird.contracts import (
+    Action,
+    Decision,
+    DrawDone,
+    FrameFacts,
+    FrameJudgement,
+    ImageCheck,
+    ImageDecisions,
+    Judgement,
+    JudgeRequest,
+    Origin,
+    Picture,
+    PromptCheck,
+    PublishDone,
+    PublishRequest,
+    seed_of,
+)
+from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBroken
+from bowerbird.gateway.call import Call
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.plan import Plan
+from bowerbird.gateway.spool import FrameSpool, frame_spool
+from bowerbird.gateway.stages import NEEDED_TO_DRAW, Stages
+from bowerbird.gateway.upstream import Stage, Upstream, as_contract
+from bowerbird.parts import END_OF_STREAM, Kind, Part, part
+from bowerbird.telemetry import trace_id
+
+Facts = TypeVar("Facts", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A prompt that safety lets through, as it may be drawn and kept."""
+
+    decision: Decision
+    prompt: str
+    negative_prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What three stages say about the frames of one request."""
+
+    done: DrawDone
+    judgement: Judgement
+    verdicts: ImageDecisions
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The frame that was chosen for one picture."""
+
+    frame: int
+    seed: int
+    judgement: FrameJudgement
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a story ends when it ends well: one picture for each that was asked for, and what the answer says of them."""
+
+    allowed: Allowed
+    drawn: Drawn
+    chosen: list[Chosen]
+    pictures: list[bytes]
+
+
+async def tell(plan: Plan, call: Call, gateway: Gateway) -> Told:
+    """Draws what was planned; raises the first fact that speaks against it."""
+    upstream = gateway.upstream
+    annotate(plan, call)
+    async with call.within_deadline():
+        allowed = await check_prompt(plan, call, upstream)
+        gateway.stages.require(*NEEDED_TO_DRAW)  # admission: the queue that waits for a free slot stands here later
+        async with frame_spool(gateway.settings.spool_bytes) as frames:
+            drawn = await draw_judge_and_check(plan, allowed, frames, call, upstream)
+            check_model(plan, drawn, gateway.stages)
+            chosen = choose(plan, drawn)
+            frames.keep_only([each.frame for each in chosen])
+            pictures = await publish(order(plan, allowed, chosen, call), chosen, frames, call, upstream)
+    return Told(allowed, drawn, chosen, pictures)
+
+
+async def check_prompt(plan: Plan, call: Call, upstream: Upstream) -> Allowed:
+    """The prompt when safety lets it through; raises PromptRefused or CrisisSupport when it does not."""
+    with call.stage("check_prompt"):
+        decision = await upstream.check_prompt(
+            PromptCheck(prompt=plan.prompt, negative_prompt=plan.negative_prompt, locale=call.locale), call
+        )
+    if decision.action.stops:
+        raise refusal_of(decision)
+    if decision.redacted_prompt is None or (plan.negative_prompt and decision.redacted_negative_prompt is None):
+        raise _broken(Stage.SAFETY, "allowed a prompt without saying which text may be drawn")
+    return Allowed(decision, decision.redacted_prompt, decision.redacted_negative_prompt)
+
+
+def refusal_of(decision: Decision) -> PromptRefused:
+    """A stopping decision as the caller's error: categories and reasons, never the text."""
+    facts = {
+        "action": decision.action,
+        "categories": sorted(name for name, hit in decision.categories.items() if hit),
+        "reasons": decision.reasons,
+        "decision": decision.id,
+        "policy": decision.policy.model_dump(),
+    }
+    if decision.action is Action.CRISIS:
+        help_text = decision.help_text or "If you are in danger, please call your local emergency number now."
+        resources = [resource.model_dump() for resource in decision.resources]
+        return CrisisSupport(
+            help_text, param="prompt", details={**facts, "help_text": help_text, "resources": resources}
+        )
+    return PromptRefused("The safety policy refuses this prompt.", param="prompt", details=facts)
+
+
+async def draw_judge_and_check(
+    plan: Plan, allowed: Allowed, frames: FrameSpool, call: Call, upstream: Upstream
+) -> Drawn:
+    """Three stages at once over the same frames; the first that fails ends the others."""
+    to_judge = JudgeRequest(prompt=allowed.prompt, images=plan.images, candidates=plan.candidates)
+    to_check = ImageCheck(count=plan.frames)
+    everything = range(plan.frames)
+    try:
+        async with asyncio.TaskGroup() as stages:
+            drawing = stages.create_task(draw(plan, allowed, frames, call, upstream))
+            judging = stages.create_task(judge(upload(to_judge, frames, everything), call, upstream))
+            checking = stages.create_task(check_images(upload(to_check, frames, everything), call, upstream))
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group
+    return Drawn(drawing.result(), judging.result(), checking.result())
+
+
+async def draw(plan: Plan, allowed: Allowed, frames: FrameSpool, call: Call, upstream: Upstream) -> DrawDone:
+    """Keeps each frame as it arrives; raises StageBroken when fewer or more come than were asked for."""
+    request = plan.draw_request(allowed.prompt, allowed.negative_prompt)
+    done: DrawDone | None = None
+    with call.stage("draw"):
+        async with aclosing(upstream.draw(request, call)) as parts:
+            async for each in parts:
+                if each.kind is Kind.FRAMES:
+                    facts = _facts(FrameFacts, each, Stage.TEXT_TO_IMAGE)
+                    if facts.index in frames or facts.index >= plan.frames:
+                        raise _broken(Stage.TEXT_TO_IMAGE, f"drew frame {facts.index}, which was not asked for")
+                    await frames.put(facts.index, part(Kind.FRAMES, each.body, facts))
+                elif each.kind is Kind.DONE:
+                    done = as_contract(DrawDone, each.body, Stage.TEXT_TO_IMAGE)
+    seeds = [seed_of(plan.seed, index) for index in range(plan.frames)]
+    if done is None or len(frames) != plan.frames or done.seeds != seeds:
+        raise _broken(Stage.TEXT_TO_IMAGE, f"did not draw the {plan.frames} frames that were asked for")
+    return done
+
+
+async def upload(request: BaseModel, frames: FrameSpool, indices: Iterable[int]) -> AsyncGenerator[bytes]:
+    """The body of a request that carries frames: what is asked, then each frame as soon as it is there."""
+    yield part(Kind.REQUEST, request)
+    for index in indices:
+        yield await frames.get(index)
+    yield END_OF_STREAM
+
+
+async def judge(body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> Judgement:
+    """Curation's scores and rankings."""
+    with call.stage("judge"):
+        return await upstream.judge(body, call)
+
+
+async def check_images(body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> ImageDecisions:
+    """Safety's verdicts."""
+    with call.stage("check_images"):
+        return await upstream.check_images(body, call)
+
+
+def check_model(plan: Plan, drawn: Drawn, stages: Stages) -> None:
+    """Raises StageBroken when another model drew than the one the request was checked against; it is looked up again."""
+    if drawn.done.digest != plan.model.digest:
+        stages.forget_model()
+        raise _broken(Stage.TEXT_TO_IMAGE, "drew with another model than it had described")
+
+
+def choose(plan: Plan, drawn: Drawn) -> list[Chosen]:
+    """The best candidate of each picture that safety lets leave; raises ImageRefused when a picture has none.
+
+    A verdict or a ranking that is missing, or about other frames, is a broken stage: never a candidate that passes.
+    """
+    verdicts = {verdict.index: verdict for verdict in drawn.verdicts.verdicts}
+    judgements = {frame.index: frame for frame in drawn.judgement.frames}
+    rankings = {ranking.image: ranking.order for ranking in drawn.judgement.rankings}
+    if set(verdicts) != set(range(plan.frames)):
+        raise _broken(Stage.SAFETY, "did not give a verdict on every frame")
+    if set(judgements) != set(range(plan.frames)) or set(rankings) != set(range(plan.images)):
+        raise _broken(Stage.CURATION, "did not judge every frame")
+    chosen = []
+    for image in range(plan.images):
+        first = image * plan.candidates
+        if sorted(rankings[image]) != list(range(first, first + plan.candidates)):
+            raise _broken(Stage.CURATION, f"did not rank the candidates of picture {image}")
+        allowed = [frame for frame in rankings[image] if not verdicts[frame].action.stops]
+        if not allowed:
+            raise _refused_images(drawn.verdicts, image, plan)
+        chosen.append(Chosen(allowed[0], drawn.done.seeds[allowed[0]], judgements[allowed[0]]))
+    return chosen
+
+
+def order(plan: Plan, allowed: Allowed, chosen: list[Chosen], call: Call) -> PublishRequest:
+    """How to encode, and what the label says; a seed's digest is keyed with the request's id, so nobody searches it."""
+    key = call.request_id.encode()
+    digests = [hmac.new(key, str(each.seed).encode(), hashlib.sha256).hexdigest() for each in chosen]
+    label = Origin(
+        request_id=call.request_id,
+        trace_id=trace_id(),
+        model=plan.model.name,
+        model_digest=plan.model.digest,
+        seed_digests=[f"sha256:{digest}" for digest in digests],
+        policy=allowed.decision.policy,
+        services={"gateway": __version__, **call.versions},
+    )
+    return PublishRequest(
+        count=len(chosen), format=plan.output_format, compression=plan.output_compression, origin=label
+    )
+
+
+async def publish(
+    request: PublishRequest, chosen: list[Chosen], frames: FrameSpool, call: Call, upstream: Upstream
+) -> list[bytes]:
+    """The chosen pictures, encoded and labelled; raises StageBroken unless every one of them came back whole."""
+    pictures: dict[int, bytes] = {}
+    done: PublishDone | None = None
+    with call.stage("publish"):
+        body = upload(request, frames, [each.frame for each in chosen])
+        async with aclosing(upstream.publish(body, call)) as parts:
+            async for each in parts:
+                if each.kind is Kind.PICTURE:
+                    pictures[_published_index(each)] = each.body
+                elif each.kind is Kind.DONE:
+                    done = as_contract(PublishDone, each.body, Stage.CURATION)
+    if done is None or sorted(pictures) != list(range(request.count)):
+        raise _broken(Stage.CURATION, f"published {len(pictures)} pictures instead of {request.count}")
+    return [pictures[index] for index in range(request.count)]
+
+
+def annotate(plan: Plan, call: Call) -> None:
+    """What the request's span says: OpenTelemetry's generative attributes and ours; never a prompt."""
+    trace.get_current_span().set_attributes(
+        {
+            "gen_ai.operation.name": "generate_content",
+            "gen_ai.output.type": "image",
+            "gen_ai.provider.name": "bowerbird",
+            "gen_ai.request.model": plan.model.name,
+            "gen_ai.request.choice.count": plan.images,
+            "gen_ai.request.seed": plan.seed,
+            "gen_ai.response.model": plan.model.name,
+            "gen_ai.response.id": call.request_id,
+            "bowerbird.steps": plan.steps,
+            "bowerbird.size": str(plan.size),
+            "bowerbird.candidates": plan.candidates,
+            "bowerbird.model.digest": plan.model.digest,
+        }
+    )
+
+
+def _published_index(published: Part) -> int:
+    picture = _facts(Picture, published, Stage.CURATION)
+    if picture.digest != f"sha256:{hashlib.sha256(published.body).hexdigest()}":
+        raise _broken(Stage.CURATION, "published a picture that does not have the digest it states")
+    return picture.index
+
+
+def _facts(contract: type[Facts], of: Part, stage: Stage) -> Facts:
+    return as_contract(contract, json.dumps(of.facts).encode(), stage)
+
+
+def _refused_images(verdicts: ImageDecisions, image: int, plan: Plan) -> ImageRefused:
+    own = range(image * plan.candidates, (image + 1) * plan.candidates)
+    reasons = sorted({reason for verdict in verdicts.verdicts if verdict.index in own for reason in verdict.reasons})
+    return ImageRefused(
+        f"The safety policy lets no candidate of picture {image + 1} of {plan.images} leave. Another seed may pass.",
+        details={"reasons": reasons, "decision": verdicts.id, "policy": verdicts.policy.model_dump()},
+    )
+
+
+def _broken(stage: Stage, fact: str) -> StageBroken:
+    return StageBroken(f"The stage {stage} {fact}.", details={"stage": stage})

@@ -1,0 +1,206 @@
+"""The stages as the gateway calls them: one shared connector, one method for each route of `contracts`.
+
+The story calls these. What comes back is either what the contract promises or a fact of `errors`: an error that a stage
+stated arrives as the same class; a stage that cannot be reached is `StageUnavailable` with its name; one that answers
+otherwise than its contract says is `StageBroken`. Nothing is retried here: the caller is told when to ask again.
+
+The deadline is the story's (`asyncio.timeout` around all of it); only connecting is bounded here. Spans of the hops and
+their `traceparent` come from OpenTelemetry's client instrumentation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import TypeVar
+
+import aiohttp
+from opentelemetry.instrumentation.aiohttp_client import create_trace_config
+from pydantic import BaseModel, ValidationError
+
+from bowerbird.contracts import (
+    SERVICE_HEADER,
+    Decision,
+    DrawRequest,
+    ImageDecisions,
+    Judgement,
+    PromptCheck,
+    ProvenanceReport,
+)
+from bowerbird.errors import (
+    BodyTooLarge,
+    BowerbirdError,
+    KeyInvalid,
+    MethodUnsupported,
+    RouteUnknown,
+    StageBroken,
+    StageUnavailable,
+    error_from_body,
+)
+from bowerbird.gateway.call import Call
+from bowerbird.parts import CONTENT_TYPE, Kind, Part, read_parts
+from bowerbird.settings import Settings
+
+CONNECT_SECONDS = 5.0
+# Below the 5 s after which the services' uvicorn closes an idle connection: a POST must not meet a closing one.
+KEEP_ALIVE_SECONDS = 4.0
+RETRY_AFTER_SECONDS = 2
+# One read of a frame of 256 x 256 (192 KiB) instead of three.
+READ_BYTES = 256 * 1024
+
+# What a stage may say of its own route table or body limit is a fault between us, not the caller's.
+_OURS = (RouteUnknown, MethodUnsupported, BodyTooLarge, KeyInvalid)
+
+Answer = TypeVar("Answer", bound=BaseModel)
+Payload = bytes | AsyncIterable[bytes]
+
+
+class Stage(StrEnum):
+    """The services behind the gateway."""
+
+    SAFETY = "safety"
+    TEXT_TO_IMAGE = "text-to-image"
+    ANIMATION = "animation"
+    CURATION = "curation"
+
+
+def stage_urls(settings: Settings) -> dict[Stage, str]:
+    """Where each stage is, without a trailing slash."""
+    urls = {
+        Stage.SAFETY: settings.safety_url,
+        Stage.TEXT_TO_IMAGE: settings.text_to_image_url,
+        Stage.ANIMATION: settings.animation_url,
+        Stage.CURATION: settings.curation_url,
+    }
+    return {stage: url.rstrip("/") for stage, url in urls.items()}
+
+
+def open_session() -> aiohttp.ClientSession:
+    """The session that all stages share; needs a running event loop and is closed by who opened it."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        trace_configs=[create_trace_config()],
+        read_bufsize=READ_BYTES,
+        auto_decompress=False,
+    )
+
+
+class Upstream:
+    """Asks the stages on behalf of one request at a time, many at once."""
+
+    def __init__(self, session: aiohttp.ClientSession, urls: Mapping[Stage, str]) -> None:
+        self._session = session
+        self._urls = urls
+
+    async def check_prompt(self, check: PromptCheck, call: Call) -> Decision:
+        """Safety's decision about a prompt."""
+        return await self._ask(Stage.SAFETY, "/check_prompt", check, call, Decision)
+
+    async def check_images(self, parts: AsyncIterable[bytes], call: Call) -> ImageDecisions:
+        """Safety's verdicts about frames that are still arriving."""
+        return await self._ask(Stage.SAFETY, "/check_images", parts, call, ImageDecisions)
+
+    async def judge(self, parts: AsyncIterable[bytes], call: Call) -> Judgement:
+        """Curation's scores and rankings of frames that are still arriving."""
+        return await self._ask(Stage.CURATION, "/judge", parts, call, Judgement)
+
+    async def check_provenance(self, file: AsyncIterable[bytes], call: Call) -> ProvenanceReport:
+        """What curation reads in a file that was uploaded."""
+        return await self._ask(Stage.CURATION, "/check_provenance", file, call, ProvenanceReport)
+
+    def draw(self, request: DrawRequest, call: Call) -> AsyncGenerator[Part]:
+        """The parts of a drawing as they arrive; the last one is `done`, or an error was raised."""
+        return self._stream(Stage.TEXT_TO_IMAGE, "/draw", request.model_dump_json().encode(), call)
+
+    def publish(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
+        """The encoded and labelled pictures; the last part is `done`, or an error was raised."""
+        return self._stream(Stage.CURATION, "/publish", parts, call)
+
+    async def _ask(
+        self, stage: Stage, path: str, body: BaseModel | AsyncIterable[bytes], call: Call, contract: type[Answer]
+    ) -> Answer:
+        payload = body.model_dump_json().encode() if isinstance(body, BaseModel) else body
+        async with self._post(stage, path, payload, call) as answer:
+            return as_contract(contract, await answer.read(), stage)
+
+    async def _stream(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncGenerator[Part]:
+        done = False
+        async with self._post(stage, path, body, call) as answer:
+            async for part in read_parts(answer.content.iter_any()):
+                if part.kind is Kind.ERROR:
+                    raise _stated_error(stage, None, part.body, None)
+                done = done or part.kind is Kind.DONE
+                yield part
+        if not done:
+            raise StageBroken(f"The stage {stage} ended its answer without 'done'.", details={"stage": stage})
+
+    @asynccontextmanager
+    async def _post(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        answered = False
+        headers = {**call.headers(), "Content-Type": _media_type(path, body)}
+        try:
+            async with self._session.post(self._urls[stage] + path, data=body, headers=headers) as answer:
+                answered = True
+                name, _, version = answer.headers.get(SERVICE_HEADER, "").partition("/")
+                if version:
+                    call.versions[name] = version
+                if answer.status != 200:
+                    raise _stated_error(stage, answer.status, await answer.read(), answer.headers.get("Retry-After"))
+                yield answer
+        except StageBroken as error:
+            error.details.setdefault("stage", str(stage))  # a broken stream does not know whose it was
+            raise
+        except aiohttp.ClientError as error:
+            if answered:
+                raise StageBroken(f"The stage {stage} broke off its answer.", details={"stage": stage}) from error
+            raise unavailable(stage, "cannot be reached") from error
+
+
+def unavailable(stage: Stage, fact: str) -> StageUnavailable:
+    """The fact that a stage cannot be asked now, with its name and when to try again."""
+    return StageUnavailable(
+        f"The stage {stage} {fact}; try again in {RETRY_AFTER_SECONDS} s.",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+        details={"stage": stage},
+    )
+
+
+def as_contract(contract: type[Answer], raw: bytes, stage: Stage) -> Answer:
+    """A stage's JSON as its contract; raises StageBroken when it is something else."""
+    try:
+        return contract.model_validate_json(raw)
+    except ValidationError as error:
+        raise StageBroken(
+            f"The stage {stage} answered with what is not a {contract.__name__}.", details={"stage": stage}
+        ) from error
+
+
+def _media_type(path: str, body: Payload) -> str:
+    if isinstance(body, bytes):
+        return "application/json"
+    return "application/octet-stream" if path == "/check_provenance" else CONTENT_TYPE
+
+
+def _stated_error(stage: Stage, status: int | None, raw: bytes, retry_after: str | None) -> BowerbirdError:
+    retry_after_seconds = int(retry_after) if retry_after and retry_after.isdigit() else None
+    error = _error_in(raw, status, retry_after_seconds)
+    if error is None and status == 503:
+        return unavailable(stage, "is not ready")
+    if error is None or isinstance(error, _OURS):
+        how = "in its stream" if status is None else f"with status {status}"
+        fact = f"The stage {stage} failed {how} and stated no error that is known."
+        return StageBroken(fact, details={"stage": stage})
+    if isinstance(error, StageUnavailable | StageBroken):
+        error.details.setdefault("stage", str(stage))
+    return error
+
+
+def _error_in(raw: bytes, status: int | None, retry_after_seconds: int | None) -> BowerbirdError | None:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return None
+    return error_from_body(status, body, retry_after_seconds)

@@ -1,0 +1,90 @@
+"""The gateway on a real socket, in front of stand-ins on another."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from bowerbird.gateway.app import create_app
+from bowerbird.settings import Settings
+
+from .stand_ins import StandIns, served
+
+StartGateway = Callable[..., httpx2.Client]
+
+
+@pytest.fixture(scope="session")
+def _stand_ins() -> Iterator[tuple[StandIns, str]]:
+    stand_ins = StandIns()
+    with served(stand_ins.app()) as url:
+        yield stand_ins, url
+
+
+@pytest.fixture(scope="session")
+def _gateway(_stand_ins: tuple[StandIns, str]) -> Iterator[httpx2.Client]:
+    with served(create_app(settings_for(_stand_ins[1]))) as url, httpx2.Client(base_url=url, timeout=20) as client:
+        until_ready(client, "safety", "text-to-image", "curation")
+        yield client
+
+
+@pytest.fixture
+def stages(_stand_ins: tuple[StandIns, str]) -> StandIns:
+    """The stages, behaving until a test says otherwise."""
+    _stand_ins[0].reset()
+    return _stand_ins[0]
+
+
+@pytest.fixture
+def gateway(_gateway: httpx2.Client, stages: StandIns) -> httpx2.Client:
+    """A client of a gateway with default settings, whose stages are ready."""
+    return _gateway
+
+
+@pytest.fixture
+def start_gateway(_stand_ins: tuple[StandIns, str], stages: StandIns) -> Iterator[StartGateway]:
+    """Starts a gateway of one's own: `start_gateway(api_keys=…)`; waits for the stages named in `ready`."""
+    with ExitStack() as running:
+
+        def start(ready: tuple[str, ...] = ("safety", "text-to-image", "curation"), **changes: object) -> httpx2.Client:
+            url = running.enter_context(served(create_app(settings_for(_stand_ins[1], **changes))))
+            client = running.enter_context(httpx2.Client(base_url=url, timeout=20))
+            until_ready(client, *ready)
+            return client
+
+        yield start
+
+
+def settings_for(stages_url: str, **changes: object) -> Settings:
+    """Settings whose stages are the stand-ins, looked at often."""
+    settings = Settings(
+        home=Path("unused"),
+        safety_url=f"{stages_url}/safety",
+        text_to_image_url=f"{stages_url}/text-to-image",
+        animation_url=f"{stages_url}/animation",
+        curation_url=f"{stages_url}/curation/",
+        stage_poll_seconds=0.1,
+        request_timeout_seconds=20,
+    )
+    return settings.model_copy(update=changes)
+
+
+def closed_url() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def until_ready(client: httpx2.Client, *stages: str) -> None:
+    """Waits until the gateway has seen these stages ready."""
+    for _ in range(200):
+        states = {each["name"]: each["state"] for each in client.get("/readyz").json()["stages"]}
+        if all(states[stage] == "ready" for stage in stages):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"the stages did not get ready: {states}")

@@ -1,0 +1,348 @@
+"""Stand-ins for the stages: real HTTP servers that speak the contracts and misbehave on command.
+
+The real services are used wherever they can show a fact (tests/integration); these exist for what a real one cannot be
+made to do: be slow, stop in the middle, state a wrong digest, forget a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from bowerbird.contracts import (
+    Action,
+    Decision,
+    DrawDone,
+    DrawProgress,
+    DrawRequest,
+    FrameFacts,
+    FrameJudgement,
+    HelpResource,
+    ImageCheck,
+    ImageDecisions,
+    ImageVerdict,
+    Judgement,
+    JudgeRequest,
+    ModelDescription,
+    Picture,
+    PolicyReference,
+    PromptCheck,
+    ProvenanceReport,
+    PublishDone,
+    PublishRequest,
+    Ranking,
+    Score,
+    Size,
+    seed_of,
+)
+from bowerbird.errors import BowerbirdError, error_body
+from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, Part, error_part, part, read_parts
+
+DIGEST = "sha256:" + "a" * 64
+POLICY = PolicyReference(id="policy", version="1", digest="sha256:" + "b" * 64)
+MODEL = ModelDescription(
+    name="fledgling",
+    version="1",
+    digest=DIGEST,
+    licence="Apache-2.0",
+    created=1_790_000_000,
+    sizes=[Size(width=32, height=32), Size(width=64, height=32)],
+    max_steps=30,
+    default_steps=20,
+    default_guidance_scale=4,
+    max_guidance_scale=15,
+    max_prompt_tokens=75,
+    slots=4,
+)
+
+REPORT = ProvenanceReport(
+    outcome="detected",
+    validation_state="valid",
+    verdict="made_here_intact",
+    issuer="Bowerbird",
+    model="fledgling",
+    generated_at="2026-11-21T00:00:00Z",
+    explanation="Made here.",
+)
+
+
+def decision(check: PromptCheck, action: Action = Action.ALLOW, **changes: Any) -> Decision:
+    """What safety would say of a prompt that it allows, or `changes` of it."""
+    stops = action.stops
+    facts: dict[str, Any] = {
+        "id": "dec_1",
+        "action": action,
+        "reasons": [] if action is Action.ALLOW else ["violence.pattern"],
+        "flagged": stops,
+        "categories": {"violence": stops, "pii": action is Action.REDACT},
+        "category_scores": {"violence": 0.9 if stops else 0.01, "pii": 0.0},
+        "category_applied_input_types": {"violence": ["text"], "pii": ["text"]},
+        "spans": [],
+        "redacted_prompt": None if stops else check.prompt,
+        "redacted_negative_prompt": None if stops else check.negative_prompt,
+        "gates": [],
+        "normalisation": [],
+        "policy": POLICY,
+        "latency_ms": 1.0,
+    }
+    if action is Action.CRISIS:
+        facts |= {
+            "help_text": "You are not alone.",
+            "resources": [HelpResource(name="Helpline", contact="116 123", locale="en")],
+        }
+    return Decision(**(facts | changes))
+
+
+def judgement(asked: JudgeRequest, totals: Callable[[int], float] = float) -> Judgement:
+    """Rankings by `totals(frame)`, higher first; by default the last candidate is the best."""
+    frames = [
+        FrameJudgement(
+            index=index,
+            total=totals(index),
+            scores=[
+                Score(
+                    name="prompt_match",
+                    version="1",
+                    value=0.25,
+                    direction="higher_is_better",
+                    minimum=0,
+                    maximum=1,
+                )
+            ],
+        )
+        for index in range(asked.images * asked.candidates)
+    ]
+    rankings = []
+    for image in range(asked.images):
+        own = range(image * asked.candidates, (image + 1) * asked.candidates)
+        rankings.append(Ranking(image=image, order=sorted(own, key=totals, reverse=True), margin=1, tie=False))
+    return Judgement(frames=frames, rankings=rankings, tie_margin=0.1, judge="judge@1")
+
+
+def verdicts(count: int, blocked: frozenset[int] = frozenset()) -> ImageDecisions:
+    """Safety's verdicts on frames, all allowed but those in `blocked`."""
+    return ImageDecisions(
+        id="dec_2",
+        verdicts=[
+            ImageVerdict(
+                index=index,
+                action=Action.BLOCK if index in blocked else Action.ALLOW,
+                reasons=["nsfw"] if index in blocked else [],
+                category_scores={},
+                gates=[],
+            )
+            for index in range(count)
+        ],
+        policy=POLICY,
+        latency_ms=1.0,
+    )
+
+
+@dataclass
+class Behaviour:
+    """What the stand-ins do; a test changes what it is about."""
+
+    decide: Callable[[PromptCheck], Decision] = decision
+    judge: Callable[[JudgeRequest], Judgement] = judgement
+    verdicts: Callable[[int], ImageDecisions] = verdicts
+    described: ModelDescription = MODEL
+    drawn_digest: str = DIGEST
+    frame_bytes: int = 3_200
+    seconds_per_step: float = 0.0
+    answers: dict[str, Callable[[], Response | BowerbirdError]] = field(default_factory=dict)
+    """Path -> an answer that replaces the stand-in's own."""
+    after_frames: Callable[[], bytes] | None = None
+    """What /draw writes after its first frame instead of going on; the stream then ends."""
+    published: Callable[[Picture], Picture] = lambda picture: picture
+    report: ProvenanceReport = REPORT
+
+
+@dataclass
+class Seen:
+    """One request that a stage received."""
+
+    path: str
+    headers: dict[str, str]
+    asked: Any = None
+    frames: list[bytes] = field(default_factory=list)
+
+
+class StandIns:
+    """The four stages behind one socket; `/safety`, `/text-to-image`, `/animation`, `/curation` are their roots."""
+
+    def __init__(self) -> None:
+        self.behaviour = Behaviour()
+        self.seen: list[Seen] = []
+        self.draws_stopped = threading.Event()
+
+    def reset(self) -> None:
+        """Everything behaves again, and nothing was seen."""
+        self.behaviour = Behaviour()
+        self.seen.clear()
+        self.draws_stopped.clear()
+
+    def asked(self, path: str) -> list[Seen]:
+        """The requests that came to a path."""
+        return [each for each in self.seen if each.path == path]
+
+    def app(self) -> ASGIApp:
+        """The server."""
+        ready = Route("/readyz", _ready)
+        return Starlette(
+            routes=[
+                Mount("/safety", routes=[ready, self._route("/check_prompt"), self._route("/check_images")]),
+                Mount(
+                    "/text-to-image",
+                    routes=[ready, Route("/describe", self._describe), self._route("/draw")],
+                ),
+                Mount("/animation", routes=[ready]),
+                Mount(
+                    "/curation",
+                    routes=[ready, self._route("/judge"), self._route("/publish"), self._route("/check_provenance")],
+                ),
+            ]
+        )
+
+    def _route(self, path: str) -> Route:
+        handle = getattr(self, "_" + path[1:])
+
+        async def endpoint(request: Request) -> Response:
+            seen = Seen(path, dict(request.headers))
+            self.seen.append(seen)
+            if path in self.behaviour.answers:
+                return _response(self.behaviour.answers[path]())
+            try:
+                answer: Response = await handle(request, seen)
+            except ClientDisconnect:
+                return Response()  # to nobody
+            answer.headers["bowerbird-service"] = f"{path[1:]}/9.9"
+            return answer
+
+        return Route(path, endpoint, methods=["POST"])
+
+    async def _describe(self, _: Request) -> Response:
+        if "/describe" in self.behaviour.answers:
+            return _response(self.behaviour.answers["/describe"]())
+        return JSONResponse(self.behaviour.described.model_dump())
+
+    async def _check_prompt(self, request: Request, seen: Seen) -> Response:
+        seen.asked = PromptCheck.model_validate_json(await request.body())
+        return JSONResponse(self.behaviour.decide(seen.asked).model_dump())
+
+    async def _draw(self, request: Request, seen: Seen) -> Response:
+        seen.asked = DrawRequest.model_validate_json(await request.body())
+        return StreamingResponse(self._drawing(seen.asked), media_type=CONTENT_TYPE)
+
+    async def _drawing(self, asked: DrawRequest) -> AsyncIterator[bytes]:
+        finished = False
+        try:
+            for index in reversed(range(asked.count)):
+                for step in range(asked.steps if self.behaviour.seconds_per_step else 1):
+                    await asyncio.sleep(self.behaviour.seconds_per_step)
+                    yield part(Kind.PROGRESS, DrawProgress(step=step, steps=asked.steps, finished=0, count=asked.count))
+                raw = frame(asked.seed + index, self.behaviour.frame_bytes)
+                yield part(Kind.FRAMES, raw, FrameFacts(index=index, seed=seed_of(asked.seed, index)))
+                if self.behaviour.after_frames is not None:
+                    yield self.behaviour.after_frames()
+                    return
+            done = DrawDone(
+                model=self.behaviour.described.name,
+                digest=self.behaviour.drawn_digest,
+                seeds=[seed_of(asked.seed, index) for index in range(asked.count)],
+                seconds={"denoise": 0.5},
+                steps_computed=asked.steps * asked.count,
+            )
+            yield part(Kind.DONE, done) + END_OF_STREAM
+            finished = True
+        finally:
+            if not finished:
+                self.draws_stopped.set()
+
+    async def _judge(self, request: Request, seen: Seen) -> Response:
+        seen.asked, seen.frames = await _received(request, JudgeRequest)
+        return JSONResponse(self.behaviour.judge(seen.asked).model_dump())
+
+    async def _check_images(self, request: Request, seen: Seen) -> Response:
+        seen.asked, seen.frames = await _received(request, ImageCheck)
+        return JSONResponse(self.behaviour.verdicts(seen.asked.count).model_dump())
+
+    async def _publish(self, request: Request, seen: Seen) -> Response:
+        seen.asked, seen.frames = await _received(request, PublishRequest)
+        stream = b""
+        for index, raw in enumerate(seen.frames):
+            picture = self.behaviour.published(
+                Picture(
+                    index=index,
+                    media_type=f"image/{seen.asked.format}",
+                    digest=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+                    manifest_bytes=1,
+                    encode_ms=1,
+                    sign_ms=1,
+                )
+            )
+            stream += part(Kind.PICTURE, raw, picture)
+        return Response(
+            stream + part(Kind.DONE, PublishDone(count=len(seen.frames))) + END_OF_STREAM, media_type=CONTENT_TYPE
+        )
+
+    async def _check_provenance(self, request: Request, seen: Seen) -> Response:
+        seen.asked = await request.body()
+        return JSONResponse(self.behaviour.report.model_dump())
+
+
+def frame(seed: int, size: int) -> bytes:
+    """Bytes that stand for the pixels of a seed; the gateway must not look into them."""
+    return hashlib.sha256(str(seed).encode()).digest() * (size // 32)
+
+
+def stated(error: BowerbirdError) -> bytes:
+    """An error as the last part of a stream."""
+    return error_part(error_body(error)) + END_OF_STREAM
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """An app behind a real socket, in a thread of its own; yields its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+async def _received(request: Request, contract: Any) -> tuple[Any, list[bytes]]:
+    parts: list[Part] = [each async for each in read_parts(request.stream())]
+    assert [each.kind for each in parts] == [Kind.REQUEST] + [Kind.FRAMES] * (len(parts) - 1)
+    return parts[0].read(contract), [each.body for each in parts[1:]]
+
+
+def _response(answer: Response | BowerbirdError) -> Response:
+    if isinstance(answer, BowerbirdError):
+        retry = answer.retry_after_seconds
+        return JSONResponse(error_body(answer), answer.status, {} if retry is None else {"Retry-After": str(retry)})
+    return answer
+
+
+async def _ready(_: Request) -> Response:
+    return Response("")
