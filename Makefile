@@ -1,0 +1,81 @@
+# Every command of the project; `make` lists them. Needs Python >= 3.11, make and git, nothing else: uv is put into
+# .tools/ when the machine has none, and packages into two environments:
+#
+#     .venv      what serves: gateway, models, ONNX Runtime; no torch
+#     .venv-dev  everything, for tests, training and quality: torch too, about 6 GB
+#
+# Both come from uv.lock and are brought up to date by the command that needs them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python that is new enough; uv is never asked to download one.
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$python && break; done)
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+export UV_PYTHON := $(PYTHON)
+export UV_PYTHON_DOWNLOADS := never
+# Without bytecode, every start of every service compiles some 2 000 modules anew.
+export UV_COMPILE_BYTECODE := 1
+
+SERVING := --no-default-groups --extra gateway --extra model --extra cpu
+EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
+DEV := .venv-dev/bin/
+CODE := services tests benchmarks
+
+.PHONY: help up test check lint format types layers audit train quality bench clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: .venv/synced ## start everything, draw out/first.png, serve until Ctrl-C (BOWERBIRD_PORT, BOWERBIRD_HOME)
+	@exec .venv/bin/bowerbird up
+
+test: .venv-dev/synced ## everything this machine can test, with branch coverage
+	@$(DEV)pytest --cov --cov-branch --cov-report=term
+
+check: lint types layers audit ## lint, format, types, layers, audit: what CI runs before the tests
+
+lint: .venv-dev/synced ## style and format, without changing anything
+	@$(DEV)ruff check $(CODE)
+	@$(DEV)ruff format --check $(CODE)
+
+format: .venv-dev/synced ## put the code into its format
+	@$(DEV)ruff check --fix $(CODE)
+	@$(DEV)ruff format $(CODE)
+
+types: .venv-dev/synced ## strict types
+	@$(DEV)mypy
+
+layers: .venv-dev/synced ## arrows between the modules point one way
+	@$(DEV)lint-imports
+
+audit: .venv-dev/synced ## known vulnerabilities in our code and in what it depends on
+	@$(DEV)bandit --quiet --recursive --severity-level medium services
+	@.ci/audit $(UV) $(DEV)pip-audit
+
+train: .venv-dev/synced ## train the model that comes with it, anew (hours on two cores, minutes on a GPU)
+	@$(DEV)bowerbird train fledgling
+
+quality: .venv-dev/synced ## draw 600 held-out prompts and measure what was drawn
+	@$(DEV)bowerbird train quality
+
+bench: .venv-dev/synced ## speed and memory of the whole stack, as a table
+	@$(DEV)python -m benchmarks
+
+clean: ## remove environments, tools and what they made; never .bowerbird/ or out/
+	rm -rf .tools .venv .venv-dev .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/synced: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen $(SERVING)
+	@touch $@
+
+.venv-dev/synced: pyproject.toml uv.lock | $(UV)
+	@UV_PROJECT_ENVIRONMENT=.venv-dev $(UV) sync --frozen $(EVERYTHING)
+	@touch $@
+
+.tools/bin/uv:
+	@.ci/install-uv "$(PYTHON)" .tools

@@ -1,0 +1,24 @@
+"""Fixtures that all tests share: one real stack for the whole session, and the collector its traces go to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .embedded_stack import RunningStack, running_stack
+from .otlp import Collector, running_collector
+
+
+@pytest.fixture(scope="session")
+def otlp() -> Iterator[Collector]:
+    """A real OTLP receiver on loopback; `stack` sends its traces there."""
+    with running_collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, otlp: Collector) -> Iterator[RunningStack]:
+    """The five services as `bowerbird up` starts them, ready; started once, and at the end no process may be left."""
+    with running_stack(tmp_path_factory.mktemp("home"), **otlp.environment) as running:
+        yield running

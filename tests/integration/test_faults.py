@@ -1,0 +1,114 @@
+"""What the chain does when a part of it is gone, and when the caller is."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from ..embedded_stack import RunningStack
+from ..otlp import Collector, ReceivedSpan
+
+pytestmark = pytest.mark.timeout(300)
+
+PROMPT = "an american robin perched on a branch in winter"
+MANY_STEPS = 50
+
+
+def draw(stack: RunningStack, timeout: float = 120, **fields: object) -> httpx2.Response:
+    return httpx2.post(f"{stack.url}/v1/images/generations", json={"prompt": PROMPT, **fields}, timeout=timeout)
+
+
+def served_draw(spans: list[ReceivedSpan]) -> bool:
+    """True once text-to-image has ended its part."""
+    return any((span.service, span.name) == ("text-to-image", "POST /draw") for span in spans)
+
+
+def denoise_steps(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
+    return [span for span in spans if span.name == "denoise_step"]
+
+
+def until_seen_down(stack: RunningStack, stage: str) -> None:
+    """Waits until the gateway's look at the stages, one a second, has met the gap."""
+    for _ in range(100):
+        if stack.stage_states()[stage] != "ready":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the gateway did not see {stage} go down")
+
+
+@pytest.fixture(autouse=True)
+def _ready(stack: RunningStack) -> None:
+    stack.wait_until_ready()
+
+
+def test_client_that_hangs_up_stops_the_denoiser(stack: RunningStack, otlp: Collector) -> None:
+    trace_id = secrets.token_hex(16)
+    body = json.dumps({"prompt": PROMPT, "steps": MANY_STEPS, "candidates": 8})
+    gateway = urlsplit(stack.url)
+    with socket.create_connection((gateway.hostname or "", gateway.port or 0)) as client:
+        head = [
+            "POST /v1/images/generations HTTP/1.1",
+            f"Host: {gateway.netloc}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            f"traceparent: 00-{trace_id}-{secrets.token_hex(8)}-01",
+        ]
+        client.sendall("\r\n".join([*head, "", body]).encode())
+        otlp.wait_for(trace_id, lambda spans: bool(denoise_steps(spans)), seconds=60)
+
+    spans = otlp.wait_for(trace_id, served_draw)
+    assert served_draw(spans)
+    assert 0 < len(denoise_steps(spans)) < MANY_STEPS
+    assert not [span for span in spans if span.name == "publish"]
+
+
+def test_deadline_stops_the_denoiser_and_is_told(stack: RunningStack, otlp: Collector) -> None:
+    trace_id = secrets.token_hex(16)
+    answer = httpx2.post(
+        f"{stack.url}/v1/images/generations",
+        json={"prompt": PROMPT, "steps": MANY_STEPS, "candidates": 8},
+        headers={"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01", "Bowerbird-Deadline-Ms": "1200"},
+        timeout=60,
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "deadline_exceeded")
+    assert "retry-after" in answer.headers
+    spans = otlp.wait_for(trace_id, served_draw)
+    assert len(denoise_steps(spans)) < MANY_STEPS
+
+
+@pytest.mark.parametrize("stage", ["safety", "text-to-image", "curation"])
+def test_stage_that_was_killed_is_named_and_drawing_works_again_when_it_is_back(
+    stack: RunningStack, stage: str
+) -> None:
+    stack.kill(stage)
+    answer = draw(stack, steps=1)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stage_unavailable")
+    assert answer.json()["error"]["stage"] == stage
+    assert int(answer.headers["retry-after"]) > 0
+    until_seen_down(stack, stage)
+    stack.wait_until_ready()
+    assert draw(stack, steps=1).status_code == 200
+
+
+def test_stage_that_dies_while_it_draws_breaks_the_request_and_nothing_else(stack: RunningStack) -> None:
+    answers: list[httpx2.Response] = []
+    drawing = threading.Thread(target=lambda: answers.append(draw(stack, steps=MANY_STEPS, candidates=8)))
+    drawing.start()
+    time.sleep(2.0)
+    stack.kill("text-to-image")
+    drawing.join(60)
+
+    until_seen_down(stack, "text-to-image")
+    [answer] = answers
+    assert answer.status_code in {502, 503}
+    assert answer.json()["error"]["stage"] == "text-to-image"
+    assert httpx2.get(f"{stack.url}/livez").status_code == 200

@@ -1,0 +1,42 @@
+"""A service as the supervisor sees one: it answers /readyz, and misbehaves when told to.
+
+    python tiny_service.py PORT [die | stubborn | family]
+
+`die` exits with 3 after a line on standard error, `stubborn` ignores SIGTERM, `family` starts a worker with a session
+of its own (as `bentoml serve` does) that ignores SIGTERM.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+WORKER_MODULE = "tiny-worker"
+
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def main(port: str, behaviour: str = "serve") -> None:
+    if port == WORKER_MODULE:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    if behaviour == "die":
+        sys.exit("no bundle to be found")
+    if behaviour == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if behaviour == "family":
+        subprocess.Popen([sys.executable, __file__, WORKER_MODULE], start_new_session=True)
+    print("listening", flush=True)
+    HTTPServer(("127.0.0.1", int(port)), Ready).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
