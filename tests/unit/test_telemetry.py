@@ -31,7 +31,7 @@ asyncio.run(ask())
 
 
 def test_a_process_continues_the_callers_trace_and_logs_its_id() -> None:
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)  # noqa: S603
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     continued, own = run.stdout.split()
     assert continued == "0af7651916cd43dd8448eb211c80319c"
     assert len(own) == 32
