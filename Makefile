@@ -53,8 +53,8 @@ layers: .venv-dev/synced ## arrows between the modules point one way
 	@$(DEV)lint-imports
 
 audit: .venv-dev/synced ## known vulnerabilities in our code and in what it depends on
-	@$(DEV)bandit --quiet --recursive --severity-level medium services
-	@.ci/audit $(UV) $(DEV)pip-audit
+	@$(DEV)ruff check --select S services
+	@$(PYTHON) .ci/audit $(UV) $(DEV)pip-audit
 
 train: .venv-dev/synced ## train the model that comes with it, anew (hours on two cores, minutes on a GPU)
 	@$(DEV)bowerbird train fledgling

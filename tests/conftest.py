@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from .embedded_stack import RunningStack, running_stack
 from .otlp import Collector, running_collector
+
+# Time is measured in benchmarks/, never asserted in a test: a busy machine is not a bug.
+settings.register_profile("bowerbird", settings(), deadline=None)
+settings.load_profile("bowerbird")
 
 
 @pytest.fixture(scope="session")

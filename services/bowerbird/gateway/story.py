@@ -198,7 +198,7 @@ async def check_images(body: AsyncIterator[bytes], call: Call, upstream: Upstrea
 
 
 def check_model(plan: Plan, drawn: Drawn, stages: Stages) -> None:
-    """Raises StageBroken when another model drew than the one the request was checked against; it is looked up again."""
+    """Raises StageBroken when another model drew than the request was checked against, and has it described again."""
     if drawn.done.digest != plan.model.digest:
         stages.forget_model()
         raise _broken(Stage.TEXT_TO_IMAGE, "drew with another model than it had described")

@@ -89,7 +89,7 @@ def _shares(values: Frame) -> NDArray[np.float64]:
     import cv2
 
     counts = cv2.calcHist([values.reshape(-1, 1)], [0], None, [EIGHT_BIT], [0, EIGHT_BIT])
-    return np.asarray(counts[:, 0], dtype=np.float64) / values.size
+    return np.asarray(counts, dtype=np.float64).ravel() / values.size
 
 
 def create_image_pipeline(policy: Policy) -> ImagePipeline:

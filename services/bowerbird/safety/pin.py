@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bowerbird.safety.policy import PACKAGED, PACKAGED_POLICY, load_policy
@@ -33,6 +34,11 @@ def pin(policy: Path) -> list[str]:
     return changed
 
 
-if __name__ == "__main__":
-    for path in pin(Path(sys.argv[1]) if len(sys.argv) > 1 else PACKAGED_POLICY):
+def main(arguments: Sequence[str]) -> None:
+    """Pins the policy that `arguments` name, or the packaged one, and prints what changed."""
+    for path in pin(Path(arguments[0]) if arguments else PACKAGED_POLICY):
         print(f"pinned {path}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

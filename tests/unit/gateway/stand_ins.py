@@ -201,7 +201,7 @@ class StandIns:
 
     def app(self) -> ASGIApp:
         """The server."""
-        ready = Route("/readyz", _ready)
+        ready = Route("/readyz", self._ready)
         return Starlette(
             routes=[
                 Mount("/safety", routes=[ready, self._route("/check_prompt"), self._route("/check_images")]),
@@ -239,6 +239,10 @@ class StandIns:
             return _response(self.behaviour.answers["/describe"]())
         return JSONResponse(self.behaviour.described.model_dump())
 
+    async def _ready(self, _: Request) -> Response:
+        ready = self.behaviour.answers.get("/readyz", Response)
+        return _response(ready())
+
     async def _check_prompt(self, request: Request, seen: Seen) -> Response:
         seen.asked = PromptCheck.model_validate_json(await request.body())
         return JSONResponse(self.behaviour.decide(seen.asked).model_dump())
@@ -274,7 +278,7 @@ class StandIns:
 
     async def _judge(self, request: Request, seen: Seen) -> Response:
         seen.asked, seen.frames = await _received(request, JudgeRequest)
-        return JSONResponse(self.behaviour.judge(seen.asked).model_dump())
+        return Response(self.behaviour.judge(seen.asked).model_dump_json(), media_type="application/json")
 
     async def _check_images(self, request: Request, seen: Seen) -> Response:
         seen.asked, seen.frames = await _received(request, ImageCheck)
@@ -342,7 +346,3 @@ def _response(answer: Response | BowerbirdError) -> Response:
         retry = answer.retry_after_seconds
         return JSONResponse(error_body(answer), answer.status, {} if retry is None else {"Retry-After": str(retry)})
     return answer
-
-
-async def _ready(_: Request) -> Response:
-    return Response("")

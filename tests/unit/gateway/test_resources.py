@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 from openai.types import ContentProvenanceCheck, ModerationCreateResponse
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from bowerbird.contracts import Action
 from bowerbird.gateway.api.moderations import OPENAI_CATEGORIES
@@ -211,6 +212,19 @@ def test_stage_that_cannot_describe_itself_is_not_ready(start_gateway: StartGate
     assert gateway.get("/v1/models").status_code == 503
 
 
+def test_stage_that_answers_its_probe_with_503_is_not_ready(start_gateway: StartGateway, stages: StandIns) -> None:
+    stages.behaviour.answers["/readyz"] = lambda: Response(status_code=503)
+    gateway = start_gateway(ready=())
+    for _ in range(100):
+        states = {each["state"] for each in gateway.get("/readyz").json()["stages"]}
+        if states == {"not_ready"}:
+            break
+        time.sleep(0.02)
+
+    assert states == {"not_ready"}
+    assert gateway.get("/v1/models").status_code == 503
+
+
 def test_metrics_reach_ten_minutes_and_never_hold_a_prompt_or_a_path(gateway: httpx2.Client) -> None:
     gateway.post("/v1/images/generations", json={"prompt": "zzsecretzz robin"})
     gateway.get("/zzsecretzz")
@@ -236,6 +250,7 @@ def test_log_has_one_line_a_request_without_the_prompt(
 ) -> None:
     answer = gateway.post("/v1/images/generations", json={"prompt": "zzsecretzz robin"})
     gateway.get("/livez")
+    gateway.get("/v1/models")  # answered after the lines above were written
 
     lines = [vars(record) for record in caplog.records if record.name == "bowerbird.gateway.access"]
     [line] = [each for each in lines if each["request_id"] == answer.headers["x-request-id"]]

@@ -78,6 +78,25 @@ def test_answer_headers_say_how_the_pictures_came_to_be(gateway: httpx2.Client) 
     assert set(timings) == {"check_prompt", "draw", "draw.denoise", "judge", "check_images", "publish"}
 
 
+def test_scores_header_stays_a_structured_field_whatever_a_score_is_called(
+    gateway: httpx2.Client, stages: StandIns
+) -> None:
+    def odd(asked: Any) -> Any:
+        judged = judgement(asked)
+        score = judged.frames[0].scores[0]
+        scores = [
+            score.model_copy(update={"name": "Prompt Match\r\nX: y", "value": 0.5}),
+            score.model_copy(update={"name": "unbounded", "value": float("inf")}),
+        ]
+        return judged.model_copy(update={"frames": [judged.frames[0].model_copy(update={"scores": scores})]})
+
+    stages.behaviour.judge = odd
+    answer = draw(gateway)
+
+    assert answer.headers["bowerbird-scores"] == "0.000;prompt_match__x__y=0.500"
+    assert [each["value"] for each in answer.json()["bowerbird"]["images"][0]["scores"]] == [0.5]
+
+
 def test_answer_continues_the_callers_trace(gateway: httpx2.Client, stages: StandIns) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     answer = draw(gateway, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})

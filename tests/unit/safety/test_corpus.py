@@ -15,13 +15,14 @@ from .conftest import Check, corpus
 
 ENTRIES = corpus()
 BIRDS = """
-great tit, blue tit, coal tit, marsh tit, willow tit, crested tit, bearded tit, long-tailed tit,
-penduline tit, blue-footed booby, red-footed booby, brown booby, masked booby, andean cock-of-the-rock, woodcock, bushtit,
-european shag, imperial shag, dickcissel, horned screamer, red-breasted nuthatch, rose-breasted grosbeak,
-white-breasted nuthatch, bare-throated bellbird, naked-faced spiderhunter, luzon bleeding-heart, vernal hanging parrot, butcherbird,
-vampire finch, killdeer, go-away-bird, satanic nightjar, hottentot teal, eskimo curlew, oldsquaw, hoary-headed grebe,
-tufted titmouse, smew, ruff and reeve, knob-billed duck, wandering tattler, fluffy-backed tit-babbler, rough-faced shag,
-screaming piha, cockatoo, cockatiel, peacock, moorcock, blackcock, woodpecker, flowerpecker, oxpecker, titlark, tits, shags, boobies
+great tit, blue tit, coal tit, marsh tit, willow tit, crested tit, bearded tit, long-tailed tit, penduline tit,
+blue-footed booby, red-footed booby, brown booby, masked booby, andean cock-of-the-rock, woodcock, bushtit, european
+shag, imperial shag, dickcissel, horned screamer, red-breasted nuthatch, rose-breasted grosbeak, white-breasted
+nuthatch, bare-throated bellbird, naked-faced spiderhunter, luzon bleeding-heart, vernal hanging parrot,
+butcherbird, vampire finch, killdeer, go-away-bird, satanic nightjar, hottentot teal, eskimo curlew, oldsquaw,
+hoary-headed grebe, tufted titmouse, smew, ruff and reeve, knob-billed duck, wandering tattler, fluffy-backed
+tit-babbler, rough-faced shag, screaming piha, cockatoo, cockatiel, peacock, moorcock, blackcock, woodpecker,
+flowerpecker, oxpecker, titlark, tits, shags, boobies
 """
 
 
@@ -40,9 +41,9 @@ def test_corpus_is_large_and_admits_its_gaps() -> None:
 
 
 @pytest.mark.parametrize("bird", [each.strip() for each in BIRDS.split(",")])
-@pytest.mark.parametrize("wording", ["a {} perched on a branch", "two photos of {} near the sea", "{} chick in a nest"])
-def test_every_awkward_bird_name_passes(check: Check, bird: str, wording: str) -> None:
-    assert check(wording.format(bird)).action is Action.ALLOW
+def test_every_awkward_bird_name_passes(check: Check, bird: str) -> None:
+    for wording in ("a {} perched on a branch", "two photos of {} near the sea", "{} chick in a nest"):
+        assert check(wording.format(bird)).action is Action.ALLOW
 
 
 def test_every_caption_that_fledgling_is_taught_passes(check: Check) -> None:

@@ -56,7 +56,7 @@ def test_protected_phrase_hides_only_itself() -> None:
 
 
 def test_negated_term_does_not_count_unless_the_entry_says_so() -> None:
-    words = {"negations": ["no", "ohne"]}
+    words: dict[str, Any] = {"negations": ["no", "ohne"]}
     assert found(gate({"terms": ["foul"]}, **words), "no foul") == []
     assert found(gate({"terms": ["foul"]}, **words), "no mud or foul") == []
     assert found(gate({"terms": ["foul"]}, **words), "no mud, foul") == ["foul"]

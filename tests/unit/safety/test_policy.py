@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bowerbird.contracts import Action
-from bowerbird.safety.pin import pin
+from bowerbird.safety.pin import main, pin
 from bowerbird.safety.pipeline import create_gates, create_prompt_pipeline
 from bowerbird.safety.policy import (
     OPENAI_CATEGORIES,
@@ -92,10 +92,11 @@ def test_altered_help_text_stops_the_service(own: Path) -> None:
         create_prompt_pipeline(load_policy(own))
 
 
-def test_pinning_renews_the_digests_and_with_them_the_policys(own: Path) -> None:
+def test_pinning_renews_the_digests_and_with_them_the_policys(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = load_policy(own)
     edit(own.parent / "lexicons" / "hate.yaml", "score: 0.95", "score: 0.96")
-    assert pin(own) == ["lexicons/hate.yaml"]
+    main([str(own)])
+    assert capsys.readouterr().out == "pinned lexicons/hate.yaml\n"
     after = load_policy(own)
     assert after.digest != before.digest
     assert create_gates(after)

@@ -103,7 +103,7 @@ def answer(asked: GenerateImages, plan: Plan, told: Told, call: Call) -> ImagesR
                 seed=each.seed,
                 candidate=each.frame % plan.candidates,
                 total=each.judgement.total,
-                scores=each.judgement.scores,
+                scores=_finite(each.judgement.scores),
             )
             for each in told.chosen
         ],
@@ -144,8 +144,13 @@ def _seconds(told: Told, call: Call) -> dict[str, float]:
 
 
 def _scores(judgement: FrameJudgement) -> str:
-    parameters = [f"{_key(score)}={score.value:.3f}" for score in judgement.scores if math.isfinite(score.value)]
+    parameters = [f"{_key(score)}={score.value:.3f}" for score in _finite(judgement.scores)]
     return ";".join([f"{judgement.total:.3f}", *parameters])
+
+
+def _finite(scores: list[Score]) -> list[Score]:
+    """Scores that are numbers in JSON too: neither it nor a structured field has a word for infinity."""
+    return [score for score in scores if math.isfinite(score.value)]
 
 
 def _key(score: Score) -> str:
