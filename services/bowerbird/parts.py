@@ -128,7 +128,10 @@ class PartReader:
         self._header_value += data[start:end]
 
     def _header(self) -> None:
-        self._headers[self._header_name.decode("latin-1").lower()] = self._header_value.decode("utf-8")
+        try:
+            self._headers[self._header_name.decode("ascii").lower()] = self._header_value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise StreamBroken("a part's header is not text") from error
         self._header_name = self._header_value = b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:

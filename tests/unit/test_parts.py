@@ -81,6 +81,12 @@ async def test_facts_that_are_not_json_are_refused() -> None:
         await read(raw + END_OF_STREAM)
 
 
+async def test_a_header_that_is_not_text_is_refused() -> None:
+    raw = part(Kind.PICTURE, b"p", PROGRESS).replace(b'"step":1', b'"st\xffp":1') + END_OF_STREAM
+    with pytest.raises(StreamBroken, match="not text"):
+        await read(raw)
+
+
 async def test_facts_travel_beside_pixels() -> None:
     facts = Picture(
         index=3, media_type="image/png", digest="sha256:" + "0" * 64, manifest_bytes=4, encode_ms=1.5, sign_ms=2

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bowerbird.safety.policy import ImageModel, PolicyInvalid
+from bowerbird.errors import PolicyInvalid
+from bowerbird.safety.policy import ImageModel
 
 RESIZED_PIXELS = 256
 CROPPED_PIXELS = 224

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from bowerbird.contracts import Action, Decision, GateReport, PromptCheck
-from bowerbird.errors import StageUnavailable
+from bowerbird.errors import PolicyInvalid, StageUnavailable
 from bowerbird.safety.decision import Evidence, crisis_decision, decision
 from bowerbird.safety.gates import KINDS, Finding, Gate, Texts
 from bowerbird.safety.metrics import DECISIONS, GATE_SECONDS
 from bowerbird.safety.normalise import normalise
-from bowerbird.safety.policy import HelpTexts, Policy, PolicyInvalid, load_help_texts
+from bowerbird.safety.policy import HelpTexts, Policy, load_help_texts
 
 RETRY_AFTER_SECONDS = 5
 NORMALISER = f"unicode@{unicodedata.unidata_version}+confusable-homoglyphs@{version('confusable-homoglyphs')}"

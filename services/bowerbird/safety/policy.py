@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bowerbird.contracts import Action, Digest, HelpResource, PolicyReference
-from bowerbird.errors import BowerbirdError
+from bowerbird.errors import PolicyInvalid
 
 # The C parser where PyYAML was built with it: start-up reads 100 kB of YAML.
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,12 +43,6 @@ OPENAI_CATEGORIES = frozenset(
         "violence/graphic",
     }
 )
-
-
-class PolicyInvalid(BowerbirdError):
-    """The policy or a file it pins is altered, missing or not understood; the service does not start."""
-
-    code: ClassVar[str] = "policy_invalid"
 
 
 def _rising(thresholds: dict[Action, float]) -> dict[Action, float]:

@@ -23,9 +23,10 @@ from typing import Self
 import re2
 from pydantic import Field, model_validator
 
+from bowerbird.errors import PolicyInvalid
 from bowerbird.safety.gates import TextName
 from bowerbird.safety.normalise import plain_text
-from bowerbird.safety.policy import Closed, GateEntry, Policy, PolicyInvalid, parse, parse_yaml
+from bowerbird.safety.policy import Closed, GateEntry, Policy, parse, parse_yaml
 
 MAX_EXPANSION = 5_000
 # Memory RE2 may use for one expression's automaton; the largest here needs about 3 MiB, the rest is cache.

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowerbird.contracts import PromptCheck
+from bowerbird.errors import PolicyInvalid
 from bowerbird.safety.gates import Texts
 from bowerbird.safety.lexicon import LexiconGate
 from bowerbird.safety.normalise import normalise
 from bowerbird.safety.pipeline import PromptPipeline
-from bowerbird.safety.policy import PACKAGED, PolicyInvalid, parse
+from bowerbird.safety.policy import PACKAGED, parse
 from bowerbird.safety.vocabulary import Context, Expression, LexiconFile, compile_lexicon, expand
 
 from .conftest import Check

@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from bowerbird.contracts import Action
+from bowerbird.errors import PolicyInvalid
 from bowerbird.safety.pin import main, pin
 from bowerbird.safety.pipeline import create_gates, create_prompt_pipeline
-from bowerbird.safety.policy import (
-    OPENAI_CATEGORIES,
-    PACKAGED,
-    PACKAGED_POLICY,
-    Policy,
-    PolicyInvalid,
-    load_help_texts,
-    load_policy,
-)
+from bowerbird.safety.policy import OPENAI_CATEGORIES, PACKAGED, PACKAGED_POLICY, Policy, load_help_texts, load_policy
 from bowerbird.safety.service import load_checks
 from bowerbird.settings import Settings
 
