@@ -33,6 +33,8 @@ class Call:
     metrics: Metrics
     locale: str = DEFAULT_LOCALE
     """BCP 47, of the caller; chooses the language of a help text."""
+    began: float = field(default_factory=time.perf_counter)
+    """When the request arrived, on this process' performance counter."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, in the order in which they ended."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -124,9 +124,10 @@ async def check_prompt(plan: Plan, call: Call, upstream: Upstream) -> Allowed:
 
 def refusal_of(decision: Decision) -> PromptRefused:
     """A stopping decision as the caller's error: categories and reasons, never the text."""
+    categories = sorted(name for name, hit in decision.categories.items() if hit)
     facts = {
         "action": decision.action,
-        "categories": sorted(name for name, hit in decision.categories.items() if hit),
+        "categories": categories,
         "reasons": decision.reasons,
         "decision": decision.id,
         "policy": decision.policy.model_dump(),
@@ -137,7 +138,8 @@ def refusal_of(decision: Decision) -> PromptRefused:
         return CrisisSupport(
             help_text, param="prompt", details={**facts, "help_text": help_text, "resources": resources}
         )
-    return PromptRefused("The safety policy refuses this prompt.", param="prompt", details=facts)
+    named = f": {', '.join(categories)}" if categories else ""
+    return PromptRefused(f"The safety policy refuses this prompt{named}.", param="prompt", details=facts)
 
 
 async def draw_judge_and_check(

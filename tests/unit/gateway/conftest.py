@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,6 +19,8 @@ from bowerbird.settings import Settings
 from .stand_ins import StandIns, served
 
 StartGateway = Callable[..., httpx2.Client]
+
+PROMPT = "an american robin perched on a branch in winter"
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +46,8 @@ def stages(_stand_ins: tuple[StandIns, str]) -> StandIns:
 
 @pytest.fixture
 def gateway(_gateway: httpx2.Client, stages: StandIns) -> httpx2.Client:
-    """A client of a gateway with default settings, whose stages are ready."""
+    """A client of a gateway with default settings, whose stages are ready (again, after a test that took them away)."""
+    until_ready(_gateway, "safety", "text-to-image", "animation", "curation")
     return _gateway
 
 
@@ -88,3 +93,11 @@ def until_ready(client: httpx2.Client, *stages: str) -> None:
             return
         time.sleep(0.02)
     raise AssertionError(f"the stages did not get ready: {states}")
+
+
+def draw(gateway: httpx2.Client, headers: dict[str, str] | None = None, **fields: Any) -> httpx2.Response:
+    return gateway.post("/v1/images/generations", json={"prompt": PROMPT, **fields}, headers=headers)
+
+
+def pictures(answer: httpx2.Response) -> list[bytes]:
+    return [base64.b64decode(each["b64_json"]) for each in answer.json()["data"]]

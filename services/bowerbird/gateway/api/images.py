@@ -60,7 +60,7 @@ class GenerationFacts(ResponseBody):
     images: list[ImageFacts] = Field(description="In the order of `data`.")
     safety: Action = Field(description="What safety did with the prompt: allow, flag or redact.")
     policy: PolicyReference = Field(description="Which safety policy decided.")
-    seconds: dict[str, float] = Field(description="By stage; stages overlap.")
+    seconds: dict[str, float] = Field(description="By stage; stages overlap: judge and check_images begin with draw.")
 
 
 class ImagesResponse(ResponseBody):
@@ -82,6 +82,7 @@ async def generate(request: Request) -> Response:
     asked = await read_json(request, GenerateImages)
     plan = plan_images(asked, gateway.stages.model(), gateway.settings.max_request_pixels)
     told = await unless_hung_up(request, tell(plan, call, gateway))
+    call.seconds["total"] = time.perf_counter() - call.began
     body = answer(asked, plan, told, call)
     return Response(body.model_dump_json(), 200, headers(plan, told, call), "application/json")
 

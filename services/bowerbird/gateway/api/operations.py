@@ -84,7 +84,7 @@ OPERATIONS = (
             "Bowerbird-Model-Digest": "sha256 of the bundle that drew",
             "Bowerbird-Seeds": "the seed of each picture, in order",
             "Bowerbird-Scores": "RFC 9651 list: total of each picture, with its scores as parameters",
-            "Server-Timing": "milliseconds by stage; stages overlap",
+            "Server-Timing": "milliseconds by stage and in all; judge and check_images begin with draw",
         },
         example={"prompt": "an american robin perched on a branch in winter", "size": "auto", "seed": 7},
     ),
