@@ -49,7 +49,7 @@ def draw_to_files(client: Client, prompt: str, output: Path, options: DrawOption
         sys.stdout.write(json.dumps(_as_json(written)) + "\n")
     else:
         for path, drawing in written:
-            console.print(_sentence(path, drawing), highlight=False)
+            console.print(_sentence(path, drawing), highlight=False, soft_wrap=True)
 
 
 def format_of(output: Path) -> Literal["png", "webp", "jpeg"]:

@@ -42,6 +42,7 @@ class Child:
         self.log = log
         self.state = State.WAITING
         self.ready_seconds: float | None = None
+        self.has_been_ready = False
         self._marks = marks(stack_id, service.name)
         self._process: asyncio.subprocess.Process | None = None
         self._copying: asyncio.Task[None] | None = None
@@ -93,7 +94,7 @@ class Child:
         while (death := self._death()) is None:
             if self.state is State.STARTING and await self._answers_ready(http):
                 self.ready_seconds = time.monotonic() - self._started_at
-                self.state = State.READY
+                self.state, self.has_been_ready = State.READY, True
             await asyncio.sleep(WATCH_SECONDS)
         self.state = State.DIED
         return death

@@ -36,7 +36,8 @@ class ServiceLog:
         return list(self._tail)
 
     async def copy(self, output: asyncio.StreamReader) -> None:
-        """Copies a process' output until it ends."""
+        """Copies a process' output until it ends; the tail begins anew."""
+        self._tail.clear()
         while True:
             try:
                 line = await output.readline()

@@ -25,6 +25,9 @@ from bowerbird.embedded.stack import Stack
 RESTART_PAUSES_SECONDS = (0.5, 1.0, 2.0)
 """Pauses before the first, second … restart in a row; one more quick death and the service has given up."""
 
+FIRST_START_PAUSES_SECONDS = (0.5,)
+"""The same for a service that has never been ready here: a person waits, and what it lacks will hardly appear."""
+
 QUICK_DEATH_SECONDS = 10.0
 """A service that had been ready for longer starts counting anew."""
 
@@ -108,7 +111,8 @@ class Supervisor:
             quick_deaths = quick_deaths + 1 if child.served_seconds < QUICK_DEATH_SECONDS else 1
             await child.end(grace_seconds=0)
             child.state = State.DIED
-            pause = dict(enumerate(RESTART_PAUSES_SECONDS, start=1)).get(quick_deaths)
+            pauses = RESTART_PAUSES_SECONDS if child.has_been_ready else FIRST_START_PAUSES_SECONDS
+            pause = pauses[quick_deaths - 1] if quick_deaths <= len(pauses) else None
             self._listener.died(Death(child, how, pause))
             if pause is None:
                 raise ServiceGaveUp(f"{child.name} died {quick_deaths} times in a row; its log is {child.log.path}.")

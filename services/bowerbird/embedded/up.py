@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import httpx2
 from bowerbird.embedded.display import Display, Summary
 from bowerbird.embedded.home import locked
 from bowerbird.embedded.self_check import draw_first_picture
-from bowerbird.embedded.stack import embedded_stack
+from bowerbird.embedded.stack import Stack, embedded_stack
 from bowerbird.embedded.supervisor import Supervisor
 from bowerbird.settings import Settings
 
@@ -29,15 +29,17 @@ GUARD_SECONDS = 20.0
 POLL_SECONDS = 0.1
 
 
-async def run(settings: Settings, display: Display, *, self_check: bool) -> None:
-    """Starts the stack, checks it, and returns after SIGINT or SIGTERM stopped it.
+async def run(
+    settings: Settings, display: Display, *, self_check: bool, plan: Callable[[Settings], Stack] = embedded_stack
+) -> None:
+    """Starts the stack that `plan` lays out, checks it, and returns after SIGINT or SIGTERM stopped it.
 
     Raises StackError (a port taken, the home locked, a service that gave up, the first picture failed); no process of
     the stack is left either way.
     """
     started = time.monotonic()
     with locked(settings.home):
-        stack = embedded_stack(settings)
+        stack = plan(settings)
         supervisor = Supervisor(stack, display)
 
         async def once_ready() -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,7 +18,7 @@ import pytest
 from bowerbird.embedded.child import State
 from bowerbird.embedded.facts import ServiceGaveUp
 from bowerbird.embedded.processes import marked, marks
-from bowerbird.embedded.supervisor import RESTART_PAUSES_SECONDS
+from bowerbird.embedded.supervisor import FIRST_START_PAUSES_SECONDS, RESTART_PAUSES_SECONDS
 
 from .conftest import TINY_SERVICE, Running
 
@@ -68,15 +68,29 @@ async def test_a_dead_worker_is_the_death_of_its_service_and_of_its_master(runni
         assert not psutil.pid_exists(master)
 
 
-async def test_a_service_that_keeps_dying_ends_the_stack_with_its_last_words(running: Run) -> None:
+async def test_a_service_that_cannot_start_ends_the_stack_with_its_last_words(running: Run) -> None:
     async with running("die") as stack:
-        with pytest.raises(ServiceGaveUp, match="die died 4 times in a row"):
+        with pytest.raises(ServiceGaveUp, match="die died 2 times in a row"):
             await asyncio.wait_for(stack.task, 20)
-        assert [death.pause_seconds for death in stack.mourner.deaths] == [*RESTART_PAUSES_SECONDS, None]
+        assert [death.pause_seconds for death in stack.mourner.deaths] == [*FIRST_START_PAUSES_SECONDS, None]
         last = stack.mourner.deaths[-1]
         assert last.how == "exit code 1"
-        assert last.child.log.tail[-1] == "no bundle to be found"
+        assert last.child.log.tail == ["no bundle to be found"]
         assert not stack.ready.is_set()
+
+
+async def test_a_service_that_keeps_dying_after_it_was_ready_ends_the_stack(running: Run) -> None:
+    async with running("a") as stack:
+        await asyncio.wait_for(stack.ready.wait(), 20)
+        victim = stack.supervisor.children[1]
+        while not stack.task.done():
+            if victim.state is State.READY and victim.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(victim.pid, signal.SIGKILL)
+            await asyncio.sleep(0.05)
+        with pytest.raises(ServiceGaveUp, match="a died 4 times in a row"):
+            await stack.task
+        assert [death.pause_seconds for death in stack.mourner.deaths] == [*RESTART_PAUSES_SECONDS, None]
 
 
 async def test_a_stop_during_the_start_leaves_none(running: Run) -> None:

@@ -1,4 +1,4 @@
-"""A service as the supervisor sees one: it answers /readyz, and misbehaves when told to.
+"""A service as the supervisor sees one: /readyz answers (like a gateway without stages); it misbehaves when told to.
 
     python tiny_service.py PORT [die | stubborn | family]
 
@@ -19,9 +19,11 @@ WORKER_MODULE = "tiny-worker"
 
 class Ready(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        body = b'{"status": "ready", "stages": []}'
         self.send_response(200)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
 
 def main(port: str, behaviour: str = "serve") -> None:
