@@ -33,7 +33,7 @@ from bowerbird.curation.manifest import manifest_of
 from bowerbird.curation.measures import MEASURES, Measure
 from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.publishing import Publisher, open_credentials
-from bowerbird.curation.ranking import Candidate, Standing, rank
+from bowerbird.curation.ranking import TIE_MARGIN, Candidate, Standing, rank
 from bowerbird.curation.view import View
 from bowerbird.engine.cpu import CpuBackend
 from bowerbird.errors import BundleInvalid
@@ -64,7 +64,8 @@ def main(calibrate: Annotated[bool, typer.Option(help="print what noise and tie 
     rows = [[name, *figures.values()] for name, figures in publishing.items()]
     title = f"Publishing one picture of 256 x 256, CPU ms (goal: {GOAL_PUBLISH_MS:.0f})"
     show(title, ["format", *publishing["png"]], rows)
-    record("curation", {"judge_ms": judging, "publish_ms": publishing, "pictures": PICTURES})
+    figures = {"judge_ms": judging, "publish_ms": publishing, "pictures": PICTURES, "judge": judge and judge.name}
+    record("curation", figures)
 
 
 def _judge() -> PromptMatch | None:
@@ -175,9 +176,9 @@ def _calibrate(scenes: Sequence[Scene], pictures: Sequence[Pixels], judge: Promp
                 moved.setdefault(measure.name, []).append(abs(one - other))
             pair = [Candidate(i, values, Standing.CLEAN) for i, values in enumerate((before, after))]
             margins.append(rank(0, pair, measures).margin)
-    stated = {measure.name: measure.noise for measure in MEASURES}
+    stated = {measure.name: measure.noise for measure in measures}
     rows = [[name, f"{np.percentile(each, 95):.4f}", stated.get(name, "")] for name, each in moved.items()]
-    rows.append(["margin of the first two", f"{np.percentile(margins, 95):.4f}", "TIE_MARGIN"])
+    rows.append(["margin of the first two", f"{np.percentile(margins, 95):.4f}", TIE_MARGIN])
     show("Moved by what nobody sees, 95th percentile", ["measure", "measured", "stated"], rows)
 
 

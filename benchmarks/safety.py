@@ -64,14 +64,14 @@ def main(
     for name, figures in accuracy.items():
         show(f"Right answers on the {name}", ["category", "prompts", "right", "share", "95 %"], _rows(figures))
     print(f"image gates on {birds} drawn birds: {alarms}")
-    figures: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "start": start,
         "prompts": prompts,
         "frames": frames,
         "accuracy": accuracy,
         "drawn_birds": alarms,
     }
-    record("safety", figures)
+    record("safety", measured)
 
 
 def _entries(path: Path) -> Entries:

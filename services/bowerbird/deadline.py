@@ -6,8 +6,10 @@ makes its own from that header. Remaining time travels instead of a time of day,
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bowerbird.contracts import DEADLINE_HEADER
@@ -49,6 +51,16 @@ class Deadline:
     def expired(self) -> bool:
         """True when nobody waits any more."""
         return time.monotonic() >= self.at
+
+    @asynccontextmanager
+    async def within(self, stage: str) -> AsyncIterator[None]:
+        """Ends what runs inside when the time is up, with DeadlineExceeded naming the stage."""
+        try:
+            async with asyncio.timeout(self.remaining_seconds):
+                yield
+        except TimeoutError as error:
+            fact = f"The deadline passed before {stage} was finished."
+            raise DeadlineExceeded(fact, retry_after_seconds=1) from error
 
     def headers(self) -> dict[str, str]:
         """What is left, for the next hop; raises DeadlineExceeded when nothing is."""

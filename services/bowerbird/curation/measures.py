@@ -95,7 +95,14 @@ def exposure(view: View) -> float:
 
 MEASURES: Sequence[Measure] = (
     Measure(
-        "contrast", "1", "higher_is_better", 0.0, 127.5, contrast, hard_facts=(HardFact("blank", below=BLANK_CONTRAST),)
+        "contrast",
+        "1",
+        "higher_is_better",
+        0.0,
+        127.5,
+        contrast,
+        noise=0.05,
+        hard_facts=(HardFact("blank", below=BLANK_CONTRAST),),
     ),
     Measure(
         "sharpness",

@@ -23,8 +23,11 @@ from bowerbird.contracts import Ranking
 from bowerbird.curation.measures import Measure
 
 TIE_MARGIN = 0.2
-"""Weighted comparison of the first two under which they tie: at most one of twenty pairs that only differ by what
-nobody sees (see `measures`) lies further apart, from `benchmarks/curation.py --calibrate`."""
+"""Weighted comparison of the first two under which they tie, 0 to 1.
+
+Of pairs that differ by what nobody sees (see `measures`) at most one in twenty should lie further apart. That is 0.12
+by `benchmarks/curation.py --calibrate` where the judge sees no difference; the rest is left for what it does see.
+"""
 
 Values = NDArray[np.float64]
 

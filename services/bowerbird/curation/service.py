@@ -17,7 +17,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import bentoml
@@ -27,11 +26,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bowerbird.arrival import give_up, one_frame, receive, start_each
 from bowerbird.contracts import JudgeRequest, PublishDone, PublishRequest, Score
-from bowerbird.curation.arrival import give_up, one_frame, receive, start_each
 from bowerbird.curation.metrics import SCORES
 from bowerbird.deadline import Deadline
-from bowerbird.errors import BodyTooLarge, DeadlineExceeded, RequestInvalid
+from bowerbird.errors import BodyTooLarge, RequestInvalid
 from bowerbird.parts import Kind, part
 from bowerbird.settings import Settings
 from bowerbird.worker import WORKER_OPTIONS, PartsResponse, create_worker_app
@@ -55,7 +54,7 @@ async def judge(request: Request) -> Response:
     """Scores every frame on arrival, ranks the candidates of each image at the end."""
     from bowerbird.curation.judging import Judging
 
-    async with _within(_deadline(request)):
+    async with _deadline(request).within("curation"):
         wanted, frames = await receive(request, JudgeRequest)
         judging = await _in_thread(request, Judging, request.app.state.prompt_match, wanted)
 
@@ -78,7 +77,7 @@ async def judge(request: Request) -> Response:
 async def publish(request: Request) -> Response:
     """Encodes, labels and signs every frame on arrival; streams the finished files in their order."""
     deadline = _deadline(request)
-    async with _within(deadline):
+    async with deadline.within("curation"):
         wanted, frames = await receive(request, PublishRequest)
         if len(wanted.origin.seed_digests) != wanted.count:
             raise RequestInvalid("One seed digest is needed for each frame.", param="origin.seed_digests")
@@ -97,7 +96,7 @@ async def check_provenance(request: Request) -> Response:
     """What an upload proves about its origin; nothing of it is kept."""
     from bowerbird.curation.provenance import MAX_UPLOAD_BYTES, check
 
-    async with _within(_deadline(request)):
+    async with _deadline(request).within("curation"):
         content = bytearray()
         async for chunk in request.stream():
             content += chunk
@@ -111,7 +110,7 @@ async def _pictures(tasks: list[asyncio.Task[tuple[Picture, bytes]]], deadline: 
     try:
         for task in tasks:
             # Not around the whole loop: a timeout must not be open while a generator waits for its reader.
-            async with _within(deadline):
+            async with deadline.within("curation"):
                 facts, content = await task
             yield part(Kind.PICTURE, content, facts)
         yield part(Kind.DONE, PublishDone(count=len(tasks)))
@@ -121,15 +120,6 @@ async def _pictures(tasks: list[asyncio.Task[tuple[Picture, bytes]]], deadline: 
 
 def _deadline(request: Request) -> Deadline:
     return Deadline.from_headers(request.headers, DEFAULT_DEADLINE_SECONDS)
-
-
-@asynccontextmanager
-async def _within(deadline: Deadline) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(deadline.remaining_seconds):
-            yield
-    except TimeoutError as error:
-        raise DeadlineExceeded("The deadline passed before curation was finished.", retry_after_seconds=1) from error
 
 
 async def _in_thread(

@@ -11,24 +11,24 @@ Their log lines carry a decision's id but no trace id: a person in danger must n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import bentoml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bowerbird.arrival import give_up, one_frame, receive, start_each
 from bowerbird.contracts import ImageCheck, ImageDecisions, ImageVerdict, PromptCheck
 from bowerbird.deadline import Deadline
-from bowerbird.errors import DeadlineExceeded, RequestInvalid, StageUnavailable
-from bowerbird.parts import Kind, Part, read_parts
+from bowerbird.errors import StageUnavailable
 from bowerbird.settings import Settings
 from bowerbird.worker import WORKER_OPTIONS, create_worker_app, read_json
 
@@ -74,7 +74,7 @@ def load_checks(settings: Settings) -> Checks:
 async def check_prompt(request: Request) -> Response:
     """May this be drawn? `PromptCheck` in, `Decision` out."""
     checks = _checks(request)
-    async with _deadline(request):
+    async with Deadline.from_headers(request.headers, DEFAULT_SECONDS).within("safety"):
         check = await read_json(request, PromptCheck)
         return _json(await _in_thread(checks.prompt_thread, lambda: checks.prompts.check(check)))
 
@@ -83,8 +83,8 @@ async def check_images(request: Request) -> Response:
     """May these leave? Parts (`ImageCheck`, then its frames) in, `ImageDecisions` out; frames are judged on arrival."""
     checks = _checks(request)
     started = perf_counter()
-    async with _deadline(request):
-        verdicts = await _verdicts(checks, read_parts(request.stream()))
+    async with Deadline.from_headers(request.headers, DEFAULT_SECONDS).within("safety"):
+        verdicts = await _verdicts(checks, request)
     return _json(
         ImageDecisions(
             id=f"sfi_{uuid4().hex}",
@@ -95,55 +95,23 @@ async def check_images(request: Request) -> Response:
     )
 
 
-async def _verdicts(checks: Checks, parts: AsyncIterator[Part]) -> list[ImageVerdict]:
-    announced = _announced(await anext(parts, None))
-    pending: list[asyncio.Future[ImageVerdict]] = []
+async def _verdicts(checks: Checks, request: Request) -> list[ImageVerdict]:
+    announced, frames = await receive(request, ImageCheck)
+
+    def judge(index: int, raw: bytes) -> ImageVerdict:
+        return checks.images.check(index, one_frame(raw, index)[0])
+
+    tasks = await start_each(
+        frames, announced.count, lambda index, raw: _in_thread(checks.image_thread, partial(judge, index, raw))
+    )
     try:
-        async for part in parts:
-            if part.kind is not Kind.FRAMES or len(pending) >= announced.count:
-                raise RequestInvalid(f"After the request part exactly {announced.count} frames parts are read.")
-            pending.append(_in_thread(checks.image_thread, _judging(checks, len(pending), part.body)))
-        if len(pending) != announced.count:
-            raise RequestInvalid(f"{announced.count} frames were announced, {len(pending)} came.", param="count")
-        return await asyncio.gather(*pending)
+        return await asyncio.gather(*tasks)
     finally:
-        for future in pending:
-            future.cancel()
-
-
-def _judging(checks: Checks, index: int, raw: bytes) -> Callable[[], ImageVerdict]:
-    def judge() -> ImageVerdict:
-        from bowerbird.frames import frames_of
-
-        frames = frames_of(raw)
-        if len(frames) != 1:
-            raise RequestInvalid(f"A frames part holds one frame, this one {len(frames)}.")
-        return checks.images.check(index, frames[0])
-
-    return judge
-
-
-def _announced(part: Part | None) -> ImageCheck:
-    if part is None or part.kind is not Kind.REQUEST:
-        raise RequestInvalid("The first part must be the request part.")
-    try:
-        return part.read(ImageCheck)
-    except ValidationError as error:
-        raise RequestInvalid("The request part must be an ImageCheck.", param="count") from error
+        await give_up(tasks)
 
 
 def _in_thread(executor: Executor, work: Callable[[], Answer]) -> asyncio.Future[Answer]:
     return asyncio.get_running_loop().run_in_executor(executor, work)
-
-
-@asynccontextmanager
-async def _deadline(request: Request) -> AsyncIterator[None]:
-    deadline = Deadline.from_headers(request.headers, DEFAULT_SECONDS)
-    try:
-        async with asyncio.timeout(deadline.remaining_seconds):
-            yield
-    except TimeoutError as error:
-        raise DeadlineExceeded("safety: the deadline passed before a decision.", retry_after_seconds=1) from error
 
 
 def _checks(request: Request) -> Checks:

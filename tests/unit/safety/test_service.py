@@ -100,24 +100,24 @@ async def test_frames_that_arrive_byte_by_byte_are_judged(client: httpx.AsyncCli
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "told"),
     [
-        (parts(ImageCheck(count=2), [BIRD]), 400, "2 frames were announced, 1 came"),
-        (parts(ImageCheck(count=1), [BIRD, BIRD]), 400, "exactly 1 frames parts"),
-        (parts(PromptCheck(prompt=SECRET), [BIRD]), 400, "must be an ImageCheck"),
-        (part(Kind.FRAMES, BIRD) + END_OF_STREAM, 400, "first part must be the request"),
-        (part(Kind.REQUEST, ImageCheck(count=1)) + part(Kind.PICTURE, BIRD) + END_OF_STREAM, 400, "exactly 1 frames"),
-        (parts(ImageCheck(count=1), [npy(np.zeros((2, 8, 8, 3), np.uint8))]), 400, "holds one frame"),
-        (parts(ImageCheck(count=1), [b"no array"]), 502, "not a .npy"),
-        (parts(ImageCheck(count=1), [BIRD], end=b""), 502, "closing boundary"),
-        (b"", 502, ""),
+        (parts(ImageCheck(count=2), [BIRD]), "1 frames came, the request announces 2"),
+        (parts(ImageCheck(count=1), [BIRD, BIRD]), "More frames came than the 1"),
+        (parts(PromptCheck(prompt=SECRET), [BIRD]), "Field required"),
+        (part(Kind.FRAMES, BIRD) + END_OF_STREAM, "first part must be the request"),
+        (part(Kind.REQUEST, ImageCheck(count=1)) + part(Kind.PICTURE, BIRD) + END_OF_STREAM, "only frames may follow"),
+        (parts(ImageCheck(count=1), [npy(np.zeros((2, 8, 8, 3), np.uint8))]), "must be one picture"),
+        (parts(ImageCheck(count=1), [b"no array"]), "not a .npy"),
+        (parts(ImageCheck(count=1), [BIRD], end=b""), "closing boundary"),
+        (b"", "not a whole stream"),
     ],
 )
 async def test_stream_that_breaks_the_contract_is_never_judged(
-    client: httpx.AsyncClient, body: bytes, status: int, told: str
+    client: httpx.AsyncClient, body: bytes, told: str
 ) -> None:
     response = await post_images(client, body)
-    assert response.status_code == status
+    assert response.status_code == 400
     assert told in response.json()["error"]["message"]
     assert SECRET not in response.text
 

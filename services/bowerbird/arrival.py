@@ -1,7 +1,8 @@
 """How frames come in, and how work on them starts before the last one is there.
 
-Called by `service`. A body is a stream of parts: the request first, then exactly as many frames as it announces. The
-caller is the gateway; what breaks that is answered as its mistake (400) and without repeating what was sent.
+Called by the services that are sent pixels (safety's `/check_images`, curation's `/judge` and `/publish`). A body is a
+stream of parts: the request first, then exactly as many frames as it announces. The caller is the gateway; what breaks
+that is answered as its mistake (400) and without repeating what was sent.
 """
 
 from __future__ import annotations
