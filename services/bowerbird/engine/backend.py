@@ -27,10 +27,18 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """A runtime that can load graphs."""
+    """A runtime that can load graphs.
+
+    `efficient_rows` is the largest batch of the denoiser that pays here: a larger one delays its first frame and
+    coarsens cancel without costing less per row.
+    """
 
     name: str
+    efficient_rows: int
 
-    def load(self, graph: Path) -> Session:
-        """A session; raises BundleInvalid when the runtime cannot read the graph."""
+    def load(self, graph: Path, *, rowwise: bool = False) -> Session:
+        """A session; raises BundleInvalid when the runtime cannot read the graph.
+
+        `rowwise` says that it will be run with batches, and allows the runtime to split them.
+        """
         ...

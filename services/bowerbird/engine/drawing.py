@@ -27,9 +27,6 @@ from bowerbird.engine.text_encoder import TextEncoder
 from bowerbird.engine.tokenizer import PromptTokenizer
 from bowerbird.errors import BundleInvalid, FieldUnknown, RequestInvalid, SizeUnsupported
 
-TRIED_FRAMES = (1, 2)
-"""Batches that `warm_up` tries. No more: eight rows at once keep 100 MB for good, and on a CPU win nothing."""
-
 tracer = trace.get_tracer("bowerbird.engine")
 
 
@@ -87,9 +84,9 @@ class Engine:
         self.text_encoder = TextEncoder(
             backend.load(bundle.path(bundle.part("text_encoder").graph)), bundle.part_digest("text_encoder")
         )
-        self.denoiser = Denoiser(backend.load(bundle.path(bundle.part("denoiser").graph)))
+        self.denoiser = Denoiser(backend.load(bundle.path(bundle.part("denoiser").graph), rowwise=True))
         self.decoder = Decoder(backend.load(bundle.path(bundle.part("decoder").graph)), self.facts.latents)
-        self.frames_per_batch = 1
+        self.rows_per_batch = backend.efficient_rows
 
     def order(self, request: DrawRequest) -> Order:
         """The request, checked against this model; costs no computing.
@@ -124,8 +121,9 @@ class Engine:
         watch = _Stopwatch()
         with tracer.start_as_current_span("encode_text"), watch.phase("encode_text"):
             groups = self._groups(order)
-        for first in range(0, order.count, self.frames_per_batch):
-            batch = groups[first : first + self.frames_per_batch]
+        at_once = max(1, self.rows_per_batch // groups[0].rows)
+        for first in range(0, order.count, at_once):
+            batch = groups[first : first + at_once]
             yield from self._denoise(batch, watch)
             for group in batch:
                 with tracer.start_as_current_span("decode"), watch.phase("decode"):
@@ -134,10 +132,11 @@ class Engine:
         yield Summary(watch.seconds, sum(group.call for group in groups))
 
     def warm_up(self) -> None:
-        """Draws once in every batch size worth asking for, and keeps the largest that pays: see `_efficient`."""
-        seconds = {count: self._seconds_per_frame(count) for count in (1, *TRIED_FRAMES)}
-        self.frames_per_batch = _efficient(seconds)
-        group = self._groups(self._blank(1))[0]
+        """Draws one guided frame in one step: first runs allocate, and nobody should wait for that."""
+        blank = self.tokenizer.ids("")
+        order = Order(blank, blank, self.facts.sizes[0], steps=1, guidance_scale=2.0, seed=0, count=1)
+        (group,) = self._groups(order)
+        self.denoiser.step([group])
         self.decoder.frame(group.latents)
 
     def _groups(self, order: Order) -> list[Group]:
@@ -172,28 +171,6 @@ class Engine:
                 STEP_SECONDS.labels(rows).observe(spent[0])
                 STEPS.inc(len(batch))
                 yield Step(call + 1, calls, finished=batch[0].index)
-
-    def _blank(self, count: int) -> Order:
-        ids = self.tokenizer.ids("")
-        return Order(ids, ids, self.facts.sizes[0], 1, 2.0, 0, count)
-
-    def _seconds_per_frame(self, count: int) -> float:
-        groups = self._groups(self._blank(count))
-        begin = time.perf_counter()
-        self.denoiser.step(groups)
-        return (time.perf_counter() - begin) / count
-
-
-def _efficient(seconds_per_frame: dict[int, float], gain: float = 0.05) -> int:
-    """The largest batch whose frames cost at least `gain` less than those of the best smaller one.
-
-    A batch delays its first frame and coarsens cancel, so it must pay: on a CPU it seldom does.
-    """
-    best = min(seconds_per_frame)
-    for count in sorted(seconds_per_frame):
-        if seconds_per_frame[count] < (1 - gain) * seconds_per_frame[best]:
-            best = count
-    return best
 
 
 class _Stopwatch:

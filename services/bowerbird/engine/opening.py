@@ -29,7 +29,7 @@ def open_engine(folder: Path, backend: Backend) -> Engine:
         engine = Engine(bundle, backend)
     with _phase("warm_up", seconds):
         engine.warm_up()
-    facts = {"digest": bundle.digest, "frames_per_batch": engine.frames_per_batch, "seconds": seconds}
+    facts = {"digest": bundle.digest, "seconds": seconds}
     logger.info("opened %s %s on %s", bundle.manifest.name, bundle.manifest.version, backend.name, extra=facts)
     return engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from bowerbird.contracts import DrawRequest, Size
 from bowerbird.engine.bundle import SAMPLERS, Bundle, digest_of
 from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.drawing import Engine, Frame, Step, Summary, _efficient
+from bowerbird.engine.drawing import Engine, Frame, Step, Summary
 from bowerbird.engine.metrics import STEPS
 from bowerbird.engine.opening import open_engine
 from bowerbird.errors import BowerbirdError, BundleInvalid, FieldUnknown, PromptTooLong, RequestInvalid, SizeUnsupported
@@ -62,9 +63,9 @@ def test_frames_are_rgb_bytes_of_the_size_that_was_asked_for(engine: Engine, req
     assert frame.pixels.std() > 10
 
 
-@pytest.mark.parametrize("per_batch", [1, 2, 5])
-def test_frame_k_can_be_drawn_again_alone_whatever_the_batch(engine: Engine, request_of: Make, per_batch: int) -> None:
-    engine.frames_per_batch = per_batch
+@pytest.mark.parametrize("rows", [2, 4, 10])
+def test_frame_k_can_be_drawn_again_alone_whatever_the_batch(engine: Engine, request_of: Make, rows: int) -> None:
+    engine.rows_per_batch = rows
     together = frames(engine, request_of(count=5, seed=2**63 - 3))
     assert [frame.seed for frame in together] == [2**63 - 3, 2**63 - 2, 2**63 - 1, 0, 1]
     for frame in together:
@@ -108,18 +109,17 @@ def test_each_step_leaves_a_span_inside_of_its_drawing(
     assert {each.parent.span_id for each in (first, second) if each.parent} == {denoise.context.span_id}
 
 
-def test_a_batch_is_made_larger_only_when_that_pays() -> None:
-    assert _efficient({1: 1.0, 2: 0.97, 4: 0.96}) == 1
-    assert _efficient({1: 1.0, 2: 0.9, 4: 0.88}) == 2
-    assert _efficient({1: 1.0, 2: 0.97, 4: 0.8}) == 4
-
-
 def test_an_opened_engine_is_warm_and_told_how_long_it_took(
     bundle: Bundle, caplog: pytest.LogCaptureFixture, request_of: Make
 ) -> None:
-    with caplog.at_level("INFO", logger="bowerbird"):
+    logger = logging.getLogger("bowerbird.engine.opening")
+    logger.addHandler(caplog.handler)  # a set-up process keeps its log lines from the root logger that caplog reads
+    with caplog.at_level("INFO", logger=logger.name):
         engine = open_engine(bundle.folder, CpuBackend(threads=1))
-    assert engine.frames_per_batch in {1, 2}
+    logger.removeHandler(caplog.handler)
+    assert engine.text_encoder.encoded == 1
+    assert "opened tiny 1 on cpu" in caplog.text
+    assert set(vars(caplog.records[0])["seconds"]) == {"verify", "load", "warm_up"}
     assert len(frames(engine, request_of())) == 1
 
 
@@ -135,9 +135,3 @@ def test_a_bundle_without_a_table_for_each_step_count_is_refused(bundle: Bundle,
     assert digest_of(copied / SAMPLERS) != bundle.manifest.files[SAMPLERS].sha256
     with pytest.raises(BundleInvalid, match="does not hold a table for each of 1-8 steps"):
         Engine(Bundle(copied, bundle.manifest, bundle.digest), CpuBackend(threads=1))
-
-
-def test_a_graph_that_the_runtime_cannot_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "noise.onnx").write_bytes(b"noise")
-    with pytest.raises(BundleInvalid, match=r"ONNX Runtime 1\.\S+ cannot load .*noise\.onnx"):
-        CpuBackend().load(tmp_path / "noise.onnx")
