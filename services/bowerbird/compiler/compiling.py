@@ -8,7 +8,6 @@ computes (parity.py), is complete or absent (writing.py), and a part whose input
 from __future__ import annotations
 
 import importlib
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,7 @@ from bowerbird.compiler.parity import Pipeline, compare_pictures
 from bowerbird.compiler.parts import COMPONENTS, Shapes, parts_of
 from bowerbird.compiler.sampler_tables import derive_tables
 from bowerbird.compiler.tokenizing import read_tokenizer
-from bowerbird.compiler.writing import Staging
+from bowerbird.compiler.writing import Staging, now
 from bowerbird.contracts import MAX_STEPS, Size
 from bowerbird.engine.bundle import SAMPLERS, TOKENIZER, Bundle, DrawingFacts, LatentFacts, Manifest
 from bowerbird.engine.cpu import CpuBackend
@@ -54,6 +53,7 @@ def compile_checkpoint(
     staging = Staging(target)
     try:
         report("reading the checkpoint")
+        parts = {name: parts_of(checkpoint, name) for name in COMPONENTS}
         tokenizer, tokenizer_facts = read_tokenizer(checkpoint)
         (staging.folder / TOKENIZER).write_bytes(tokenizer)
         shapes, drawing = _measure(checkpoint, identity, tokenizer_facts.length)
@@ -61,14 +61,14 @@ def compile_checkpoint(
         (staging.folder / SAMPLERS).write_bytes(_sampler_tables(checkpoint, drawing.max_steps))
         graphs = Graphs(shapes, cache, report)
         for name in COMPONENTS:
-            graphs.add(_component(checkpoint, name), parts_of(checkpoint, name))
+            graphs.add(_component(checkpoint, name), parts[name])
         graphs.write(staging.folder)
         manifest = Manifest(
             format="bowerbird-bundle-1",
             name=identity.name,
             version=identity.version,
             licence=identity.licence,
-            created=int(time.time()),
+            created=now(),
             lineage=checkpoint.lineage,
             files=staging.facts(),
             parts=graphs.facts(),

@@ -7,7 +7,6 @@ cosines mean.
 
 from __future__ import annotations
 
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bowerbird.compiler.export import ExportCache
 from bowerbird.compiler.graphs import Component, Graphs, Report
 from bowerbird.compiler.parts import JUDGE_PARTS, Shapes
 from bowerbird.compiler.tokenizing import tokenizer_facts
-from bowerbird.compiler.writing import Staging
+from bowerbird.compiler.writing import Staging, now
 from bowerbird.engine.bundle import TOKENIZER, Bundle, JudgingFacts, Manifest
 
 CALIBRATION = "calibration.json"
@@ -53,7 +52,7 @@ def compile_judge(folder: Path, target: Path, identity: Identity, cache: ExportC
             name=identity.name,
             version=identity.version,
             licence=identity.licence,
-            created=int(time.time()),
+            created=now(),
             lineage=read_json(folder.parent / LINEAGE) if (folder.parent / LINEAGE).exists() else {},
             files=staging.facts(),
             parts=graphs.facts(),

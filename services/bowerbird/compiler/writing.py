@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ class Staging:
             self.folder.rename(self.target)
         _flush(self.target.parent)
         return Bundle.open(self.target)
+
+
+def now() -> int:
+    """Unix seconds for `created`; SOURCE_DATE_EPOCH, where set, makes two compiles of one checkpoint one digest."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
 
 
 def canonical(manifest: Manifest) -> bytes:

@@ -42,13 +42,13 @@ def write_checkpoint(folder: Path) -> Path:
         sample_size=4,
         in_channels=4,
         out_channels=4,
-        block_out_channels=(16, 32),
+        block_out_channels=(16,),
         layers_per_block=1,
         cross_attention_dim=16,
         attention_head_dim=2,
         norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
     ).save_pretrained(folder / "unet")
     AutoencoderDC(
         latent_channels=4,

@@ -11,6 +11,7 @@ from bowerbird.compiler.checkpoint import CheckpointUnsupported
 
 torch = pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
 diffusers = pytest.importorskip("diffusers")
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers on NumPy 2
 
 BETAS: dict[str, Any] = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 FLEDGLING: dict[str, Any] = {
