@@ -25,7 +25,6 @@ from bowerbird.training.scene import COMBINATIONS, POSES, SEASONS, SPECIES, Scen
 from bowerbird.training.towers import ConvTower
 
 _FEATURES = 96
-_EXAMINED_PICTURES = 600
 
 HEADS = {"species": SPECIES, "pose": POSES, "season": SEASONS}
 
@@ -119,7 +118,7 @@ class ClassifierStage:
         from bowerbird.training.drawing import draw
 
         seed = self.own.data_seed + 500_000
-        scenes = [scene_at(seed, index, COMBINATIONS) for index in range(_EXAMINED_PICTURES)]
+        scenes = [scene_at(seed, index, COMBINATIONS) for index in range(self.own.examined)]
         pictures = np.stack([draw(scene, self.own.side) for scene in scenes])
         found, truth = classified(self.averaged(), pictures), labels(scenes)
         return {name: float((found[name] == truth[name].numpy()).mean()) for name in HEADS}

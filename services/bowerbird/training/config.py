@@ -74,7 +74,7 @@ class DenoiserConfig(_Section):
 
 
 class JudgeConfig(_Section):
-    """The image–text judge: `side` pixels of its pictures, `width` of its joint space."""
+    """The image–text judge: `side` pixels of its pictures, `width` of its joint space; `examined` of them calibrate."""
 
     side: int = 128
     width: int = 128
@@ -85,6 +85,7 @@ class JudgeConfig(_Section):
     learning_rate: float = 1.5e-3
     data_seed: int = 2_000_001
     pictures: int = 6_000
+    examined: int = 768
     seed: int = 31
 
 
@@ -98,6 +99,7 @@ class ClassifierConfig(_Section):
     learning_rate: float = 2e-3
     data_seed: int = 3_000_001
     pictures: int = 4_000
+    examined: int = 600
     seed: int = 41
 
 

@@ -33,7 +33,6 @@ from bowerbird.training.towers import ConvTower
 _SPECIES_IN_A_BATCH = 8
 _FIRST_SCALE = 14.0
 _HIGHEST_LOG_SCALE = 4.3
-_CALIBRATION_PICTURES = 768
 _DISTRACTORS = 32
 
 
@@ -187,7 +186,7 @@ def calibrated(judge: Judge, config: JudgeConfig, tokenizer: Tokenizer) -> dict[
     from bowerbird.training.drawing import draw
 
     seed = config.data_seed + 500_000
-    scenes = [scene_at(seed, index, COMBINATIONS) for index in range(_CALIBRATION_PICTURES)]
+    scenes = [scene_at(seed, index, COMBINATIONS) for index in range(config.examined)]
     rng = np.random.default_rng(seed)
     images = torch.cat([judge.image(as_pixels(draw(scene, config.side)[None])) for scene in scenes])
 
@@ -206,7 +205,7 @@ def calibrated(judge: Judge, config: JudgeConfig, tokenizer: Tokenizer) -> dict[
     ranks = []
     for row, scene in enumerate(scenes):
         others = [i for i, other in enumerate(scenes) if other.combination != scene.combination]
-        rivals = similarity[row, torch.from_numpy(rng.choice(others, _DISTRACTORS, replace=False))]
+        rivals = similarity[row, torch.from_numpy(rng.choice(others, min(_DISTRACTORS, len(others)), replace=False))]
         ranks.append(bool(similarity[row, row] > rivals.max()))
     return figures | {"rank_1_of_33": float(np.mean(ranks)), "pictures": len(scenes)}
 
@@ -243,7 +242,7 @@ def save_judge(judge: Judge, config: JudgeConfig, folder: Path, calibration: dic
 def load_judge(folder: Path, tokenizer: Tokenizer) -> Judge:
     """The judge that `save_judge` wrote."""
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = JudgeConfig.model_validate({name: facts[name] for name in JudgeConfig.model_fields})
+    config = JudgeConfig.model_validate({name: facts[name] for name in JudgeConfig.model_fields if name in facts})
     judge = Judge(config, tokenizer)
     judge.load_state_dict(load_file(folder / "model.safetensors"))
     return judge.eval()

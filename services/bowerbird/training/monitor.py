@@ -62,7 +62,9 @@ class Monitor:
 
 
 def write_sheet(path: Path, pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], columns: int) -> None:
-    """Write pictures (uint8 [h, w, 3] RGB, all of one size) as one PNG with `columns` to a row."""
+    """Write pictures (uint8 [h, w, 3] RGB, all of one size) as one PNG, `columns` to a row, the last row filled up."""
+    missing = -len(pictures) % columns
+    pictures = [*pictures, *[np.full_like(pictures[0], 255)] * missing]
     rows = [np.concatenate(list(pictures[i : i + columns]), 1) for i in range(0, len(pictures), columns)]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("." + path.name)

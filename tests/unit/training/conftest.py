@@ -32,7 +32,8 @@ def tiny() -> FledglingConfig:
                 "batch": 16,
                 "steps": 4,
                 "pictures": 60,
+                "examined": 24,
             },
-            "classifier": {"side": 32, "channels": (8, 16), "batch": 4, "steps": 4, "pictures": 12},
+            "classifier": {"side": 32, "channels": (8, 16), "batch": 4, "steps": 4, "pictures": 12, "examined": 12},
         }
     )

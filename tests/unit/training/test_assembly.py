@@ -36,7 +36,7 @@ def test_diffusers_and_transformers_load_every_part(tiny, tmp_path):
     assert AutoencoderDC.from_pretrained(model / "vae").config.latent_channels == 4
     assert DDIMScheduler.from_pretrained(model / "scheduler").config.prediction_type == "v_prediction"
     tokenizer = AutoTokenizer.from_pretrained(model / "tokenizer")
-    assert tokenizer("a robin").input_ids == ids[0].tolist()
+    assert tokenizer("a robin", padding="max_length").input_ids == ids[0].tolist()
     assert json.loads((model / "lineage.json").read_text(encoding="utf-8"))["steps"]["denoiser"] == 5
 
 
