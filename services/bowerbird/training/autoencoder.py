@@ -64,7 +64,8 @@ def as_input(pictures: NDArray[np.uint8]) -> Tensor:
 def as_pictures(decoded: Tensor) -> NDArray[np.uint8]:
     """float [n, 3, h, w] in about -1..1 as uint8 [n, h, w, 3]."""
     pixels = decoded.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    pictures: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    return pictures
 
 
 def reconstruction_loss(decoded: Tensor, wanted: Tensor) -> Tensor:

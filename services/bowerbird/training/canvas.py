@@ -84,7 +84,7 @@ class Canvas:
             scaled = (outline * self.size - origin) * OVERSAMPLING * (1 << _SUBPIXEL_BITS)
             cv2.fillPoly(fine, [np.round(scaled).astype(np.int32)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
         cover = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-        return Stencil(cover.astype(np.float32) / 255, left, top)
+        return Stencil(cover.astype(np.float32) / np.float32(255), left, top)
 
     def paint(self, stencil: Stencil, top: Colour, bottom: Colour | None = None, alpha: float = 1.0) -> None:
         """Fill a stencil with one colour, or with a vertical gradient from `top` to `bottom` over its height."""

@@ -5,6 +5,7 @@ Called by every stage. A killed run continues from the last file; a half-written
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,15 @@ def load_state(path: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    """sha256 of a module's weights, in hexadecimal; the same weights in another memory layout have the same digest."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def seed_step(seed: int, step: int) -> np.random.Generator:

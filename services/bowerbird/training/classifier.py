@@ -95,7 +95,8 @@ class ClassifierStage:
         """The classifier with its averaged weights."""
         model = Classifier(self.own)
         model.load_state_dict(self.average.weights)
-        return model.eval()
+        model.eval()
+        return model
 
     def run(self) -> Classifier:
         """Train to the configured number of steps, then examine it; returns the averaged classifier."""

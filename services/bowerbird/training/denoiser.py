@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bowerbird.training.autoencoder import as_input
 from bowerbird.training.captions import caption, plain_prompt
-from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
+from bowerbird.training.checkpoints import Average, digest_of_weights, load_state, save_state, seed_step
 from bowerbird.training.config import DenoiserConfig, FledglingConfig
 from bowerbird.training.monitor import Monitor, write_sheet
 from bowerbird.training.pictures import PictureSet, drawn_pictures, scene_at
@@ -30,7 +30,7 @@ from bowerbird.training.text import new_text_encoder, new_tokenizer, token_ids
 
 _ENCODED_AT_ONCE = 16
 _SHEET_SEED = 7
-_SHEET_EVERY = 400
+_SHEET_EVERY = 1_000
 
 
 def new_unet(config: DenoiserConfig, latent_channels: int, latent_side: int, text_width: int) -> UNet2DConditionModel:
@@ -109,18 +109,18 @@ class DenoiserStage:
         save_state(self.folder / "denoiser.pt", state | {"optimizer": self.optimizer.state_dict()})
 
     def latents(self) -> Tensor:
-        """Latents of the training pictures, from disk or drawn and encoded now."""
+        """Latents of the training pictures, from disk or, if there are none of this encoder, drawn and encoded now."""
         data = self.config.data
         path = self.folder / f"latents-{data.seed}-{data.train}.pt"
-        state = load_state(path)
-        if state is None:
+        state, encoder = load_state(path), digest_of_weights(self.autoencoder.encoder)
+        if state is None or state["encoder"] != encoder:
             pictures = drawn_pictures(self.folder, PictureSet(data.seed, data.train, data.size))
             with Monitor("latents", len(pictures), self.folder).watching(0) as monitor:
                 latents = encoded_pictures(self.autoencoder, pictures, lambda done: monitor.step(done, 0.0))
-            state = {"latents": latents}
+            state = {"latents": latents, "encoder": encoder}
             save_state(path, state)
-        latents: Tensor = state["latents"]
-        return latents
+        kept: Tensor = state["latents"]
+        return kept
 
     def train_step(self, latents: Tensor, scenes: list[Scene]) -> float:
         """One step; returns the mean squared error of the velocity."""

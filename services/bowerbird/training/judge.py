@@ -137,7 +137,8 @@ class JudgeStage:
         """The judge with its averaged weights."""
         judge = Judge(self.own, self.tokenizer)
         judge.load_state_dict(self.average.weights)
-        return judge.eval()
+        judge.eval()
+        return judge
 
     def run(self) -> Judge:
         """Train to the configured number of steps, then measure; returns the averaged judge."""
@@ -245,4 +246,5 @@ def load_judge(folder: Path, tokenizer: Tokenizer) -> Judge:
     config = JudgeConfig.model_validate({name: facts[name] for name in JudgeConfig.model_fields if name in facts})
     judge = Judge(config, tokenizer)
     judge.load_state_dict(load_file(folder / "model.safetensors"))
-    return judge.eval()
+    judge.eval()
+    return judge

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from bowerbird.training.canvas import Points
 
@@ -54,7 +55,7 @@ def hull(outlines: Sequence[Points]) -> Points:
     return np.asarray(around, np.float32).reshape(-1, 2)
 
 
-def _rotated(points: Points, degrees: float) -> Points:
+def _rotated(points: Points | NDArray[np.float64], degrees: float) -> Points:
     angle = np.deg2rad(degrees)
     turn = np.asarray([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
     return (points @ turn).astype(np.float32)
