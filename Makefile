@@ -60,7 +60,7 @@ train: .venv-dev/synced ## train the model that comes with it, anew (hours on tw
 	@$(DEV)bowerbird train fledgling
 
 quality: .venv-dev/synced ## draw 600 held-out prompts and measure what was drawn
-	@$(DEV)bowerbird train quality
+	@$(DEV)bowerbird train quality --bundle services/bowerbird/models/fledgling --results benchmarks/results
 
 bench: .venv-dev/synced ## speed and memory of the whole stack, as a table
 	@$(DEV)python -m benchmarks

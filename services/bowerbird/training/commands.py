@@ -17,13 +17,21 @@ import cv2
 import torch
 import typer
 
+from bowerbird.settings import Settings
 from bowerbird.training.config import FledglingConfig, read_config
 
 _RECONSTRUCTED = 100
 
 app = typer.Typer(no_args_is_help=True, help="Train the model that comes with Bowerbird.")
 
-_Work = Annotated[Path, typer.Option(help="Folder for checkpoints, curves, sheets and the model.")]
+
+def _home() -> Path:
+    return Settings().home / "fledgling"
+
+
+_Work = Annotated[
+    Path, typer.Option(default_factory=_home, help="Folder for checkpoints, curves, sheets and the model.")
+]
 _Config = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="TOML; default: the packaged run.")]
 
 
@@ -48,7 +56,8 @@ def train() -> None:
 def fledgling(
     config: _Config = None,
     stage: Annotated[Stage, typer.Option(help="One stage, or all.")] = Stage.ALL,
-    work: _Work = Path("fledgling"),
+    *,
+    work: _Work,
     continue_from: Annotated[Path | None, typer.Option(exists=True, help="A model folder to start from.")] = None,
 ) -> None:
     """Draw the pictures and train autoencoder, judge, classifier, text encoder and denoiser.
@@ -79,9 +88,11 @@ def fledgling(
 
 
 @app.command()
-def quality(
+def quality(  # noqa: PLR0913 - the options of a command
     config: _Config = None,
-    work: _Work = Path("fledgling"),
+    *,
+    work: _Work,
+    results: Annotated[Path | None, typer.Option(help="Folder for quality.json and .png; default: --work.")] = None,
     bundle: Annotated[Path | None, typer.Option(exists=True, help="A bundle; default: the run's weights.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many of the 600 prompts.")] = 600,
     guidance: Annotated[float | None, typer.Option(min=1.0, help="Guidance; default: the model's.")] = None,
@@ -101,7 +112,7 @@ def quality(
     drawn = held_out_pictures(settings, _RECONSTRUCTED)
     report = replace(report, reconstruction_psnr=psnr(drawn, reconstruct(drawn)))
     print_report(report)
-    write_report(report, pictures, work)
+    write_report(report, pictures, results or work)
 
 
 def _examinee(settings: FledglingConfig, work: Path, bundle: Path | None, guidance: float | None) -> tuple[Any, Any]:
