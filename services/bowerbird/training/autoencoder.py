@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
 from bowerbird.training.config import AutoencoderConfig, FledglingConfig
+from bowerbird.training.devices import device_of, training_device
 from bowerbird.training.monitor import Monitor, write_sheet
 from bowerbird.training.pictures import PictureSet, drawn_pictures
 from bowerbird.training.scene import COMBINATIONS, sample_scene
@@ -64,7 +65,7 @@ def as_input(pictures: NDArray[np.uint8]) -> Tensor:
 def as_pictures(decoded: Tensor) -> NDArray[np.uint8]:
     """float [n, 3, h, w] in about -1..1 as uint8 [n, h, w, 3]."""
     pixels = decoded.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    pictures: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    pictures: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return pictures
 
 
@@ -92,7 +93,8 @@ def held_out_pictures(config: FledglingConfig, count: int) -> NDArray[np.uint8]:
 @torch.no_grad()
 def reconstructed(autoencoder: AutoencoderDC, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures after encoding and decoding."""
-    parts = [as_input(pictures[i : i + 8]) for i in range(0, len(pictures), 8)]
+    place = device_of(autoencoder)
+    parts = [as_input(pictures[i : i + 8]).to(place) for i in range(0, len(pictures), 8)]
     return np.concatenate([as_pictures(autoencoder.decode(autoencoder.encode(x).latent).sample) for x in parts])
 
 
@@ -102,7 +104,7 @@ class AutoencoderStage:
     def __init__(self, config: FledglingConfig, folder: Path) -> None:
         self.config, self.own, self.folder = config, config.autoencoder, folder
         torch.manual_seed(self.own.seed)
-        self.model: Any = new_autoencoder(self.own).to(memory_format=torch.channels_last)
+        self.model: Any = new_autoencoder(self.own).to(training_device(), memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-4)
         self.average = Average(self.model, 0.998)
         self.step = 0
@@ -124,7 +126,7 @@ class AutoencoderStage:
         own, rng = self.own, seed_step(self.own.seed, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        wanted = as_input(_crops(rng, pictures, own))
+        wanted = as_input(_crops(rng, pictures, own)).to(device_of(self.model))
         with torch.set_grad_enabled(self.step < own.steps):
             latent = self.model.encode(wanted).latent
         noisy = latent + own.latent_noise * torch.randn_like(latent)
@@ -147,7 +149,7 @@ class AutoencoderStage:
         """A copy with the averaged weights, in evaluation mode."""
         model = new_autoencoder(self.own)
         model.load_state_dict(self.average.weights)
-        return model.eval()
+        return model.to(device_of(self.model)).eval()
 
     def run(self, decoder_alone: bool = False) -> AutoencoderDC:
         """Train to the configured number of steps; returns the averaged model.
@@ -178,7 +180,7 @@ class AutoencoderStage:
         drawn = held_out_pictures(self.config, _HELD_OUT_PICTURES)
         decoded = reconstructed(model, drawn)
         with torch.no_grad():
-            latent = model.encode(as_input(drawn[:8])).latent
+            latent = model.encode(as_input(drawn[:8]).to(device_of(model))).latent
         write_sheet(self.folder / "autoencoder.png", [*drawn[:6], *decoded[:6], *drawn[6:12], *decoded[6:12]], 6)
         return {"psnr": psnr(drawn, decoded), "latent_mean": float(latent.mean()), "latent_std": float(latent.std())}
 

@@ -39,7 +39,7 @@ def digest_of_weights(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().contiguous().numpy().tobytes())
+        digest.update(value.detach().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -62,7 +62,7 @@ class Average:
 
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Take over saved averages; half precision is widened, so that small changes still add up."""
-        self.weights = {name: value.to(self.weights[name].dtype) for name, value in weights.items()}
+        self.weights = {name: value.to(self.weights[name]) for name, value in weights.items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:

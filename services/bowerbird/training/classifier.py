@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
 from bowerbird.training.config import ClassifierConfig, FledglingConfig
+from bowerbird.training.devices import device_of, training_device
 from bowerbird.training.judge import as_pixels, blurred_and_noisy
 from bowerbird.training.monitor import Monitor
 from bowerbird.training.pictures import PictureSet, drawn_pictures, scene_at
@@ -54,7 +55,7 @@ class ClassifierStage:
     def __init__(self, config: FledglingConfig, folder: Path) -> None:
         self.own, self.folder, self.save_seconds = config.classifier, folder, config.save_seconds
         torch.manual_seed(self.own.seed)
-        self.model = Classifier(self.own)
+        self.model = Classifier(self.own).to(training_device())
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1.0, weight_decay=0.02)
         self.average = Average(self.model, 0.99)
         self.pictures = PictureSet(self.own.data_seed, self.own.pictures, self.own.side, COMBINATIONS)
@@ -79,9 +80,10 @@ class ClassifierStage:
         for group in self.optimizer.param_groups:
             group["lr"] = own.learning_rate * factor
         chosen = rng.integers(len(pictures), size=own.batch)
-        told = self.model(blurred_and_noisy(as_pixels(pictures[chosen]), rng))
+        place = device_of(self.model)
+        told = self.model(blurred_and_noisy(as_pixels(pictures[chosen]).to(place), rng))
         loss = torch.stack(
-            [functional.cross_entropy(told[name], truth[name][torch.from_numpy(chosen)]) for name in HEADS]
+            [functional.cross_entropy(told[name], truth[name][chosen].to(place)) for name in HEADS]
         ).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -95,6 +97,7 @@ class ClassifierStage:
         """The classifier with its averaged weights."""
         model = Classifier(self.own)
         model.load_state_dict(self.average.weights)
+        model.to(device_of(self.model))
         model.eval()
         return model
 
@@ -128,6 +131,7 @@ class ClassifierStage:
 @torch.no_grad()
 def classified(model: Classifier, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """Most likely class by head, int64 [n], and `features`, float32 [n, 96]; pictures already have the model's side."""
-    parts = [model(as_pixels(pictures[start : start + 50])) for start in range(0, len(pictures), 50)]
-    found = {name: torch.cat([part[name] for part in parts]) for name in (*HEADS, "features")}
+    place = device_of(model)
+    parts = [model(as_pixels(pictures[start : start + 50]).to(place)) for start in range(0, len(pictures), 50)]
+    found = {name: torch.cat([part[name] for part in parts]).cpu() for name in (*HEADS, "features")}
     return {name: (value if name == "features" else value.argmax(1)).numpy() for name, value in found.items()}

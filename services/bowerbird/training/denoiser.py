@@ -22,6 +22,7 @@ from bowerbird.training.autoencoder import as_input
 from bowerbird.training.captions import caption, plain_prompt
 from bowerbird.training.checkpoints import Average, digest_of_weights, load_state, save_state, seed_step
 from bowerbird.training.config import DenoiserConfig, FledglingConfig
+from bowerbird.training.devices import device_of, training_device
 from bowerbird.training.monitor import Monitor, write_sheet
 from bowerbird.training.pictures import PictureSet, drawn_pictures, scene_at
 from bowerbird.training.sampling import Parts, new_scheduler, sampled
@@ -56,7 +57,8 @@ def encoded_pictures(
     """Scaled latents, float32 [n, channels, side, side]; `progress` hears how many are done."""
     latents = []
     for start in range(0, len(pictures), _ENCODED_AT_ONCE):
-        latents.append(autoencoder.encode(as_input(pictures[start : start + _ENCODED_AT_ONCE])).latent.contiguous())
+        pixels = as_input(pictures[start : start + _ENCODED_AT_ONCE]).to(device_of(autoencoder))
+        latents.append(autoencoder.encode(pixels).latent.contiguous())
         progress(start)
     return torch.cat(latents) * float(autoencoder.config.scaling_factor)
 
@@ -85,12 +87,12 @@ class DenoiserStage:
         side = config.data.size // autoencoder.spatial_compression_ratio
         unet: Any = new_unet(self.own, config.autoencoder.latent_channels, side, config.text.width)
         self.models = nn.ModuleDict({"unet": unet, "text": new_text_encoder(config.text, self.tokenizer)})
-        self.models.to(memory_format=torch.channels_last)
+        self.models.to(training_device(), memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.models.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True
         )
         self.average = Average(self.models, self.own.ema)
-        self.step = 0
+        self.step = self.began = 0
         state = load_state(folder / "denoiser.pt")
         if state is not None:
             self._continue_from(state)
@@ -102,11 +104,18 @@ class DenoiserStage:
         if "optimizer" in state:
             self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        self.began = state.get("began", 0 if "optimizer" in state else self.step)
 
     def save(self) -> None:
         """Keep everything that a later run needs to continue."""
-        state = {"step": self.step, "models": self.models.state_dict(), "average": self.average.weights}
-        save_state(self.folder / "denoiser.pt", state | {"optimizer": self.optimizer.state_dict()})
+        state = {
+            "step": self.step,
+            "began": self.began,
+            "models": self.models.state_dict(),
+            "average": self.average.weights,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_state(self.folder / "denoiser.pt", state)
 
     def latents(self) -> Tensor:
         """Latents of the training pictures, from disk or, if there are none of this encoder, drawn and encoded now."""
@@ -126,15 +135,15 @@ class DenoiserStage:
         """One step; returns the mean squared error of the velocity."""
         own, rng = self.own, seed_step(self.own.seed, self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = own.learning_rate * trapezoid(self.step, own.steps, own.cooldown)
+            group["lr"] = own.learning_rate * trapezoid(self.step, own.steps, own.cooldown, self.began)
         chosen = rng.integers(len(latents), size=own.batch)
         texts = [caption(scenes[index], rng) if rng.random() >= own.caption_dropout else "" for index in chosen]
-        clean = latents[torch.from_numpy(chosen)]
-        timestep = torch.from_numpy(spread_timesteps(rng, own.batch))
+        clean = latents[torch.from_numpy(chosen)].to(device_of(self.models))
+        timestep = torch.from_numpy(spread_timesteps(rng, own.batch)).to(clean.device)
         noise = torch.randn_like(clean)
         noisy = self.scheduler.add_noise(clean, noise, timestep).contiguous(memory_format=torch.channels_last)
         wanted = self.scheduler.get_velocity(clean, noise, timestep)
-        states = self.models["text"](token_ids(self.tokenizer, texts)).last_hidden_state
+        states = self.models["text"](token_ids(self.tokenizer, texts).to(clean.device)).last_hidden_state
         loss = (self.models["unet"](noisy, timestep, states).sample - wanted).square().mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -151,7 +160,8 @@ class DenoiserStage:
         weights = self.average.weights
         unet.load_state_dict({k.removeprefix("unet."): v for k, v in weights.items() if k.startswith("unet.")})
         text.load_state_dict({k.removeprefix("text."): v for k, v in weights.items() if k.startswith("text.")})
-        return Parts(self.tokenizer, text.eval(), unet.eval(), self.autoencoder, self.scheduler)
+        place = device_of(self.models)
+        return Parts(self.tokenizer, text.to(place).eval(), unet.to(place).eval(), self.autoencoder, self.scheduler)
 
     def sheet(self) -> None:
         """Draw the sample sheet with the averaged weights."""
@@ -179,10 +189,13 @@ class DenoiserStage:
         return self.averaged()
 
 
-def trapezoid(step: int, total: int, cooldown: int) -> float:
-    """A learning rate's factor: up over 150 steps, constant, then down to 2 % over the last `cooldown` steps."""
+def trapezoid(step: int, total: int, cooldown: int, began: int = 0) -> float:
+    """A learning rate's factor: up over 150 steps, constant, then down to 2 % over the last `cooldown` steps.
+
+    `began` is the step at which the optimiser was fresh; it needs the slow start whenever that was.
+    """
     left = max(0, total - step)
-    return min(1.0, (step + 1) / 150, max(0.02, left / max(1, cooldown)))
+    return min(1.0, (step - began + 1) / 150, max(0.02, left / max(1, cooldown)))
 
 
 def spread_timesteps(rng: np.random.Generator, count: int) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from torch.nn import functional
 from bowerbird.training.captions import caption, examination_prompt
 from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
 from bowerbird.training.config import FledglingConfig, JudgeConfig
+from bowerbird.training.devices import device_of, training_device
 from bowerbird.training.monitor import Monitor
 from bowerbird.training.pictures import PictureSet, drawn_pictures, scene_at
 from bowerbird.training.scene import COMBINATIONS, SPECIES, Scene
@@ -74,7 +75,7 @@ class Judge(nn.Module):
         """Symmetric cross-entropy of the similarities of a batch (CLIP, arXiv 2103.00020, figure 3)."""
         scale = self.log_scale.clamp(max=_HIGHEST_LOG_SCALE).exp()
         similarity = scale * self.image(pixels) @ self.text(ids).T
-        target = torch.arange(len(similarity))
+        target = torch.arange(len(similarity), device=similarity.device)
         return (functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)) / 2
 
 
@@ -87,8 +88,8 @@ def blurred_and_noisy(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """What a generated picture may suffer: a blur now and then, a little noise, a shift of brightness."""
     if rng.random() < 0.5:
         pixels = functional.avg_pool2d(functional.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    gain = 1 + 0.12 * (torch.rand(len(pixels), 1, 1, 1) - 0.5)
-    return (pixels * gain + 0.03 * torch.rand(len(pixels), 1, 1, 1) * torch.randn_like(pixels)).clamp(0, 1)
+    gain, amount = torch.rand(2, len(pixels), 1, 1, 1, device=pixels.device)
+    return (pixels * (0.94 + 0.12 * gain) + 0.03 * amount * torch.randn_like(pixels)).clamp(0, 1)
 
 
 class JudgeStage:
@@ -98,7 +99,7 @@ class JudgeStage:
         self.own, self.folder, self.save_seconds = config.judge, folder, config.save_seconds
         torch.manual_seed(self.own.seed)
         self.tokenizer = new_tokenizer(self.own.text.tokens)
-        self.judge = Judge(self.own, self.tokenizer)
+        self.judge = Judge(self.own, self.tokenizer).to(training_device())
         self.optimizer = torch.optim.AdamW(self.judge.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.02)
         self.average = Average(self.judge, 0.99)
         self.pictures = PictureSet(self.own.data_seed, self.own.pictures, self.own.side, COMBINATIONS)
@@ -123,8 +124,10 @@ class JudgeStage:
         for group in self.optimizer.param_groups:
             group["lr"] = own.learning_rate * rise * fall
         chosen = _different_scenes(rng, by_species, own.batch)
-        pixels = blurred_and_noisy(as_pixels(pictures[[index for index, _ in chosen]]), rng)
-        loss = self.judge.loss(pixels, token_ids(self.tokenizer, [caption(scene, rng) for _, scene in chosen]))
+        place = device_of(self.judge)
+        pixels = blurred_and_noisy(as_pixels(pictures[[index for index, _ in chosen]]).to(place), rng)
+        ids = token_ids(self.tokenizer, [caption(scene, rng) for _, scene in chosen])
+        loss = self.judge.loss(pixels, ids.to(place))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.judge.parameters(), 1.0)
@@ -137,6 +140,7 @@ class JudgeStage:
         """The judge with its averaged weights."""
         judge = Judge(self.own, self.tokenizer)
         judge.load_state_dict(self.average.weights)
+        judge.to(device_of(self.judge))
         judge.eval()
         return judge
 
@@ -189,10 +193,11 @@ def calibrated(judge: Judge, config: JudgeConfig, tokenizer: Tokenizer) -> dict[
     seed = config.data_seed + 500_000
     scenes = [scene_at(seed, index, COMBINATIONS) for index in range(config.examined)]
     rng = np.random.default_rng(seed)
-    images = torch.cat([judge.image(as_pixels(draw(scene, config.side)[None])) for scene in scenes])
+    place = device_of(judge)
+    images = torch.cat([judge.image(as_pixels(draw(scene, config.side)[None]).to(place)) for scene in scenes])
 
     def texts(wanted: list[Scene]) -> Tensor:
-        return judge.text(token_ids(tokenizer, [examination_prompt(scene, rng) for scene in wanted]))
+        return judge.text(token_ids(tokenizer, [examination_prompt(scene, rng) for scene in wanted]).to(place))
 
     own = texts(scenes)
     figures: dict[str, Any] = {"matching": _spread((images * own).sum(-1))}
@@ -219,7 +224,7 @@ def _with_other(scene: Scene, name: str, rng: np.random.Generator) -> Scene:
 
 
 def _spread(values: Tensor) -> dict[str, float]:
-    low, middle, high = np.percentile(values.numpy(), (5, 50, 95))
+    low, middle, high = np.percentile(values.cpu().numpy(), (5, 50, 95))
     return {
         "mean": float(values.mean()), "std": float(values.std()),
         "p05": float(low), "p50": float(middle), "p95": float(high),
@@ -237,7 +242,9 @@ def save_judge(judge: Judge, config: JudgeConfig, folder: Path, calibration: dic
     }
     (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (folder / "calibration.json").write_text(json.dumps(calibration, indent=2) + "\n", encoding="utf-8")
-    save_file({name: value.contiguous() for name, value in judge.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}, folder / "model.safetensors"
+    )
 
 
 def load_judge(folder: Path, tokenizer: Tokenizer) -> Judge:

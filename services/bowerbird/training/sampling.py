@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bowerbird.training.autoencoder import as_pictures
+from bowerbird.training.devices import device_of
 from bowerbird.training.text import token_ids
 
 STEPS = 20
@@ -55,12 +56,13 @@ def sampled(
 ) -> NDArray[np.uint8]:
     """Pictures for prompts, uint8 [n, height, width, 3]; one seed per prompt; guidance 1 is none."""
     scheduler = DDIMScheduler.from_config(parts.scheduler.config)
-    scheduler.set_timesteps(steps)
+    place = device_of(parts.unet)
+    scheduler.set_timesteps(steps, device=place)
     side, channels = parts.unet.config.sample_size, parts.unet.config.in_channels
     noise = [np.random.default_rng(seed).standard_normal((channels, side, side), np.float32) for seed in seeds]
-    latent = torch.from_numpy(np.stack(noise))
+    latent = torch.from_numpy(np.stack(noise)).to(place)
     texts = [*[""] * len(prompts), *prompts] if guidance > 1 else list(prompts)
-    states = parts.text_encoder(token_ids(parts.tokenizer, texts)).last_hidden_state
+    states = parts.text_encoder(token_ids(parts.tokenizer, texts).to(place)).last_hidden_state
     for timestep in scheduler.timesteps:
         rows = torch.cat([latent, latent]) if guidance > 1 else latent
         velocity = parts.unet(rows, timestep.expand(len(rows)), states).sample

@@ -130,6 +130,7 @@ def test_learning_rates_rise_hold_and_fall():
     assert trapezoid(0, 1000, 200) < trapezoid(150, 1000, 200) == 1.0
     assert trapezoid(899, 1000, 200) == pytest.approx(0.505)
     assert trapezoid(5000, 1000, 200) == 0.02
+    assert trapezoid(500, 1000, 200, began=500) == trapezoid(0, 1000, 200)
     assert warm_cosine(0, 1000) < warm_cosine(100, 1000)
     assert warm_cosine(1000, 1000) == pytest.approx(0.01)
 
