@@ -8,6 +8,7 @@ the image gates on drawn birds. What explicit pictures the graph misses is not m
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
 from collections import Counter
@@ -44,6 +45,7 @@ def main(
     """Measures, prints tables, and writes `results/safety.json`."""
     started = time.process_time()
     checks = load_checks(Settings())
+    logging.getLogger("bowerbird").setLevel(logging.WARNING)  # a line for each of thousands of decisions
     start = {"cpu_seconds": round(time.process_time() - started, 2), "resident_mib": _resident_mib()}
     labelled = {name: _entries(path) for name, path in LABELLED.items()}
     prompts = _prompt_costs(checks.prompts, labelled)
