@@ -34,7 +34,8 @@ PROMPTS = 600
 UNSEEN_SHARE = 3
 _SEED = 4_000_001
 _DRAWN_AT_ONCE = 12
-_SHEET_PICTURES = 48
+_SHEET_PICTURES = 32
+_SHEET_SEED = 12
 _BOOTSTRAPS = 200
 
 TARGETS = {
@@ -192,9 +193,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 
 def write_report(report: Report, pictures: NDArray[np.uint8], folder: Path) -> None:
-    """`quality.json` and `quality.png` (one picture in every twelve and a bit, eight to a row) into `folder`."""
+    """`quality.json` and `quality.png` (`_SHEET_PICTURES` chosen by lot, so of every species, eight to a row)."""
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = asdict(report) | {"verdicts": verdicts(report)}
     (folder / "quality.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    step = max(1, len(pictures) // _SHEET_PICTURES + 1)
-    write_sheet(folder / "quality.png", pictures[::step][: len(pictures[::step]) // 8 * 8 or None], 8)
+    chosen = np.random.default_rng(_SHEET_SEED).permutation(len(pictures))[:_SHEET_PICTURES]
+    write_sheet(folder / "quality.png", pictures[np.sort(chosen)], 8)
