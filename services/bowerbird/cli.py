@@ -157,8 +157,14 @@ def compile_(context: typer.Context) -> None:
 
 @app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)
 def inspect(context: typer.Context) -> None:
-    """Check a bundle's digests and show what it is."""
+    """Check a bundle's digests and show what it is (needs the extra `compiler`)."""
     _delegate("bowerbird.compiler.commands", "compiler", ["inspect", *context.args], "bowerbird")
+
+
+@app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)
+def verify(context: typer.Context) -> None:
+    """Compare every file of a bundle with its digest; print the bundle's own (needs the extra `compiler`)."""
+    _delegate("bowerbird.compiler.commands", "compiler", ["verify", *context.args], "bowerbird")
 
 
 @app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)

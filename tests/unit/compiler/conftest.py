@@ -70,6 +70,11 @@ def write_checkpoint(folder: Path) -> Path:
         timestep_spacing="trailing",
         clip_sample=False,
     ).save_pretrained(folder / "scheduler")
+    _write_facts(folder)
+    return folder
+
+
+def _write_facts(folder: Path) -> None:
     (folder / "tokenizer").mkdir()
     _tokenizer().save(str(folder / "tokenizer" / "tokenizer.json"))
     _write(
@@ -84,7 +89,6 @@ def write_checkpoint(folder: Path) -> Path:
     )
     _write(folder / "bowerbird.json", {"name": "small", "licence": "Apache-2.0", "default_steps": 4})
     _write(folder / "lineage.json", {"seed": 0})
-    return folder
 
 
 def _tokenizer() -> Tokenizer:
