@@ -64,6 +64,25 @@ def seed_of(request_seed: int, index: int) -> int:
 # ---------------------------------------------------------------------------------------------------------- safety
 
 
+# https://platform.openai.com/docs/guides/moderation (omni-moderation): a decision has all of them, so that a client of
+# that API finds its keys here.
+OPENAI_CATEGORIES = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+
+
 class Action(StrEnum):
     """What to do, in strict order of strength; the strongest gate wins."""
 

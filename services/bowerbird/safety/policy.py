@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bowerbird.contracts import Action, Digest, HelpResource, PolicyReference
+from bowerbird.contracts import OPENAI_CATEGORIES, Action, Digest, HelpResource, PolicyReference
 from bowerbird.errors import PolicyInvalid
 
 # The C parser where PyYAML was built with it: start-up reads 100 kB of YAML.
@@ -24,25 +24,6 @@ SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 PACKAGED = Path(__file__).parent
 PACKAGED_POLICY = PACKAGED / "policy.yaml"
-
-# https://platform.openai.com/docs/guides/moderation (omni-moderation); clients of that API find all their keys here.
-OPENAI_CATEGORIES = frozenset(
-    {
-        "harassment",
-        "harassment/threatening",
-        "hate",
-        "hate/threatening",
-        "illicit",
-        "illicit/violent",
-        "self-harm",
-        "self-harm/intent",
-        "self-harm/instructions",
-        "sexual",
-        "sexual/minors",
-        "violence",
-        "violence/graphic",
-    }
-)
 
 
 def _rising(thresholds: dict[Action, float]) -> dict[Action, float]:
@@ -141,7 +122,7 @@ class Policy(Closed):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = OPENAI_CATEGORIES - self.categories.keys()
+        missing = set(OPENAI_CATEGORIES) - self.categories.keys()
         if missing:
             raise ValueError(f"categories: {sorted(missing)} of OpenAI's moderation are missing")
         names = [gate.name for gate in self.gates]

@@ -13,8 +13,7 @@ import pytest
 from openai.types import ContentProvenanceCheck, ModerationCreateResponse
 from starlette.responses import JSONResponse, Response
 
-from bowerbird.contracts import Action
-from bowerbird.gateway.api.moderations import OPENAI_CATEGORIES
+from bowerbird.contracts import OPENAI_CATEGORIES, Action
 
 from .conftest import StartGateway, closed_url
 from .stand_ins import DIGEST, StandIns, decision

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bowerbird.contracts import MAX_PROMPT_CHARACTERS, Action, Decision, PolicyReference, PromptCheck
+from bowerbird.contracts import MAX_PROMPT_CHARACTERS, OPENAI_CATEGORIES, Action, Decision, PolicyReference, PromptCheck
 from bowerbird.errors import ModelUnknown
 from bowerbird.gateway.api.arrival import arrive
 from bowerbird.gateway.api.body import RequestBody, ResponseBody, read_json
@@ -21,21 +21,6 @@ from bowerbird.gateway.hang_up import unless_hung_up
 
 MODEL = "bowerbird-safety"
 MAX_INPUTS = 32
-OPENAI_CATEGORIES = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-)
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
