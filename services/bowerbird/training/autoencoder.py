@@ -70,10 +70,22 @@ def as_pictures(decoded: Tensor) -> NDArray[np.uint8]:
 
 
 def reconstruction_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
-    """L1 + L1 of both spatial differences (edges) + 4 × MSE (what PSNR measures)."""
+    """L1 + L1 of both spatial differences (edges) + 4 × MSE (what PSNR measures) + L1 of the detail nearby.
+
+    The last term is what makes lines crisp: all others are least for a soft edge wherever the latents leave an edge's
+    place uncertain by a pixel; this one asks for as much detail as there was, and forgives the pixel.
+    """
     error = decoded - wanted
     edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    return error.abs().mean() + edges + 4 * functional.mse_loss(decoded, wanted)
+    detail = (_detail_nearby(decoded) - _detail_nearby(wanted)).abs().mean()
+    return error.abs().mean() + edges + 4 * functional.mse_loss(decoded, wanted) + detail
+
+
+def _detail_nearby(pictures: Tensor) -> Tensor:
+    """Root mean square of the Laplacian in overlapping windows of 8 × 8 pixels; [n, 3, about h/4, about w/4]."""
+    middle = pictures[..., 1:-1, 1:-1]
+    around = pictures[..., :-2, 1:-1] + pictures[..., 2:, 1:-1] + pictures[..., 1:-1, :-2] + pictures[..., 1:-1, 2:]
+    return (functional.avg_pool2d((around - 4 * middle).square(), 8, 4) + 1e-4).sqrt()
 
 
 def psnr(drawn: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
