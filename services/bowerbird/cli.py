@@ -85,6 +85,7 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     candidates: Annotated[int | None, typer.Option(help="Drawn for each picture; the best is kept.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="How much the prompt counts; 1 is without.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What should not be seen.")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="NAME or NAME:WEIGHT; may be repeated.")] = None,
     url: Annotated[str | None, typer.Option(envvar="BOWERBIRD_URL", help="Default: BOWERBIRD_HOME's gateway.")] = None,
     key: Annotated[
         str | None, typer.Option(envvar="BOWERBIRD_KEY", help="API key; none is needed on loopback.")
@@ -109,6 +110,7 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
         "candidates": candidates,
         "guidance_scale": guidance_scale,
         "negative_prompt": negative_prompt,
+        "lora": [_lora(each) for each in lora] if lora else None,
     }
     options: Any = {name: value for name, value in wanted.items() if value is not None}
     try:
@@ -117,6 +119,17 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     except BowerbirdError as error:
         typer.echo(error.message, err=True)
         raise typer.Exit(exit_code(error)) from error
+
+
+def _lora(named: str) -> dict[str, Any]:
+    """`NAME:WEIGHT` as the API takes it."""
+    name, colon, weight = named.partition(":")
+    if not colon:
+        return {"id": name}
+    try:
+        return {"id": name, "weight": float(weight)}
+    except ValueError as error:
+        raise typer.BadParameter(f"{weight!r} is not a number; write NAME or NAME:WEIGHT.") from error
 
 
 @app.command()

@@ -17,7 +17,9 @@ Routes (JSON in and out unless said otherwise):
 
 `parts` are multipart/mixed streams, written and read by `bowerbird.parts`. A frames part is a raw `.npy` of uint8
 `[1, height, width, 3]`, RGB. Every request carries `Bowerbird-Deadline-Ms` (what is left), `Bowerbird-Request-Id` and
-`traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`).
+`traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`). To `draw`, three more may say how its
+steps share the model with those of others: `Bowerbird-Class` (`WorkClass`), `Bowerbird-Flow` (an opaque name of whose
+work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1).
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from pydantic import BaseModel, ConfigDict, Field
 DEADLINE_HEADER = "bowerbird-deadline-ms"
 REQUEST_ID_HEADER = "bowerbird-request-id"
 SERVICE_HEADER = "bowerbird-service"
+CLASS_HEADER = "bowerbird-class"
+FLOW_HEADER = "bowerbird-flow"
+WEIGHT_HEADER = "bowerbird-weight"
 
 MAX_PROMPT_CHARACTERS = 2_000
 MAX_SEED = 2**63 - 1
@@ -37,9 +42,12 @@ MAX_STEPS = 50
 MAX_IMAGES = 10
 MAX_CANDIDATES = 8
 MAX_FRAMES_PER_REQUEST = 20
+MAX_LORAS = 4
+MAX_LORA_WEIGHT = 4.0
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+LoraId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Milliseconds = Annotated[float, Field(ge=0)]
 
 
@@ -224,8 +232,39 @@ class ModelDescription(Contract):
     default_guidance_scale: float = Field(ge=1)
     max_guidance_scale: float = Field(default=20.0, ge=1)
     max_prompt_tokens: int = Field(description="tokens of a prompt, without begin and end markers")
-    slots: int = Field(ge=1, description="requests a pod takes at once; beyond that it answers 503 at once")
+    slots: int = Field(ge=1, description="requests a pod takes at once; beyond that it answers 429 at once")
+    max_lora_rank: int = Field(default=0, ge=0, description="0: this bundle was compiled without LoRA")
     lineage: dict[str, Any] = Field(default_factory=dict)
+
+
+class WorkClass(StrEnum):
+    """Whose steps go first: `batch` work steps only when no `interactive` group waits."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class LoraUse(Contract):
+    """One LoRA of the model's folder, `weight` times; negative weights turn its effect around."""
+
+    id: LoraId
+    weight: float = Field(default=1.0, ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT, allow_inf_nan=False)
+
+
+class LoraFacts(Contract):
+    """A LoRA that can be named in a request."""
+
+    id: LoraId
+    digest: Digest
+    rank: int = Field(ge=1)
+    bytes: int = Field(ge=0)
+
+
+class LoraCatalogue(Contract):
+    """The LoRAs that lie in the model's folder now, and those that cannot be used, with the reason."""
+
+    loras: list[LoraFacts]
+    refused: dict[str, str] = Field(default_factory=dict, description="file name -> what is wrong with it")
 
 
 class DrawRequest(Contract):
@@ -238,6 +277,10 @@ class DrawRequest(Contract):
     guidance_scale: float = Field(ge=1, le=20, description="1 means without guidance")
     seed: Seed
     count: int = Field(ge=1, le=MAX_FRAMES_PER_REQUEST)
+    lora: list[LoraUse] = Field(default_factory=list, max_length=MAX_LORAS)
+    preview_steps: int = Field(
+        default=0, ge=0, le=MAX_STEPS, description="a preview of each frame after every so many steps; 0: none"
+    )
 
 
 class DrawProgress(Contract):
@@ -256,6 +299,14 @@ class FrameFacts(Contract):
     seed: Seed
 
 
+class PreviewFacts(Contract):
+    """Facts about a preview: a small picture (uint8 npy, as a frame is) of what frame `index` will be."""
+
+    index: int = Field(ge=0)
+    step: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
+
 class DrawDone(Contract):
     """The end of a complete drawing."""
 
@@ -264,6 +315,7 @@ class DrawDone(Contract):
     seeds: list[Seed]
     seconds: dict[str, float] = Field(description="by phase: queue, encode_text, denoise, decode")
     steps_computed: int = Field(ge=0)
+    loras: dict[LoraId, Digest] = Field(default_factory=dict, description="digest of each LoRA that took part")
 
 
 # -------------------------------------------------------------------------------------------------------- curation
@@ -337,6 +389,7 @@ class Origin(Contract):
     seed_digests: list[Digest] = Field(description="sha256 of each chosen frame's seed, keyed by the request's id")
     policy: PolicyReference
     services: dict[str, str] = Field(description="service name -> version")
+    loras: dict[LoraId, Digest] = Field(default_factory=dict, description="digest of each LoRA that took part")
 
 
 class PublishRequest(Contract):

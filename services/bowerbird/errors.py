@@ -5,6 +5,8 @@
     │   ├── FieldUnknown               400  a field that nobody reads, or that has no effect here
     │   ├── PromptTooLong              400  more tokens than the model's text encoder reads
     │   ├── SizeUnsupported            400  a size that the model was not compiled for
+    │   ├── LoraUnknown                400  no LoRA of this name in the model's folder
+    │   ├── LoraInvalid                400  a LoRA that does not fit this model, is altered, or is no LoRA
     │   └── ModelUnknown               404  no such model (OpenAI answers 404)
     ├── KeyInvalid                     401  no key, or one that is not configured
     ├── RouteUnknown                   404  no such path
@@ -14,13 +16,17 @@
     │   └── CrisisSupport              400  a person may be in danger: help text, no job, nothing kept
     ├── ImageRefused                   400  safety said no to every candidate
     ├── FeatureUnavailable             501  known, not built into this deployment
-    ├── StageUnavailable               503  a stage is down, starting or full: try again
+    ├── StageUnavailable               503  a stage is down or starting: try again
+    │   ├── StageFull                  429  all slots of a stage are taken: try again
     │   └── DeadlineExceeded           503  the time the caller allowed ran out
     ├── StageBroken                    502  a stage answered, but not as its contract says
+    ├── DrawingFailed                  500  the model failed on this picture: NaN, or the backend's error
     ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
     ├── CertificateInvalid             500  a certificate or key that nothing can be signed with
     ├── PolicyInvalid                  500  a safety policy, or a file it pins, that is not understood
+    ├── BackendMissing                 500  a runtime or device that was asked for is not here; no other is taken
     └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
+        └── BundleTooLarge             500  a bundle that does not fit the memory it was given
 
 The gateway and the services answer with `error_body(...)`; `error_from_body` turns a stage's answer back into the same
 class, so that an error crosses a process border as a fact and not as a status code. `retry_after_seconds` becomes the
@@ -79,6 +85,18 @@ class SizeUnsupported(RequestInvalid):
     """The model was not compiled for this size."""
 
     code = "unsupported_size"
+
+
+class LoraUnknown(RequestInvalid):
+    """The model's folder holds no LoRA of this name."""
+
+    code = "lora_not_found"
+
+
+class LoraInvalid(RequestInvalid):
+    """The LoRA cannot be used with this model: altered, too large a rank, other shapes, modules we cannot map."""
+
+    code = "lora_invalid"
 
 
 class ModelUnknown(RequestInvalid):
@@ -150,11 +168,19 @@ class FeatureUnavailable(BowerbirdError):
 
 
 class StageUnavailable(BowerbirdError):
-    """A stage is down, still starting, or full; asking again later may succeed."""
+    """A stage is down or still starting; asking again later may succeed."""
 
     status = 503
     type = "service_unavailable_error"
     code = "stage_unavailable"
+
+
+class StageFull(StageUnavailable):
+    """All slots of a stage are taken; a slot is free again when computing has stopped."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "stage_full"
 
 
 class DeadlineExceeded(StageUnavailable):
@@ -168,6 +194,12 @@ class StageBroken(BowerbirdError):
 
     status = 502
     code = "stage_broken"
+
+
+class DrawingFailed(BowerbirdError):
+    """The model failed on this picture, and only on this one: numbers ran away, or the runtime gave up twice."""
+
+    code = "drawing_failed"
 
 
 class LabelFailed(BowerbirdError):
@@ -192,6 +224,18 @@ class BundleInvalid(BowerbirdError):
     """A model bundle is altered, truncated, of an unknown format, or not a bundle at all."""
 
     code = "bundle_invalid"
+
+
+class BundleTooLarge(BundleInvalid):
+    """The bundle does not fit the memory that it was given; the message names it, its size and the budget."""
+
+    code = "bundle_too_large"
+
+
+class BackendMissing(BowerbirdError):
+    """The runtime, provider or device that was asked for is not here; no other is silently taken instead."""
+
+    code = "backend_missing"
 
 
 def error_body(error: BowerbirdError) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Kind(StrEnum):
 
     REQUEST = "request"
     PROGRESS = "progress"
+    PREVIEW = "preview"
     FRAMES = "frames"
     PICTURE = "picture"
     DONE = "done"

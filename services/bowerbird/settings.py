@@ -7,7 +7,7 @@ value on; nothing else reads the environment. OpenTelemetry's own variables stay
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -68,8 +68,23 @@ class Settings(BaseSettings):
     max_request_pixels: int = Field(default=20 * 1024 * 1024, ge=1)
     """Bound of n x candidates x width x height of one request: twenty frames of 1024 x 1024."""
 
-    slots: int = Field(default=4, ge=1, le=1024)
-    """Requests a model service admits at once; beyond that it answers 503 at once."""
+    slots: int = Field(default=0, ge=0, le=1024)
+    """Requests a model service admits at once, 429 beyond; 0: twice the largest batch that pays on this machine."""
+
+    backend: Literal["cpu", "openvino", "cuda", "tensorrt"] = "cpu"
+    """What runs the graphs. One that is not here stops the start; no other is taken instead."""
 
     threads: int = Field(default=0, ge=0, le=256)
-    """Threads of one inference session; 0 means as many as there are cores."""
+    """Threads that compute, in all; 0 means as many as there are cores."""
+
+    memory_bytes: int = Field(default=0, ge=0)
+    """What a bundle may take (on a GPU: of its memory); 0 takes what the machine, or the container, has free."""
+
+    cache: Annotated[Path | None, AfterValidator(lambda path: path and path.absolute())] = None
+    """Where graphs prepared for this runtime and this machine are kept; None is `home`/cache. Safe to delete."""
+
+    loras: Annotated[Path | None, AfterValidator(lambda path: path and path.absolute())] = None
+    """Folder of LoRA files (`<id>.safetensors`), mounted read-only; looked at again whenever one is named."""
+
+    lora_slots: int = Field(default=8, ge=1, le=64)
+    """LoRAs kept ready on the device; the least recently used makes room."""

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal, Required, TypedDict
+
+
+class LoraOption(TypedDict, total=False):
+    """A LoRA by its name; `weight` is 1 when left out."""
+
+    id: Required[str]
+    weight: float
 
 
 class DrawOptions(TypedDict, total=False):
@@ -32,6 +39,8 @@ class DrawOptions(TypedDict, total=False):
     """How much the prompt counts; 1 is without guidance."""
     candidates: int
     """Drawn for each picture; the best is kept."""
+    lora: list[LoraOption]
+    """LoRAs of the model's folder that take part."""
     user: str
     safety_identifier: str
 
@@ -79,6 +88,8 @@ class Model:
     default_guidance_scale: float
     max_guidance_scale: float
     max_prompt_tokens: int
+    max_lora_rank: int
+    """0: it takes no LoRA."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def manifest_of(origin: Origin, index: int, media_type: str) -> dict[str, Any]:
         "seed_digest": origin.seed_digests[index],
         "safety_policy": origin.policy.model_dump(),
         "services": origin.services,
+        "loras": origin.loras,
     }
     return {
         "title": f"{origin.request_id}-{index}",

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from bowerbird.contracts import (
     MAX_FRAMES_PER_REQUEST,
     DrawRequest,
+    LoraUse,
     ModelDescription,
     OutputFormat,
     Size,
@@ -61,6 +62,7 @@ class Plan:
     quality: Quality
     output_format: OutputFormat
     output_compression: int
+    lora: tuple[LoraUse, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -77,6 +79,7 @@ class Plan:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             count=self.frames,
+            lora=list(self.lora),
         )
 
 
@@ -101,6 +104,7 @@ def plan_images(asked: GenerateImages, model: ModelDescription, max_pixels: int)
         quality=quality,
         output_format=asked.output_format,
         output_compression=100 if asked.output_compression is None else asked.output_compression,
+        lora=tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora),
     )
     _refuse_ineffective(asked, plan)
     _refuse_excessive(plan, max_pixels)
@@ -125,6 +129,10 @@ def _refuse_ineffective(asked: GenerateImages, plan: Plan) -> None:
             "output_compression has no effect on png. Accepted: with output_format webp or jpeg.",
             param="output_compression",
         )
+    if plan.lora and not plan.model.max_lora_rank:
+        raise FieldUnknown(f"lora has no effect: {plan.model.name} was compiled without LoRA.", param="lora")
+    if any(each.weight == 0 for each in plan.lora):
+        raise FieldUnknown("lora: a weight of 0 has no effect. Accepted: leave that LoRA out.", param="lora")
     if plan.negative_prompt is not None and plan.guidance_scale <= 1:
         raise FieldUnknown(
             f"negative_prompt has no effect with guidance_scale {plan.guidance_scale:g}. Accepted: with a "

@@ -105,7 +105,8 @@ async def tell(plan: Plan, call: Call, gateway: Gateway) -> Told:
             check_model(plan, drawn, gateway.stages)
             chosen = choose(plan, drawn)
             frames.keep_only([each.frame for each in chosen])
-            pictures = await publish(order(plan, allowed, chosen, call), chosen, frames, call, upstream)
+            wanted = order(drawn.done, plan, allowed, chosen, call)
+            pictures = await publish(wanted, chosen, frames, call, upstream)
     return Told(allowed, drawn, chosen, pictures)
 
 
@@ -230,7 +231,7 @@ def choose(plan: Plan, drawn: Drawn) -> list[Chosen]:
     return chosen
 
 
-def order(plan: Plan, allowed: Allowed, chosen: list[Chosen], call: Call) -> PublishRequest:
+def order(drawn: DrawDone, plan: Plan, allowed: Allowed, chosen: list[Chosen], call: Call) -> PublishRequest:
     """How to encode, and what the label says; a seed's digest is keyed with the request's id, so nobody searches it."""
     key = call.request_id.encode()
     digests = [hmac.new(key, str(each.seed).encode(), hashlib.sha256).hexdigest() for each in chosen]
@@ -242,6 +243,7 @@ def order(plan: Plan, allowed: Allowed, chosen: list[Chosen], call: Call) -> Pub
         seed_digests=[f"sha256:{digest}" for digest in digests],
         policy=allowed.decision.policy,
         services={"gateway": __version__, **call.versions},
+        loras=drawn.loras,
     )
     return PublishRequest(
         count=len(chosen), format=plan.output_format, compression=plan.output_compression, origin=label

@@ -26,6 +26,7 @@ from bowerbird.contracts import (
     DrawRequest,
     ImageDecisions,
     Judgement,
+    LoraCatalogue,
     PromptCheck,
     ProvenanceReport,
 )
@@ -111,6 +112,10 @@ class Upstream:
         """What curation reads in a file that was uploaded."""
         return await self._ask(Stage.CURATION, "/check_provenance", file, call, ProvenanceReport)
 
+    async def loras(self, call: Call) -> LoraCatalogue:
+        """The LoRAs that text-to-image could draw with now."""
+        return await self._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
+
     def draw(self, request: DrawRequest, call: Call) -> AsyncGenerator[Part]:
         """The parts of a drawing as they arrive; the last one is `done`, or an error was raised."""
         return self._stream(Stage.TEXT_TO_IMAGE, "/draw", request.model_dump_json().encode(), call)
@@ -120,15 +125,15 @@ class Upstream:
         return self._stream(Stage.CURATION, "/publish", parts, call)
 
     async def _ask(
-        self, stage: Stage, path: str, body: BaseModel | AsyncIterable[bytes], call: Call, contract: type[Answer]
+        self, stage: Stage, path: str, body: BaseModel | AsyncIterable[bytes] | None, call: Call, contract: type[Answer]
     ) -> Answer:
         payload = body.model_dump_json().encode() if isinstance(body, BaseModel) else body
-        async with self._post(stage, path, payload, call) as answer:
+        async with self._send(stage, path, payload, call) as answer:
             return as_contract(contract, await answer.read(), stage)
 
     async def _stream(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncGenerator[Part]:
         done = False
-        async with self._post(stage, path, body, call) as answer:
+        async with self._send(stage, path, body, call) as answer:
             async for part in read_parts(answer.content.iter_any()):
                 if part.kind is Kind.ERROR:
                     raise _stated_error(stage, None, part.body, None)
@@ -138,11 +143,15 @@ class Upstream:
             raise StageBroken(f"The stage {stage} ended its answer without 'done'.", details={"stage": stage})
 
     @asynccontextmanager
-    async def _post(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _send(
+        self, stage: Stage, path: str, body: Payload | None, call: Call
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a POST of `body`, or to a GET where there is none."""
         answered = False
-        headers = {**call.headers(), "Content-Type": _media_type(path, body)}
+        method = "GET" if body is None else "POST"
+        headers = call.headers() | ({} if body is None else {"Content-Type": _media_type(path, body)})
         try:
-            async with self._session.post(self._urls[stage] + path, data=body, headers=headers) as answer:
+            async with self._session.request(method, self._urls[stage] + path, data=body, headers=headers) as answer:
                 answered = True
                 name, _, version = answer.headers.get(SERVICE_HEADER, "").partition("/")
                 if version:

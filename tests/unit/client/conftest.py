@@ -104,6 +104,7 @@ def _images(body: dict[str, Any]) -> ImagesResponse:
             steps=20,
             guidance_scale=3.0,
             candidates=1,
+            loras={},
             images=[ImageFacts(seed=seed + i, candidate=0, total=0.5, scores=[score]) for i in range(n)],
             safety=Action.ALLOW,
             policy=PolicyReference(id="default", version="1", digest=DIGEST),
@@ -123,6 +124,7 @@ def _models() -> ModelList:
         default_guidance_scale=3.0,
         max_guidance_scale=20.0,
         max_prompt_tokens=75,
+        max_lora_rank=64,
     )
     return ModelList(data=[Model(id="fledgling", created=0, owned_by="bowerbird", bowerbird=facts)])
 

@@ -62,6 +62,7 @@ def test_the_manifest_names_everything_that_made_the_picture(
         "seed_digest": origin.seed_digests[0],
         "safety_policy": origin.policy.model_dump(),
         "services": origin.services,
+        "loras": origin.loras,
     }
     (created,) = credential.actions()
     assert created["action"] == "c2pa.created"
@@ -85,7 +86,7 @@ def test_nothing_that_is_published_could_hold_a_prompt() -> None:
 
     assert issubclass(Origin, Contract)
     assert set(Origin.model_fields) == {
-        "request_id", "trace_id", "model", "model_digest", "seed_digests", "policy", "services"
+        "request_id", "trace_id", "model", "model_digest", "seed_digests", "policy", "services", "loras"
     }  # fmt: skip
 
 

@@ -37,6 +37,8 @@ from bowerbird.contracts import (
     ImageVerdict,
     Judgement,
     JudgeRequest,
+    LoraCatalogue,
+    LoraFacts,
     ModelDescription,
     Picture,
     PolicyReference,
@@ -67,7 +69,9 @@ MODEL = ModelDescription(
     max_guidance_scale=15,
     max_prompt_tokens=75,
     slots=4,
+    max_lora_rank=64,
 )
+LORA = LoraFacts(id="watercolour", digest="sha256:" + "c" * 64, rank=16, bytes=1_000)
 
 REPORT = ProvenanceReport(
     outcome="detected",
@@ -207,7 +211,12 @@ class StandIns:
                 Mount("/safety", routes=[ready, self._route("/check_prompt"), self._route("/check_images")]),
                 Mount(
                     "/text-to-image",
-                    routes=[ready, Route("/describe", self._describe), self._route("/draw")],
+                    routes=[
+                        ready,
+                        Route("/describe", self._describe),
+                        self._route("/draw"),
+                        self._route("/loras", "GET"),
+                    ],
                 ),
                 Mount("/animation", routes=[ready]),
                 Mount(
@@ -217,7 +226,7 @@ class StandIns:
             ]
         )
 
-    def _route(self, path: str) -> Route:
+    def _route(self, path: str, method: str = "POST") -> Route:
         handle = getattr(self, "_" + path[1:])
 
         async def endpoint(request: Request) -> Response:
@@ -232,7 +241,7 @@ class StandIns:
             answer.headers["bowerbird-service"] = f"{path[1:]}/9.9"
             return answer
 
-        return Route(path, endpoint, methods=["POST"])
+        return Route(path, endpoint, methods=[method])
 
     async def _describe(self, _: Request) -> Response:
         if "/describe" in self.behaviour.answers:
@@ -269,12 +278,17 @@ class StandIns:
                 seeds=[seed_of(asked.seed, index) for index in range(asked.count)],
                 seconds={"denoise": 0.5},
                 steps_computed=asked.steps * asked.count,
+                loras={each.id: LORA.digest for each in asked.lora},
             )
             yield part(Kind.DONE, done) + END_OF_STREAM
             finished = True
         finally:
             if not finished:
                 self.draws_stopped.set()
+
+    async def _loras(self, _: Request, seen: Seen) -> Response:
+        catalogue = LoraCatalogue(loras=[LORA], refused={"broken.safetensors": "rank 128 is above 64"})
+        return Response(catalogue.model_dump_json(), media_type="application/json")
 
     async def _judge(self, request: Request, seen: Seen) -> Response:
         seen.asked, seen.frames = await _received(request, JudgeRequest)

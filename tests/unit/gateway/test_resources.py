@@ -63,6 +63,7 @@ def test_openai_client_lists_and_describes_models(client: openai.OpenAI) -> None
         "default_guidance_scale": 4.0,
         "max_guidance_scale": 15.0,
         "max_prompt_tokens": 75,
+        "max_lora_rank": 64,
     }
 
 
@@ -267,6 +268,7 @@ def test_every_documented_path_answers_and_every_served_path_is_documented(gatew
         "/v1/images/generations",
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/loras",
         "/v1/moderations",
         "/v1/content_provenance_checks",
         "/livez",

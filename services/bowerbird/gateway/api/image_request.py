@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from bowerbird.contracts import (
     MAX_CANDIDATES,
     MAX_IMAGES,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
     MAX_STEPS,
+    LoraId,
     OutputFormat,
 )
 from bowerbird.gateway.api.body import RequestBody
@@ -36,6 +39,21 @@ class Quality(StrEnum):
     HIGH = "high"
     XHIGH = "xhigh"
     MAX = "max"
+
+
+class NamedLora(BaseModel):
+    """A LoRA of the model's folder and how strongly it takes part."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: LoraId = Field(description="Its name in /v1/models, the file's name without `.safetensors`.")
+    weight: float = Field(
+        default=1.0,
+        ge=-MAX_LORA_WEIGHT,
+        le=MAX_LORA_WEIGHT,
+        allow_inf_nan=False,
+        description="1 is as it was taught; a negative weight turns its effect around.",
+    )
 
 
 class GenerateImages(RequestBody):
@@ -107,6 +125,13 @@ class GenerateImages(RequestBody):
         le=MAX_CANDIDATES,
         description="Draw so many for each picture and keep the best; wins over `quality`.",
     )
+    lora: tuple[NamedLora, ...] = Field(
+        default=(),
+        max_length=MAX_LORAS,
+        strict=False,
+        description=f"Up to {MAX_LORAS} LoRAs that take part in every step, each once.",
+        examples=[[]],
+    )
 
     NOT_HERE: ClassVar[Mapping[str, str]] = {
         "complexity": "there is no planning stage; use quality or steps",
@@ -131,6 +156,13 @@ class GenerateImages(RequestBody):
         "size": "Accepted: 'auto' or WIDTHxHEIGHT in pixels, one of the sizes in /v1/models",
     }
     PERSONAL: ClassVar[frozenset[str]] = frozenset({"prompt", "negative_prompt", "safety_identifier", "user"})
+
+    @field_validator("lora")
+    @classmethod
+    def _each_once(cls, lora: tuple[NamedLora, ...]) -> tuple[NamedLora, ...]:
+        if len({each.id for each in lora}) < len(lora):
+            raise PydanticCustomError("named_twice", "Accepted: each LoRA once; add its weights up instead")
+        return lora
 
     @field_validator("stream")
     @classmethod

@@ -57,6 +57,7 @@ class GenerationFacts(ResponseBody):
     steps: int = Field(description="Denoising steps of each candidate.")
     guidance_scale: float
     candidates: int = Field(description="Drawn for each picture.")
+    loras: dict[str, Digest] = Field(description="Name and digest of each LoRA that took part.")
     images: list[ImageFacts] = Field(description="In the order of `data`.")
     safety: Action = Field(description="What safety did with the prompt: allow, flag or redact.")
     policy: PolicyReference = Field(description="Which safety policy decided.")
@@ -99,6 +100,7 @@ def answer(asked: GenerateImages, plan: Plan, told: Told, call: Call) -> ImagesR
         steps=plan.steps,
         guidance_scale=plan.guidance_scale,
         candidates=plan.candidates,
+        loras=told.drawn.done.loras,
         images=[
             ImageFacts(
                 seed=each.seed,

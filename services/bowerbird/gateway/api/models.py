@@ -26,6 +26,7 @@ class ModelFacts(ResponseBody):
     default_guidance_scale: float
     max_guidance_scale: float
     max_prompt_tokens: int
+    max_lora_rank: int = Field(description="0: this model takes no LoRA.")
 
 
 class Model(ResponseBody):

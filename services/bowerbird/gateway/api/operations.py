@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird import errors
-from bowerbird.gateway.api import health, images, models, moderations, provenance
+from bowerbird.gateway.api import health, images, loras, models, moderations, provenance
 from bowerbird.gateway.api.image_request import GenerateImages
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -77,6 +77,10 @@ OPERATIONS = (
             errors.PromptTooLong,
             errors.SizeUnsupported,
             errors.ModelUnknown,
+            errors.LoraUnknown,
+            errors.LoraInvalid,
+            errors.StageFull,
+            errors.DrawingFailed,
             errors.LabelFailed,
         ),
         body=GenerateImages,
@@ -103,6 +107,14 @@ OPERATIONS = (
         "Describe one model and its limits",
         models.Model,
         facts=(errors.StageUnavailable, errors.ModelUnknown),
+    ),
+    Operation(
+        "GET",
+        "/v1/loras",
+        loras.list_loras,
+        "List the LoRAs that a request may name",
+        loras.LoraList,
+        facts=UPSTREAM,
     ),
     Operation(
         "POST",
