@@ -25,10 +25,10 @@ EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
 DEV := .venv-dev/bin/
 CODE := services tests benchmarks
 
-.PHONY: help up test check lint format types layers audit train quality bench clean
+.PHONY: help up test check lint format types layers audit train quality bench bench-engine clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/synced ## start everything, draw out/first.png, serve until Ctrl-C (BOWERBIRD_PORT, BOWERBIRD_HOME)
 	@exec .venv/bin/bowerbird up
@@ -64,6 +64,9 @@ quality: .venv-dev/synced ## draw 600 held-out prompts and measure what was draw
 
 bench: .venv-dev/synced ## speed and memory of the whole stack, as a table
 	@$(DEV)python -m benchmarks
+
+bench-engine: .venv-dev/synced | $(UV) ## the engine against its peers, row by row: hours (ARGS="--row C6" for one)
+	@$(DEV)python -m benchmarks.engine $(ARGS)
 
 clean: ## remove environments, tools and what they made; never .bowerbird/ or out/
 	rm -rf .tools .venv .venv-dev .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

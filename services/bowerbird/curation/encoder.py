@@ -102,7 +102,7 @@ class _Tower:
         if len(part.inputs) != 1 or len(part.outputs) != 1:
             raise BundleInvalid(f"{bundle.folder}: {role} must have one input and one output.")
         self._input, self._output = part.inputs[0].name, part.outputs[0].name
-        self._session: Session = backend.load(bundle.path(part.graph))
+        self._session: Session = backend.load(bundle.path(part.graph), key=bundle.part_digest(role))
 
     def embed(self, batch: Array) -> Embeddings:
         return np.asarray(self._session.run({self._input: batch})[self._output], dtype=np.float32)

@@ -177,7 +177,8 @@ class Curation:
         from bowerbird.engine.cpu import CpuBackend
 
         settings = Settings()
-        prompt_match = open_judge(settings.judge, CpuBackend(threads=1))
+        backend = CpuBackend(threads=1, cache=settings.cache or settings.home / "cache")
+        prompt_match = open_judge(settings.judge, backend)
         identity = load_identity(settings)
         credentials = open_credentials(identity)
         rehearse(prompt_match)

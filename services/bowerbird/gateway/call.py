@@ -7,6 +7,7 @@ A handler makes a `Call` (`api.arrival`); the story and the upstream pass it on.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry import trace
 
-from bowerbird.contracts import REQUEST_ID_HEADER
+from bowerbird.contracts import FLOW_HEADER, REQUEST_ID_HEADER
 from bowerbird.deadline import Deadline
 from bowerbird.errors import DeadlineExceeded
 from bowerbird.gateway.metrics import Metrics
@@ -33,6 +34,8 @@ class Call:
     metrics: Metrics
     locale: str = DEFAULT_LOCALE
     """BCP 47, of the caller; chooses the language of a help text."""
+    flow: str = ""
+    """Whose request it is, as an opaque name: stages share the model fairly between flows (`flow_of`)."""
     began: float = field(default_factory=time.perf_counter)
     """When the request arrived, on this process' performance counter."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -63,5 +66,10 @@ class Call:
             ) from error
 
     def headers(self) -> dict[str, str]:
-        """Request id and remaining time for the next hop; raises DeadlineExceeded when none remains."""
-        return {REQUEST_ID_HEADER: self.request_id, **self.deadline.headers()}
+        """Request id, flow and remaining time for the next hop; raises DeadlineExceeded when none remains."""
+        return {REQUEST_ID_HEADER: self.request_id, FLOW_HEADER: self.flow, **self.deadline.headers()}
+
+
+def flow_of(tenant: str) -> str:
+    """A tenant's flow: equal for its requests in every replica, and no name that a stage could log."""
+    return hashlib.sha256(tenant.encode()).hexdigest()[:16]

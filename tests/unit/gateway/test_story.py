@@ -88,6 +88,7 @@ def test_every_hop_knows_the_request_and_what_is_left_of_its_deadline(gateway: h
     assert {each.path for each in stages.seen} == {"/check_prompt", "/draw", "/judge", "/check_images", "/publish"}
     for each in stages.seen:
         assert each.headers["bowerbird-request-id"] == answer.headers["x-request-id"]
+        assert each.headers["bowerbird-flow"] == hashlib.sha256(b"local").hexdigest()[:16]
         assert 0 < int(each.headers["bowerbird-deadline-ms"]) <= 5000
 
 

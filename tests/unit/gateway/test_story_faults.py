@@ -16,6 +16,7 @@ from bowerbird.errors import (
     LabelFailed,
     PromptTooLong,
     RouteUnknown,
+    StageFull,
     StageUnavailable,
 )
 from bowerbird.parts import Kind, error_part, part
@@ -129,10 +130,10 @@ def test_error_that_a_stage_states_reaches_the_caller_as_the_same_fact(
 
 
 def test_stage_that_is_full_says_when_to_come_back(gateway: httpx2.Client, stages: StandIns) -> None:
-    stages.behaviour.answers["/draw"] = lambda: StageUnavailable("All slots are taken.", retry_after_seconds=7)
+    stages.behaviour.answers["/draw"] = lambda: StageFull("All slots are taken.", retry_after_seconds=7)
     answer = draw(gateway)
 
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "stage_full")
     assert answer.headers["retry-after"] == "7"
     assert answer.json()["error"]["stage"] == "text-to-image"
 

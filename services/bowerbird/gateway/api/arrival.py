@@ -7,7 +7,7 @@ import re
 from starlette.requests import Request
 
 from bowerbird.deadline import Deadline
-from bowerbird.gateway.call import DEFAULT_LOCALE, Call
+from bowerbird.gateway.call import DEFAULT_LOCALE, Call, flow_of
 from bowerbird.gateway.gateway import Gateway
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -28,6 +28,7 @@ def arrive(request: Request) -> tuple[Gateway, Call]:
         deadline=Deadline.from_headers(request.headers, gateway.settings.request_timeout_seconds),
         metrics=gateway.metrics,
         locale=_locale(request.headers.get("accept-language", "")),
+        flow=flow_of(request.state.tenant),
     )
     return gateway, call
 
