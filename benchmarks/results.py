@@ -11,12 +11,9 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -34,19 +31,22 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(kibibytes / 2**20, 1),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
-        "onnxruntime": version("onnxruntime"),
+        "onnxruntime": _version("onnxruntime"),
     }
 
 
 def commit() -> str:
     """The commit that was measured, with `+` when the tree differs from it; `unknown` outside of a checkout."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607 - git is on the path of a checkout
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607 - git is on the path of a checkout
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "unknown"
     return described.stdout.strip() or "unknown"
 
 
@@ -61,12 +61,22 @@ def record(name: str, figures: Mapping[str, Any]) -> Path:
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Prints a table; the first column is text, the others are figures."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*columns[:1], title=title)
     for column in columns[1:]:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(width=120).print(table)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,0 +1,79 @@
+"""A checkpoint by diffusers' own classes, as its documentation recommends for a CPU: inference mode, channels last,
+SDPA.
+
+The loop is what StableDiffusionPipeline does and nothing beside it: no safety checker, no progress bar, no PIL. The
+first noise is given by the seed as Bowerbird gives it, so that both sides draw the same picture.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+
+class Model:
+    """Components in float32; `unet` may be replaced by a compiled one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.index = json.loads((folder / "model_index.json").read_text())
+        self.unet = self._component("unet").to(memory_format=torch.channels_last)
+
+    def load_the_rest(self) -> None:
+        """Text encoder, autoencoder, scheduler, tokenizer."""
+        self.text_encoder = self._component("text_encoder")
+        self.vae = self._component("vae").to(memory_format=torch.channels_last)
+        scheduler = getattr(importlib.import_module("diffusers"), self.index["scheduler"][1])
+        self.scheduler = scheduler.from_pretrained(self.folder / "scheduler")
+        self.tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer" / "tokenizer.json"))
+        padding = self.tokenizer.padding
+        self.padding_id = self.text_encoder.config.pad_token_id if padding is None else padding["pad_id"]
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+
+    @property
+    def tokens(self) -> int:
+        """Hidden states of a prompt."""
+        return int(json.loads((self.folder / "text_encoder" / "config.json").read_text())["max_position_embeddings"])
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Of the size that the checkpoint was trained for."""
+        side = self.unet.config.sample_size
+        return self.unet.config.in_channels, side, side
+
+    @torch.inference_mode()
+    def picture(self, prompt: str, steps: int, guidance_scale: float, seed: int) -> np.ndarray:
+        """uint8 [height, width, 3], guided."""
+        states = self.text_encoder(torch.tensor([self._ids(""), self._ids(prompt)])).last_hidden_state
+        scheduler = self.scheduler
+        scheduler.set_timesteps(steps)
+        key = np.array([seed, 0], np.uint64)
+        noise = np.random.Generator(np.random.Philox(key=key)).standard_normal(self.latent_shape, np.float32)
+        latents = torch.from_numpy(noise)[None] * scheduler.init_noise_sigma
+        for timestep in scheduler.timesteps:
+            rows = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
+            negative, positive = self.unet(rows, timestep, states, return_dict=False)[0].chunk(2)
+            guided = negative + guidance_scale * (positive - negative)
+            latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
+        config = self.vae.config
+        scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        decoded = self.vae.decode(scaled, return_dict=False)[0]
+        return ((decoded[0].clamp(-1, 1) * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+    def _ids(self, prompt: str) -> list[int]:
+        config = self.text_encoder.config
+        length = config.max_position_embeddings
+        ids = self.tokenizer.encode(prompt, add_special_tokens=False).ids[: length - 2]
+        return [config.bos_token_id, *ids, config.eos_token_id, *[self.padding_id] * (length - 2 - len(ids))]
+
+    def _component(self, name: str) -> Any:
+        library, model_class = self.index[name]
+        loaded = getattr(importlib.import_module(library), model_class)
+        return loaded.from_pretrained(self.folder / name, torch_dtype=torch.float32).eval()

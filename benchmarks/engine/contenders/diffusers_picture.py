@@ -1,0 +1,31 @@
+"""Peer: whole pictures by diffusers, eager. Spec {"checkpoint"}; questions as `bowerbird_picture.py` takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diffusers_model import Model
+from protocol import Answer, serve, timed
+
+
+def prepare(spec: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
+    """Loads everything."""
+    model = Model(Path(spec["checkpoint"]))
+    model.load_the_rest()
+
+    def answer(question: dict[str, Any]) -> dict[str, Any]:
+        keep, pictures = question.pop("keep", None), question.pop("pictures", 1)
+        drawn: list[Any] = []
+        asked = [{**question, "seed": question["seed"] + index} for index in range(pictures)]
+        seconds = timed(lambda: drawn.extend(model.picture(**each) for each in asked)) / pictures
+        if keep:
+            np.save(keep, drawn[0])
+        return {"seconds": seconds}
+
+    return {}, answer
+
+
+if __name__ == "__main__":
+    serve(prepare)
