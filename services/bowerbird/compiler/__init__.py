@@ -3,16 +3,24 @@
 `bowerbird compile CHECKPOINT --to DIR` (commands.py) calls compiling.py, which reads as the list of what happens;
 judging.py does the same for a judge of pictures:
 
-    checkpoint.py      the folder: components, classes, digests
-    tokenizing.py      its tokenizer as one file
-    sampler_tables.py  its scheduler as tables of numbers
-    parts.py           which class becomes which graphs, with which inputs and outputs
+    checkpoint.py      the folder: components, classes, where their weights are
+    families.py        which family it is of, and what that means
+    measuring.py       its latents, its sizes, the shapes of example inputs
+    tokenizing.py      its tokenizers, one file each
+    sampler_tables.py  its scheduler as tables of numbers, probed by running it (scheduling.py)
+    parts.py           which component becomes which graphs, with which ports; modules.py brings classes to them,
+                       lora_graph.py makes a second graph that takes LoRAs
+    loading.py         components as torch modules: hollow ones to export, whole ones to compare with
     export.py          one graph by `torch.onnx.export`, and the cache that makes a second run short
-    weights.py         graphs give up their weights to one fp16 file that they reference by offset
+    weights.py         graphs give up their weights to one file (tensor_file.py), kept as precision.py says
     graphs.py          all graphs of a bundle, with the answers they must give
-    parity.py          the gate: each part and whole pictures against diffusers
+    previews.py        the linear map from latents to small pictures
+    parity.py          the gate: each part against diffusers; pictures.py: whole pictures
     writing.py         the folder, written whole or not at all
+    preparing.py       what a runtime of this machine wants done ahead
+    describing.py      what a person wants to know of a bundle
     restore.py         the way back: a diffusers folder from a bundle
 
-Only this package and `training` may import torch.
+One component is in memory at a time, and its weights once: Stable Diffusion XL, 2.6 billion parameters in its UNet
+alone, compiles in less than 18 GiB. Only this package and `training` may import torch.
 """

@@ -1,21 +1,18 @@
-"""A diffusers folder as it lies on disk: which components it has, and the digest of what each was made of.
+"""A diffusers folder as it lies on disk: which components it has, of which classes, and where their weights are.
 
 Torch-free: reading a checkpoint's facts must be quick, also for a command that then finds nothing to do.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from bowerbird.engine.bundle import digest_of
 
 MODEL_INDEX = "model_index.json"
 FACTS = "bowerbird.json"
 LINEAGE = "lineage.json"
+WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
 
 
 class CheckpointUnsupported(Exception):
@@ -32,24 +29,51 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.index = read_json(folder / MODEL_INDEX)
+        self._elsewhere: dict[str, Path] = {}
         self.facts = read_json(folder / FACTS) if (folder / FACTS).exists() else {}
         self.lineage = read_json(folder / LINEAGE) if (folder / LINEAGE).exists() else {}
 
+    def add(self, component: str, folder: Path | None) -> None:
+        """Names a component that lies elsewhere; its own config says its class. None leaves all as it is."""
+        if folder is not None:
+            self.index[component] = ["diffusers", str(read_json(folder / "config.json").get("_class_name"))]
+            self._elsewhere[component] = folder
+
+    def folder_of(self, component: str) -> Path:
+        """Where the component's config and weights lie."""
+        return self._elsewhere.get(component, self.folder / component)
+
     def class_of(self, component: str) -> str:
         """The class name that `model_index.json` states; raises CheckpointUnsupported when it has no such component."""
-        entry = self.index.get(component)
-        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)):
+        if not self.has(component):
             raise CheckpointUnsupported(f"{self.folder / MODEL_INDEX} names no {component}.")
-        return entry[1]
+        return str(self.index[component][1])
+
+    def has(self, component: str) -> bool:
+        """True when `model_index.json` names this component, and not as absent."""
+        entry = self.index.get(component)
+        return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
 
     def config(self, component: str) -> dict[str, Any]:
         """The component's own config."""
         name = "scheduler_config.json" if component == "scheduler" else "config.json"
-        return read_json(self.folder / component / name)
+        return read_json(self.folder_of(component) / name)
 
-    def digest(self, component: str) -> str:
-        """sha256 over names and contents of the component's files: what an export depends on."""
-        return digest_of_folder(self.folder / component)
+    def weight_files(self, component: str) -> list[Path]:
+        """The component's safetensors: one, or the shards that its index names; `.fp16` ones where there are no other.
+
+        Pickles (`.bin`) are not read: they run code. Raises CheckpointUnsupported when there is nothing else.
+        """
+        for stem in WEIGHT_STEMS:
+            for variant in ("", ".fp16"):
+                folder = self.folder_of(component)
+                index = folder / f"{stem}.safetensors.index{variant}.json"
+                if index.exists():
+                    return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+                whole = folder / f"{stem}{variant}.safetensors"
+                if whole.exists():
+                    return [whole]
+        raise CheckpointUnsupported(f"{self.folder_of(component)} holds no safetensors.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -61,11 +85,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise CheckpointUnsupported(f"{path} does not hold a JSON object.")
     return document
-
-
-@cache
-def digest_of_folder(folder: Path) -> str:
-    """sha256 over the names and digests of a folder's files; a folder is expected not to change while we run."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)} {digest_of(path)}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

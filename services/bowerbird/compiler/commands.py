@@ -6,17 +6,19 @@ Torch is imported when a command needs it, not when help is asked for.
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
+from bowerbird.compiler.describing import describe
 from bowerbird.compiler.writing import TargetOccupied
+from bowerbird.contracts import Size
 from bowerbird.engine.bundle import Bundle
-from bowerbird.errors import BundleInvalid
+from bowerbird.errors import BackendMissing, BundleInvalid
 
 if TYPE_CHECKING:
     from bowerbird.compiler.compiling import Identity
@@ -26,6 +28,25 @@ console = Console(stderr=True)
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bowerbird" / "exports"
 
+
+class PrecisionOption(StrEnum):
+    """See `compiler.precision`."""
+
+    fp16 = "fp16"
+    bf16 = "bf16"
+    fp32 = "fp32"
+    int8 = "int8"
+
+
+class BackendOption(StrEnum):
+    """See `engine.backend`."""
+
+    cpu = "cpu"
+    openvino = "openvino"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+
+
 BundlePath = Annotated[Path, typer.Argument(help="a bundle's folder")]
 
 
@@ -33,21 +54,51 @@ BundlePath = Annotated[Path, typer.Argument(help="a bundle's folder")]
 def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the command line
     checkpoint: Annotated[Path, typer.Argument(help="a diffusers folder, or the judge/ folder of a trained fledgling")],
     to: Annotated[Path, typer.Option(help="folder of the bundle; a bundle already there is replaced")],
+    size: Annotated[
+        list[str] | None, typer.Option(help="WIDTHxHEIGHT, again for each size; default: the checkpoint's own")
+    ] = None,
+    precision: Annotated[
+        PrecisionOption, typer.Option(help="what weights are kept in; int8: matrices only, the rest fp16")
+    ] = PrecisionOption.fp16,
+    sampler: Annotated[
+        str | None, typer.Option(help="a scheduler class of diffusers; default: the checkpoint's")
+    ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="folder of an AutoencoderTiny, for previews; default: its preview_vae/")
+    ] = None,
+    tiny_decoder: Annotated[
+        bool, typer.Option("--tiny-decoder", help="draw with the tiny autoencoder: faster drafts, less detail")
+    ] = False,
+    lora: Annotated[bool, typer.Option("--lora/--no-lora", help="take LoRAs with requests")] = True,
+    backend: Annotated[
+        list[BackendOption] | None, typer.Option(help="prepare for a runtime of this machine, again for each")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="compare every size and whole pictures, however long it takes")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="default: the checkpoint's, else its folder's")] = None,
     version: Annotated[str | None, typer.Option(help="default: the checkpoint's, else 1")] = None,
     licence: Annotated[str | None, typer.Option(help="SPDX expression; default: the checkpoint's")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=50, help="default steps of a picture")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(min=1, help="default guidance")] = None,
-    cache: Annotated[Path, typer.Option(help="exported graphs by content")] = CACHE,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=50, help="steps when nothing is asked; default: the family's")
+    ] = None,
+    guidance_scale: Annotated[float | None, typer.Option(min=1, help="guidance when nothing is asked")] = None,
+    cache: Annotated[Path, typer.Option(help="exported graphs by content; safe to delete")] = CACHE,
 ) -> None:
     """Compile a checkpoint to a bundle that is served without torch.
 
-    Every part is compared with the original, then whole pictures; a bundle that differs is not written.
+    Stable Diffusion 1.x, 2.x, XL, their Turbos, and LCM-distilled ones, as diffusers saves them:
+
+        bowerbird compile ./sdxl-turbo --to ./bundles/sdxl-turbo --size 512x512 --size 768x512
+
+    Every part is compared with the original, then whole pictures where that takes less than five minutes; a bundle that
+    differs is not written. Interrupted, it goes on where it was: what is exported is kept by content.
     """
-    from bowerbird.compiler.compiling import compile_checkpoint
+    from bowerbird.compiler.compiling import Compilation, Options, compile_checkpoint
     from bowerbird.compiler.export import ExportCache
     from bowerbird.compiler.judging import compile_judge, is_judge
     from bowerbird.compiler.parity import BundleDiffers
+    from bowerbird.compiler.preparing import open_backends, prepare
 
     given = {
         "name": name,
@@ -63,18 +114,37 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
                 status.update(words)
                 console.print(f"  {words}")
 
+            backends = open_backends([each.value for each in backend or []])
             if is_judge(checkpoint):
                 identity = _identity(f"{checkpoint.resolve().parent.name}-judge", {}, given)
                 bundle = compile_judge(checkpoint, to, identity, ExportCache(cache), report)
             else:
                 source = Checkpoint(checkpoint)
-                stated = {**source.lineage, **source.facts}
-                identity = _identity(checkpoint.resolve().name, stated, given)
-                bundle = compile_checkpoint(source, to, identity, ExportCache(cache), report)
-    except (BundleDiffers, BundleInvalid, CheckpointUnsupported, TargetOccupied) as error:
+                options = Options(
+                    sizes=tuple(map(_size, size or [])),
+                    precision=precision.value,
+                    sampler=sampler,
+                    preview=preview,
+                    tiny_decoder=tiny_decoder,
+                    lora=lora,
+                    thorough=full,
+                )
+                identity = _identity(checkpoint.resolve().name, {**source.lineage, **source.facts}, given)
+                compilation = Compilation(source, ExportCache(cache), report, options)
+                bundle = compile_checkpoint(compilation, to, identity)
+            prepare(bundle, backends, report)
+    except (BackendMissing, BundleDiffers, BundleInvalid, CheckpointUnsupported, TargetOccupied) as error:
         console.print(f"[red]Not compiled.[/red] {error}")
         raise typer.Exit(1) from error
-    console.print(_summary(bundle))
+    console.print(describe(bundle))
+
+
+def _size(words: str) -> Size:
+    try:
+        width, height = words.lower().split("x")
+        return Size(width=int(width), height=int(height))
+    except ValueError as error:
+        raise typer.BadParameter(f"{words} is no size; 512x512 is one.", param_hint="--size") from error
 
 
 def _identity(folder_name: str, stated: dict[str, Any], given: dict[str, Any]) -> Identity:
@@ -85,17 +155,18 @@ def _identity(folder_name: str, stated: dict[str, Any], given: dict[str, Any]) -
         "name": folder_name,
         "version": "1",
         "licence": "LicenseRef-unknown",
-        "default_steps": 20,
-        "default_guidance_scale": 5.0,
+        "default_steps": None,
+        "default_guidance_scale": None,
     }
     facts |= {key: stated[key] for key in facts if key in stated}
     facts |= {key: value for key, value in given.items() if value is not None}
+    steps, guidance_scale = facts["default_steps"], facts["default_guidance_scale"]
     return Identity(
         name=str(facts["name"]),
         version=str(facts["version"]),
         licence=str(facts["licence"]),
-        default_steps=int(facts["default_steps"]),
-        default_guidance_scale=float(facts["default_guidance_scale"]),
+        default_steps=None if steps is None else int(steps),
+        default_guidance_scale=None if guidance_scale is None else float(guidance_scale),
     )
 
 
@@ -110,13 +181,13 @@ def restore_command(bundle: BundlePath, to: Annotated[Path, typer.Option(help="a
     except FileExistsError as error:
         console.print(f"[red]Not restored.[/red] {to} exists.")
         raise typer.Exit(1) from error
-    console.print(f"{to} loads with diffusers (weights are fp16).")
+    console.print(f"{to} loads with diffusers (weights are {opened.manifest.precision}).")
 
 
 @app.command("inspect")
 def inspect_command(bundle: BundlePath) -> None:
-    """Show what a bundle is: parts, how near to the original, size, licence, digest."""
-    console.print(_summary(_opened(bundle)))
+    """Show what a bundle is: what it draws and how, how near to the original it is, size, licence, digest."""
+    console.print(describe(_opened(bundle)))
 
 
 @app.command("verify")
@@ -132,21 +203,3 @@ def _opened(folder: Path) -> Bundle:
     except BundleInvalid as error:
         console.print(f"[red]Not a sound bundle.[/red] {error}")
         raise typer.Exit(1) from error
-
-
-def _summary(bundle: Bundle) -> Table:
-    manifest = bundle.manifest
-    table = Table(title=f"{manifest.name} {manifest.version}", caption=bundle.digest, title_justify="left")
-    for heading in ("part", "class", "difference from the original", "cost of fp16"):
-        table.add_column(heading)
-    for role, part in manifest.parts.items():
-        facts = manifest.parity.get(role)
-        figures = (
-            (f"{facts.max_abs_difference:.1e}", f"{facts.max_abs_rounding:.1e}") if facts else ("not measured", "")
-        )
-        table.add_row(role, part.model_class, *figures)
-    if manifest.picture_parity is not None:
-        table.add_row("whole pictures", "", f"{manifest.picture_parity.psnr_db} dB PSNR", "")
-    megabytes = sum(each.bytes for each in manifest.files.values()) / 1e6
-    table.add_row(f"{len(manifest.files)} files", f"{megabytes:.1f} MB", f"licence {manifest.licence}", "")
-    return table

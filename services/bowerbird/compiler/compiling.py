@@ -1,70 +1,111 @@
 """`bowerbird compile`: from a diffusers folder to a bundle, step by step.
 
 `commands` and the training's last stage call `compile_checkpoint`. It promises: the bundle computes what the checkpoint
-computes (parity.py), is complete or absent (writing.py), and a part whose inputs did not change is not exported again
+computes (parity.py, pictures.py), is complete or absent (writing.py), and what did not change is not exported again
 (export.py).
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 from bowerbird.compiler.export import ExportCache
+from bowerbird.compiler.families import PREVIEW, Family, family_of
 from bowerbird.compiler.graphs import Component, Graphs, Report
-from bowerbird.compiler.parity import Pipeline, compare_pictures
-from bowerbird.compiler.parts import COMPONENTS, Shapes, parts_of
+from bowerbird.compiler.loading import hollow_component, load_component, load_scheduler
+from bowerbird.compiler.measuring import Measured, measure
+from bowerbird.compiler.parts import DECODER, ENCODER, parts_of, with_free_size
+from bowerbird.compiler.pictures import Pipeline, compare_pictures, seconds_of_pictures
+from bowerbird.compiler.previews import fit_preview
 from bowerbird.compiler.sampler_tables import derive_tables
-from bowerbird.compiler.tokenizing import read_tokenizer
+from bowerbird.compiler.tokenizing import read_tokenizers
 from bowerbird.compiler.writing import Staging, now
 from bowerbird.contracts import MAX_STEPS, Size
-from bowerbird.engine.bundle import SAMPLERS, TOKENIZER, Bundle, DrawingFacts, LatentFacts, Manifest
+from bowerbird.engine.bundle import SAMPLERS, Bundle, DrawingFacts, Manifest, PictureParity, Precision
 from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.drawing import Engine
 
 COMPILED_WITH = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
+MAX_PICTURES_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the bundle is called, under which licence it may be used, and what it does when nothing is asked."""
+    """What the bundle is called, under which licence it may be used, and what it does when nothing is asked.
+
+    None leaves steps and guidance to the checkpoint's family.
+    """
 
     name: str
     version: str
     licence: str
-    default_steps: int
-    default_guidance_scale: float
+    default_steps: int | None = None
+    default_guidance_scale: float | None = None
 
 
-def compile_checkpoint(
-    checkpoint: Checkpoint, target: Path, identity: Identity, cache: ExportCache, report: Report
-) -> Bundle:
-    """Writes the bundle and opens it; `report` hears what is being done, in words.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What of a checkpoint is compiled, and how.
+
+    `sizes`: empty takes the checkpoint's own. `sampler`: another scheduler class for the same config. `preview`: the
+    folder of an AutoencoderTiny, else the checkpoint's `preview_vae`. `tiny_decoder` draws every picture with it, not
+    only previews. `thorough` compares every size and whole pictures, however long it takes.
+    """
+
+    sizes: tuple[Size, ...] = ()
+    precision: Precision = "fp16"
+    sampler: str | None = None
+    preview: Path | None = None
+    tiny_decoder: bool = False
+    lora: bool = True
+    thorough: bool = False
+    max_steps: int = MAX_STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One checkpoint being compiled: what was asked, what it is, and who hears of it (`report`, in words).
+
+    Raises CheckpointUnsupported when the checkpoint is of no family that can be compiled.
+    """
+
+    checkpoint: Checkpoint
+    cache: ExportCache
+    report: Report
+    options: Options = Options()
+    family: Family = field(init=False)
+    scheduler: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.checkpoint.add(PREVIEW, self.options.preview)
+        object.__setattr__(self, "family", family_of(self.checkpoint))
+        object.__setattr__(self, "scheduler", load_scheduler(self.checkpoint, self.options.sampler))
+
+
+def compile_checkpoint(compilation: Compilation, target: Path, identity: Identity) -> Bundle:
+    """Writes the bundle and opens it.
 
     Raises CheckpointUnsupported (a class, tokenizer or scheduler that cannot be compiled), BundleDiffers (the parity
     gate) or TargetOccupied; then nothing is written.
     """
+    checkpoint, options, report = compilation.checkpoint, compilation.options, compilation.report
     staging = Staging(target)
     try:
-        report("reading the checkpoint")
-        parts = {name: parts_of(checkpoint, name) for name in COMPONENTS}
-        tokenizer, tokenizer_facts = read_tokenizer(checkpoint)
-        (staging.folder / TOKENIZER).write_bytes(tokenizer)
-        shapes, drawing = _measure(checkpoint, identity, tokenizer_facts.length)
-        report(f"deriving {drawing.sampler} tables for 1-{drawing.max_steps} steps")
-        (staging.folder / SAMPLERS).write_bytes(_sampler_tables(checkpoint, drawing.max_steps))
-        graphs = Graphs(shapes, cache, report)
-        for name in COMPONENTS:
-            graphs.add(_component(checkpoint, name), parts[name])
-        graphs.write(staging.folder)
+        report(f"a checkpoint of {compilation.family.name}")
+        components = list(_components(compilation))
+        measured = measure(checkpoint, compilation.family, options.sizes)
+        tokenizers = read_tokenizers(checkpoint, compilation.family, staging.folder)
+        _write_tables(compilation, staging.folder)
+        graphs = Graphs(measured.shapes, options.precision, compilation.cache, report, options.thorough)
+        for component in components:
+            graphs.export(component)
+        graphs.weigh(components, staging.folder)
         manifest = Manifest(
-            format="bowerbird-bundle-1",
+            format="bowerbird-bundle-2",
             name=identity.name,
             version=identity.version,
             licence=identity.licence,
@@ -72,73 +113,96 @@ def compile_checkpoint(
             lineage=checkpoint.lineage,
             files=staging.facts(),
             parts=graphs.facts(),
-            configs={name: checkpoint.config(name) for name in (*COMPONENTS, "scheduler")},
-            tokenizer=tokenizer_facts,
-            drawing=drawing,
-            parity=graphs.compare(staging.folder),
+            configs=_configs(compilation),
+            precision=options.precision,
+            tokenizer=tokenizers[0],
+            tokenizer_2=tokenizers[1] if len(tokenizers) > 1 else None,
+            lora=graphs.lora,
+            drawing=_drawing_facts(compilation, identity, measured, staging.folder),
+            parity=graphs.compare(staging.folder, CpuBackend()),
             compiled_with={name: version(name) for name in COMPILED_WITH},
         )
-        report("comparing whole pictures with diffusers")
-        engine = Engine(Bundle(staging.folder, manifest, ""), CpuBackend())
-        pictures = compare_pictures(engine, _pipeline(checkpoint, drawing))
+        pictures = _compare_pictures(compilation, Bundle(staging.folder, manifest, ""), graphs)
         report("sealing")
         return staging.seal(manifest.model_copy(update={"picture_parity": pictures}))
     finally:
         staging.discard()
 
 
-def load_component(checkpoint: Checkpoint, name: str) -> Any:
-    """A component with diffusers' or transformers' own class, fp32, ready to be asked."""
-    library = checkpoint.index[name][0]
-    if library not in {"diffusers", "transformers"}:
-        raise CheckpointUnsupported(f"{name} comes from {library}, which this compiler does not load.")
-    model_class = getattr(importlib.import_module(library), checkpoint.class_of(name))
-    return model_class.from_pretrained(checkpoint.folder / name, torch_dtype=torch.float32).eval()
+def _components(compilation: Compilation) -> list[Component]:
+    """Every component with the parts it becomes; raises CheckpointUnsupported before anything long is begun."""
+    checkpoint, family, options = compilation.checkpoint, compilation.family, compilation.options
+    if options.tiny_decoder and not checkpoint.has(PREVIEW):
+        raise CheckpointUnsupported("A tiny decoder was asked for; --preview names the folder of an AutoencoderTiny.")
+    found = []
+    for name in (*family.components, *([PREVIEW] if checkpoint.has(PREVIEW) else [])):
+        parts = parts_of(checkpoint, family, name)
+        if options.tiny_decoder:
+            parts = {"vae": (ENCODER,), PREVIEW: (DECODER,)}.get(name, parts)
+        if len(options.sizes) > 1:
+            parts = tuple(with_free_size(part) for part in parts)
+        found.append(
+            Component(
+                name=name,
+                model_class=checkpoint.class_of(name),
+                config=checkpoint.config(name),
+                parts=parts,
+                hollow=partial(hollow_component, checkpoint, name),
+                load=partial(load_component, checkpoint, name),
+                takes_loras=options.lora and name in (*family.text_encoders, "unet"),
+            )
+        )
+    return found
 
 
-def _component(checkpoint: Checkpoint, name: str) -> Component:
-    return Component(name, checkpoint.class_of(name), checkpoint.digest(name), load_component(checkpoint, name))
+def _write_tables(compilation: Compilation, folder: Path) -> None:
+    scheduler, options = compilation.scheduler, compilation.options
+    compilation.report(f"{type(scheduler).__name__}: tables for 1-{options.max_steps} steps")
+
+    def derive() -> str:
+        tables = derive_tables(scheduler, options.max_steps)
+        rows = [f'"{steps}": {record.model_dump_json()}' for steps, record in tables.items()]
+        return "{\n" + ",\n".join(rows) + "\n}\n"
+
+    facts = {"class": type(scheduler).__name__, "config": dict(scheduler.config), "steps": options.max_steps}
+    text = compilation.cache.text(("sampler_tables", "scheduling"), facts, derive)
+    (folder / SAMPLERS).write_text(text)
 
 
-def _measure(checkpoint: Checkpoint, identity: Identity, tokens: int) -> tuple[Shapes, DrawingFacts]:
-    """Shapes and drawing facts; the autoencoder itself says how much smaller its latents are."""
-    unet, vae, text = (checkpoint.config(name) for name in ("unet", "vae", "text_encoder"))
-    channels, side = int(unet["in_channels"]), int(unet["sample_size"])
-    with torch.inference_mode():
-        decoded = load_component(checkpoint, "vae").decode(torch.zeros(1, channels, 8, 8), return_dict=False)[0]
-    downscale = decoded.shape[-1] // 8
-    shapes = Shapes(tokens, int(text["vocab_size"]), int(text["hidden_size"]), channels, side, side, downscale)
-    facts = DrawingFacts(
-        sizes=[Size(width=side * downscale, height=side * downscale)],
-        latents=LatentFacts(
-            channels=channels,
-            downscale=downscale,
-            scaling_factor=float(vae.get("scaling_factor") or 1.0),
-            shift_factor=float(vae.get("shift_factor") or 0.0),
-        ),
-        sampler=checkpoint.class_of("scheduler"),
-        max_steps=MAX_STEPS,
-        default_steps=identity.default_steps,
-        default_guidance_scale=identity.default_guidance_scale,
+def _drawing_facts(compilation: Compilation, identity: Identity, measured: Measured, folder: Path) -> DrawingFacts:
+    compilation.report("fitting the linear preview")
+    family = compilation.family
+    encoder = CpuBackend().load(folder / "encoder.onnx")
+    guidance_scale = identity.default_guidance_scale
+    return DrawingFacts(
+        sizes=list(measured.sizes),
+        latents=measured.latents,
+        sampler=type(compilation.scheduler).__name__,
+        max_steps=compilation.options.max_steps,
+        default_steps=identity.default_steps or family.default_steps,
+        default_guidance_scale=family.default_guidance_scale if guidance_scale is None else guidance_scale,
+        preview=fit_preview(encoder, measured.latents, measured.smallest),
+        size_conditioned=family.size_conditioned,
+        zero_empty_negative=family.zero_empty_negative,
+        embeds_guidance=family.embeds_guidance,
     )
-    return shapes, facts
 
 
-def _sampler_tables(checkpoint: Checkpoint, max_steps: int) -> bytes:
-    scheduler_class = getattr(importlib.import_module("diffusers"), checkpoint.class_of("scheduler"))
-    tables = derive_tables(scheduler_class, checkpoint.config("scheduler"), max_steps)
-    rows = [f'"{steps}": {record.model_dump_json()}' for steps, record in tables.items()]
-    return ("{\n" + ",\n".join(rows) + "\n}\n").encode()
+def _configs(compilation: Compilation) -> dict[str, dict[str, Any]]:
+    checkpoint, family = compilation.checkpoint, compilation.family
+    names = [*family.components, *([PREVIEW] if checkpoint.has(PREVIEW) else [])]
+    scheduler = {key: value for key, value in compilation.scheduler.config.items() if not key.startswith("_use_")}
+    return {**{name: checkpoint.config(name) for name in names}, "scheduler": scheduler}
 
 
-def _pipeline(checkpoint: Checkpoint, drawing: DrawingFacts) -> Pipeline:
-    size, latents = drawing.sizes[0], drawing.latents
-    scheduler_class = getattr(importlib.import_module("diffusers"), drawing.sampler)
-    return Pipeline(
-        text_encoder=load_component(checkpoint, "text_encoder"),
-        unet=load_component(checkpoint, "unet"),
-        vae=load_component(checkpoint, "vae"),
-        scheduler=scheduler_class.from_config(checkpoint.config("scheduler")),
-        latent_shape=(latents.channels, size.height // latents.downscale, size.width // latents.downscale),
-        shift_factor=latents.shift_factor,
-    )
+def _compare_pictures(compilation: Compilation, bundle: Bundle, graphs: Graphs) -> PictureParity | None:
+    """None, and a word about it, where it would take too long."""
+    facts, options = bundle.drawing, compilation.options
+    seconds = seconds_of_pictures(facts, graphs.seconds_per_row["denoiser"])
+    if seconds > MAX_PICTURES_SECONDS and not options.thorough:
+        compilation.report(f"whole pictures: not compared, about {seconds / 60:.0f} minutes (--full does)")
+        return None
+    compilation.report("comparing whole pictures with diffusers")
+    decoder = PREVIEW if options.tiny_decoder else "vae"
+    pipeline = Pipeline(compilation.checkpoint, compilation.family, facts, decoder)
+    return compare_pictures(bundle, CpuBackend(), pipeline)

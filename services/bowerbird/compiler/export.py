@@ -1,80 +1,138 @@
 """One graph by `torch.onnx.export`, kept by content so that a second run does not export it again.
 
 `dynamo=True` with opset 23 keeps attention and group normalisation as single nodes, which every runtime has fast
-kernels for. The batch is free and traced with 2 rows, since the exporter takes a traced 1 for a constant.
-
-The cache's key names everything an export depends on: the component's files, the part, its shapes, the versions of
-what exports, and this package's own sources. An entry is written whole or not at all.
+kernels for. The component is hollow (`loading.hollow`): its parameters become inputs of the graph under their names,
+`holes`, which `weights.refer` closes. So a graph depends on a component's config and not on its weights: the cache's
+key names the config, the part and its shapes, the versions of what exports, and this package's own sources, and a
+fine-tuned checkpoint finds the graphs of the one it was trained from. An entry is written whole or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import onnx
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import Dim
 
-from bowerbird.compiler import parts, weights
-from bowerbird.compiler.parts import Part, Shapes
+from bowerbird.compiler.parts import PICTURE_SIZE, Part, Shapes
+from bowerbird.compiler.tensor_file import TensorReader, write_tensors
+from bowerbird.compiler.weights import move_constants
+from bowerbird.contracts import MAX_LORAS
 from bowerbird.engine.bundle import digest_of
 
 OPSET = 23
 TRACED_ROWS = 2
-MAX_BATCH = 64
-GRAPH, EXTRAS = "graph.onnx", "extras.safetensors"
+"""The exporter takes a traced 1 for a constant."""
+BOUNDS = {"batch": (1, 64), "loras": (1, MAX_LORAS), "slots": (2, 65), "rank": (1, 64)}
+MAX_LATENT_SIDE = 512
+SOURCES = ("export", "families", "loading", "lora_graph", "modules", "parts", "weights")
+GRAPH, EXTRAS, HOLES = "graph.onnx", "extras.safetensors", "holes.json"
 
-Extras = dict[str, NDArray[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A graph without weights, the large constants it references, and which tensor of the component fills each hole."""
+
+    graph: onnx.ModelProto
+    extras: dict[str, NDArray[Any]]
+    holes: dict[str, str]
+
+
+class Origin(Protocol):
+    """Whose part is exported: the component's folder, which is the prefix of its tensors, and its config."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
 
 
 class ExportCache:
     """Exported graphs by what they were exported from."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
-    def find(self, key: str) -> tuple[onnx.ModelProto, Extras] | None:
-        """The weightless graph and its extra tensors, or None."""
-        entry = self._folder / key
+    def find(self, key: str) -> Export | None:
+        """What was kept, or None."""
+        entry = self.folder / key
         if not entry.is_dir():
             return None
-        extras = load_file(entry / EXTRAS)
-        return onnx.load(entry / GRAPH, load_external_data=False), extras
+        extras = TensorReader(entry / EXTRAS)
+        return Export(
+            onnx.load(entry / GRAPH, load_external_data=False),
+            {name: extras.read(name) for name in extras.facts},
+            json.loads((entry / HOLES).read_text()),
+        )
 
-    def keep(self, key: str, graph: onnx.ModelProto, extras: Extras) -> None:
+    def text(self, sources: tuple[str, ...], facts: dict[str, Any], make: Callable[[], str]) -> str:
+        """What `make` returns for these facts, or returned for them before; `sources` are the modules that make it."""
+        entry = self.folder / f"{_digest([facts, _digests(sources), torch.__version__])}.txt"
+        if not entry.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False) as file:
+                file.write(make())
+            Path(file.name).replace(entry)
+        return entry.read_text()
+
+    def keep(self, key: str, export: Export) -> None:
         """Adds an entry; of two processes that export the same, the first one's stays."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder) as name:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
             entry = Path(name) / "entry"
             entry.mkdir()
-            (entry / GRAPH).write_bytes(graph.SerializeToString(deterministic=True))
-            save_file(extras, entry / EXTRAS)
-            if not (self._folder / key).exists():
-                entry.rename(self._folder / key)
+            (entry / GRAPH).write_bytes(export.graph.SerializeToString(deterministic=True))
+            write_tensors(entry / EXTRAS, export.extras)
+            (entry / HOLES).write_text(json.dumps(export.holes))
+            if not (self.folder / key).exists():
+                entry.rename(self.folder / key)
 
 
-def cache_key(component_digest: str, part: Part, shapes: Shapes) -> str:
-    """Names one export."""
-    sources = [digest_of(Path(str(path))) for path in (parts.__file__, weights.__file__, __file__)]
-    facts = [component_digest, part.role, astuple(shapes), torch.__version__, onnx.__version__, OPSET, sources]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+def cache_key(part: Part, component: nn.Module, of: Origin, shapes: Shapes) -> str:
+    """Names one export of a hollow component: all its layers, the shapes it is traced with, and what traces it."""
+    examples = part.examples(shapes, TRACED_ROWS, torch.Generator().manual_seed(0))
+    ports = [(port, tuple(each.shape)) for port, each in zip(part.inputs, examples, strict=True)]
+    free = {port: dict(names) for port, names in part.free.items()}
+    multiples = [shapes.size_multiple, shapes.downscale] if len(free[part.inputs[0]]) > 1 else []
+    facts = [
+        of.name,
+        dict(of.config),
+        part.role,
+        part.outputs,
+        ports,
+        free,
+        multiples,
+        repr(part.wrap(component)),
+        OPSET,
+    ]
+    return _digest([facts, _digests(SOURCES), torch.__version__, onnx.__version__])
 
 
-def export(part: Part, component: Any, shapes: Shapes) -> onnx.ModelProto:
-    """The part's graph with its weights inside."""
+def _digests(sources: tuple[str, ...]) -> list[str]:
+    return [digest_of(Path(__file__).with_name(f"{name}.py")) for name in sources]
+
+
+def _digest(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def export(part: Part, component: nn.Module, of: Origin, shapes: Shapes) -> Export:
+    """The part of a hollow component."""
     module = part.wrap(component).eval()
     examples = part.examples(shapes, TRACED_ROWS, torch.Generator().manual_seed(0))
-    batch = Dim("batch", min=1, max=MAX_BATCH)
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
             module,
@@ -83,15 +141,66 @@ def export(part: Part, component: Any, shapes: Shapes) -> onnx.ModelProto:
             dynamo=True,
             opset_version=OPSET,
             input_names=list(part.inputs),
-            output_names=[part.output],
-            dynamic_shapes=tuple({0: batch} for _ in examples),
+            output_names=list(part.outputs),
+            dynamic_shapes=_dynamic_shapes(part, shapes),
+            optimize=False,
             verbose=False,
         )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned nothing")
+        if program is None:
+            raise RuntimeError("torch.onnx.export returned nothing")
+        holes = _open_holes(program)
+        program.optimize()
     graph: onnx.ModelProto = program.model_proto
     _forget_origin(graph)
-    return graph
+    _name_dimensions(graph, part)
+    extras = move_constants(graph, part.role)
+    keys = _keys(module, component, of.name)
+    return Export(graph, extras, {hole: keys[hole] for hole in holes})
+
+
+def _open_holes(program: Any) -> list[str]:
+    """Makes inputs of the parameters, so that the optimizer folds what it knows and leaves them alone."""
+    graph = program.model.graph
+    holes = [
+        value
+        for value in graph.initializers.values()
+        if isinstance(getattr(value.const_value, "raw", None), FakeTensor)
+    ]
+    for value in holes:
+        del graph.initializers[value.name]
+        value.const_value = None
+        graph.inputs.append(value)
+    return [str(value.name) for value in holes]
+
+
+def _keys(module: nn.Module, component: nn.Module, name: str) -> dict[str, str]:
+    """The wrapped module's name of each parameter -> the component's own, told by identity."""
+    known = {id(value): f"{name}.{key}" for key, value in component.state_dict(keep_vars=True).items()}
+    return {key: known[id(value)] for key, value in module.state_dict(keep_vars=True).items() if id(value) in known}
+
+
+def _dynamic_shapes(part: Part, shapes: Shapes) -> tuple[dict[int, Any], ...]:
+    """Equal names are one Dim; sides are multiples of what the UNet halves, pictures `downscale` times the latents."""
+    dims: dict[str, Any] = {}
+    for name in {name for names in part.free.values() for name in names.values()}:
+        low, high = BOUNDS.get(name, (1, MAX_LATENT_SIDE // shapes.size_multiple))
+        dim = Dim(f"_{name}" if name not in BOUNDS else name, min=low, max=high)
+        multiple = 1 if name in BOUNDS else shapes.size_multiple * (shapes.downscale if name in PICTURE_SIZE else 1)
+        dims[name] = dim if multiple == 1 else multiple * dim
+    return tuple({at: dims[name] for at, name in part.free.get(port, {}).items()} for port in part.inputs)
+
+
+def _name_dimensions(graph: onnx.ModelProto, part: Part) -> None:
+    """Gives free dimensions the part's names where the exporter wrote expressions (`8*_height`)."""
+    names: dict[str, str] = {}
+    for value in graph.graph.input:
+        for at, name in part.free.get(value.name, {}).items():
+            names[value.type.tensor_type.shape.dim[at].dim_param] = name
+    for value in (*graph.graph.input, *graph.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_param = names[dim.dim_param]
+    del graph.graph.value_info[:]
 
 
 def _forget_origin(graph: onnx.ModelProto) -> None:

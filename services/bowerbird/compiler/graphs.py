@@ -1,88 +1,124 @@
 """The graphs of one bundle in the making: exported, without their weights, each with the answers it must give.
 
-`compiling` and `judging` add the components of a checkpoint one after the other (so that one is in memory at a time),
-then write all graphs and the one file of weights, then compare what was written with what the components answered.
+`compiling` and `judging` hand over the components; then it goes in three passes, each with one thing in memory:
+
+    export    every part of every component, from hollow components: what tensors there will be is known after it
+    weigh     component by component: its weights into the one file, tensor by tensor; its answers to fixed inputs
+    compare   graph by graph: the written one is run on the same inputs
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+import torch
+from torch import nn
 
-from bowerbird.compiler.export import ExportCache, cache_key, export
-from bowerbird.compiler.parity import Reference, compare_part, reference_of
+from bowerbird.compiler.export import Export, ExportCache, cache_key, export
+from bowerbird.compiler.loading import release
+from bowerbird.compiler.lora_graph import lora_part
+from bowerbird.compiler.parity import ROWS, Question, Reference, compare_part, frugal_session
 from bowerbird.compiler.parts import Part, Shapes
-from bowerbird.compiler.weights import as_stored, detach, link, write_weights
-from bowerbird.engine.bundle import WEIGHTS, ParityFacts, PartFacts, Port
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.compiler.precision import Storage
+from bowerbird.compiler.tensor_file import TensorFacts, TensorWriter
+from bowerbird.compiler.weights import link, refer
+from bowerbird.engine.backend import Backend
+from bowerbird.engine.bundle import WEIGHTS, LoraBank, ParityFacts, PartFacts, Port, Precision
 
 Report = Callable[[str], None]
+QUICK_SECONDS = 60.0
+LARGE_PARAMETERS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A loaded component: its folder's name (the prefix of its tensors), its class, and the digest of its files."""
+    """A component of a checkpoint: its folder's name (the prefix of its tensors), and its two forms as a module."""
 
     name: str
     model_class: str
-    digest: str
-    model: Any
+    config: Mapping[str, Any]
+    parts: tuple[Part, ...]
+    hollow: Callable[[], nn.Module]
+    load: Callable[[], nn.Module]
+    takes_loras: bool = False
 
 
 @dataclass(slots=True)
 class _Graph:
     part: Part
-    component: str
-    model_class: str
-    graph: onnx.ModelProto
-    reference: Reference
+    component: Component
+    export: Export
+    references: list[Reference] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Graphs:
-    """Graphs by role and the tensors they will reference; `report` hears what is being done, in words."""
+    """Graphs by role and what their weights will be; `report` hears what is being done, in words.
 
-    shapes: Shapes
+    `sizes` are the shapes of every size, the smallest first. `thorough` compares every size, however long it takes.
+    """
+
+    sizes: Sequence[Shapes]
+    precision: Precision
     cache: ExportCache
     report: Report
+    thorough: bool = False
+    lora: dict[str, list[LoraBank]] = field(default_factory=dict)
+    seconds_per_row: dict[str, float] = field(default_factory=dict)
     _graphs: dict[str, _Graph] = field(default_factory=dict)
-    _tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _tensors: dict[str, TensorFacts] = field(default_factory=dict)
+    _storages: dict[str, Storage] = field(default_factory=dict)
+    _parameters: dict[str, int] = field(default_factory=dict)
 
-    def add(self, component: Component, parts: Sequence[Part]) -> None:
-        """Exports the component's parts, or finds them in the cache, and notes what they must answer.
+    def export(self, component: Component) -> None:
+        """Exports the component's parts, or finds them in the cache."""
+        hollow = component.hollow()
+        storage = Storage(self.precision, _quantisable(component.name, hollow))
+        self._storages[component.name] = storage
+        self._parameters[component.name] = sum(each.numel() for each in hollow.parameters())
+        for key, value in hollow.state_dict().items():
+            facts = TensorFacts(_dtype(value), tuple(value.shape))
+            self._tensors |= storage.facts(f"{component.name}.{key}", facts)
+        for part in component.parts:
+            self._add(component, part, hollow)
+            if component.takes_loras:
+                with_lora, banks = lora_part(part, hollow)
+                if banks:
+                    self.lora[part.role] = banks
+                    self._add(component, with_lora, hollow)
 
-        Raises CheckpointUnsupported when a weight does not fit into fp16.
+    def weigh(self, components: Sequence[Component], folder: Path) -> None:
+        """Writes the weights and the graphs that reference them, and notes what the graphs must answer.
+
+        Raises CheckpointUnsupported when a weight cannot be kept in this precision.
         """
-        rounded = copy.deepcopy(component.model).half().float()
-        state = {f"{component.name}.{key}": value.numpy() for key, value in component.model.state_dict().items()}
-        self._tensors |= {key: as_stored(key, value) for key, value in state.items()}
-        for part in parts:
-            graph = self._exported(component, part, state)
-            reference = reference_of(part, component.model, rounded, self.shapes)
-            self._graphs[part.role] = _Graph(part, component.name, component.model_class, graph, reference)
+        with TensorWriter(folder / WEIGHTS, self._tensors) as writer:
+            for graph in self._graphs.values():
+                for key, value in graph.export.extras.items():
+                    writer.write(key, value)
+            for component in components:
+                self.report(f"{component.name}: weights and reference answers")
+                self._weigh(component, writer)
+        for role, graph in self._graphs.items():
+            link(graph.export.graph, writer.spans)
+            (folder / _file(role)).write_bytes(graph.export.graph.SerializeToString(deterministic=True))
 
-    def write(self, folder: Path) -> None:
-        """Writes the weights, then the graphs that reference them."""
-        self.report("writing weights and graphs")
-        spans = write_weights(folder / WEIGHTS, self._tensors)
-        self._tensors.clear()
-        for role, each in self._graphs.items():
-            link(each.graph, spans)
-            (folder / _file(role)).write_bytes(each.graph.SerializeToString(deterministic=True))
-
-    def compare(self, folder: Path) -> dict[str, ParityFacts]:
+    def compare(self, folder: Path, backend: Backend) -> dict[str, ParityFacts]:
         """Runs every written graph; raises BundleDiffers when one does not answer as its component did."""
         figures = {}
-        for role, each in self._graphs.items():
-            self.report(f"{role}: comparing with {each.model_class}")
-            figures[role] = compare_part(each.part, CpuBackend().load(folder / _file(role)), each.reference)
+        for role, graph in self._graphs.items():
+            self.report(f"{role}: comparing with {graph.component.model_class}")
+            path = folder / _file(role)
+            large = self._parameters[graph.component.name] > LARGE_PARAMETERS
+            session = frugal_session(path) if large else backend.load(path)
+            figures[role] = compare_part(graph.part, session, graph.references)
+            graph.references.clear()
         return figures
 
     def facts(self) -> dict[str, PartFacts]:
@@ -90,24 +126,72 @@ class Graphs:
         return {
             role: PartFacts(
                 graph=_file(role),
-                inputs=[_port(value) for value in each.graph.graph.input],
-                outputs=[_port(value) for value in each.graph.graph.output],
-                component=each.component,
-                model_class=each.model_class,
+                inputs=[_port(value) for value in graph.export.graph.graph.input],
+                outputs=[_port(value) for value in graph.export.graph.graph.output],
+                component=graph.component.name,
+                model_class=graph.component.model_class,
             )
-            for role, each in self._graphs.items()
+            for role, graph in self._graphs.items()
         }
 
-    def _exported(self, component: Component, part: Part, state: dict[str, NDArray[Any]]) -> onnx.ModelProto:
-        key = cache_key(component.digest, part, self.shapes)
+    def _add(self, component: Component, part: Part, hollow: nn.Module) -> None:
+        key = cache_key(part, hollow, component, self.sizes[0])
         found = self.cache.find(key)
         self.report(f"{part.role}: {'found unchanged' if found else 'exporting'}")
         if found is None:
-            graph = export(part, component.model, self.shapes)
-            found = graph, detach(graph, part.role, state)
-            self.cache.keep(key, *found)
-        self._tensors |= found[1]
-        return found[0]
+            found = export(part, hollow, component, self.sizes[0])
+            self.cache.keep(key, replace(found, graph=copy.deepcopy(found.graph)))
+        refer(found.graph, found.holes, self._storages[component.name])
+        self._tensors |= {name: TensorFacts.of(value) for name, value in found.extras.items()}
+        self._graphs[part.role] = _Graph(part, component, found)
+
+    def _weigh(self, component: Component, writer: TensorWriter) -> None:
+        """Loads the component once: writes its tensors, asks it, rounds it where it lies, asks again."""
+        model, storage = component.load(), self._storages[component.name]
+        questions = {role: self._questions(role, model) for role, g in self._graphs.items() if g.component is component}
+        exact = {role: [question.ask(model)[0] for question in asked] for role, asked in questions.items()}
+        for key, tensor in model.state_dict().items():
+            name = f"{component.name}.{key}"
+            stored = storage.stored(name, tensor.numpy())
+            for each, value in stored.items():
+                writer.write(each, value)
+            if tensor.is_floating_point():
+                tensor.copy_(torch.from_numpy(storage.rounded(name, tensor.numpy())))
+        for role, asked in questions.items():
+            for question, answer in zip(asked, exact[role], strict=True):
+                rounded, self.seconds_per_row[role] = question.ask(model)
+                self._graphs[role].references.append(Reference(question.inputs(), answer, rounded))
+        release(model)
+
+    def _questions(self, role: str, model: nn.Module) -> list[Question]:
+        """Three inputs of the smallest size; one of each other size, unless that takes minutes."""
+        part, smallest = self._graphs[role].part, self.sizes[0]
+        questions = [Question(part, smallest, ROWS)]
+        if any(2 in names for names in part.free.values()) and len(self.sizes) > 1:
+            _, seconds = Question(part, smallest, 1).ask(model)
+            questions += [
+                Question(part, shapes, 1)
+                for shapes in self.sizes[1:]
+                if self.thorough or seconds * _growth(smallest, shapes) < QUICK_SECONDS
+            ]
+        return questions
+
+
+def _growth(smallest: Shapes, shapes: Shapes) -> float:
+    """How much longer a row of another size takes: attention grows with the pixels' square, the rest with them."""
+    ratio = shapes.latent_height * shapes.latent_width / (smallest.latent_height * smallest.latent_width)
+    return float(ratio**1.5)
+
+
+def _quantisable(name: str, model: nn.Module) -> frozenset[str]:
+    """The keys of matrices and convolutions."""
+    kinds = (nn.Linear, nn.Conv2d)
+    return frozenset(f"{name}.{path}.weight" for path, each in model.named_modules() if isinstance(each, kinds))
+
+
+def _dtype(value: torch.Tensor) -> str:
+    names = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL", torch.uint8: "U8"}
+    return names[value.dtype]
 
 
 def _file(role: str) -> str:

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import nn
 
-from bowerbird.compiler.checkpoint import LINEAGE, CheckpointUnsupported, digest_of_folder, read_json
+from bowerbird.compiler.checkpoint import LINEAGE, CheckpointUnsupported, read_json
 from bowerbird.compiler.compiling import COMPILED_WITH, Identity
 from bowerbird.compiler.export import ExportCache
 from bowerbird.compiler.graphs import Component, Graphs, Report
+from bowerbird.compiler.loading import hollow
 from bowerbird.compiler.parts import JUDGE_PARTS, Shapes
 from bowerbird.compiler.tokenizing import tokenizer_facts
 from bowerbird.compiler.writing import Staging, now
 from bowerbird.engine.bundle import TOKENIZER, Bundle, JudgingFacts, Manifest
+from bowerbird.engine.cpu import CpuBackend
 
 CALIBRATION = "calibration.json"
 JUDGE_CLASS = "bowerbird.training.judge.Judge"
@@ -44,11 +47,13 @@ def compile_judge(folder: Path, target: Path, identity: Identity, cache: ExportC
         tokenizer, facts = tokenizer_facts(folder.parent / "tokenizer", int(config["text"]["tokens"]))
         (staging.folder / TOKENIZER).write_bytes(tokenizer)
         vocabulary = Tokenizer.from_str(tokenizer.decode()).get_vocab_size()
-        graphs = Graphs(Shapes(facts.length, vocabulary, image_size=int(config["side"])), cache, report)
-        graphs.add(_component(folder, tokenizer), JUDGE_PARTS)
-        graphs.write(staging.folder)
+        shapes = Shapes(facts.length, vocabulary, image_size=int(config["side"]))
+        graphs = Graphs([shapes], "fp16", cache, report)
+        component = _component(folder, config, tokenizer)
+        graphs.export(component)
+        graphs.weigh([component], staging.folder)
         manifest = Manifest(
-            format="bowerbird-bundle-1",
+            format="bowerbird-bundle-2",
             name=identity.name,
             version=identity.version,
             licence=identity.licence,
@@ -59,7 +64,7 @@ def compile_judge(folder: Path, target: Path, identity: Identity, cache: ExportC
             configs={COMPONENT: config},
             tokenizer=facts,
             judging=_judging_facts(folder, config),
-            parity=graphs.compare(staging.folder),
+            parity=graphs.compare(staging.folder, CpuBackend()),
             compiled_with={name: version(name) for name in COMPILED_WITH},
         )
         report("sealing")
@@ -68,14 +73,17 @@ def compile_judge(folder: Path, target: Path, identity: Identity, cache: ExportC
         staging.discard()
 
 
-def _component(folder: Path, tokenizer: bytes) -> Component:
+def _component(folder: Path, config: dict[str, Any], tokenizer: bytes) -> Component:
     from bowerbird.training.judge import load_judge
 
-    try:
-        judge = load_judge(folder, Tokenizer.from_str(tokenizer.decode()))
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointUnsupported(f"{folder} does not hold a judge of this version.") from error
-    return Component(COMPONENT, "Judge", digest_of_folder(folder), judge)
+    def load() -> nn.Module:
+        try:
+            judge: nn.Module = load_judge(folder, Tokenizer.from_str(tokenizer.decode())).requires_grad_(False)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointUnsupported(f"{folder} does not hold a judge of this version.") from error
+        return judge
+
+    return Component(COMPONENT, "Judge", config, JUDGE_PARTS, lambda: hollow(load()), load)
 
 
 def _judging_facts(folder: Path, config: dict[str, Any]) -> JudgingFacts:

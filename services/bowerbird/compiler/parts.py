@@ -1,97 +1,111 @@
-"""Which class of a checkpoint becomes which graphs: one small table.
+"""Which component of a checkpoint becomes which graphs: one small table.
 
-A graph has the ports of its role, whatever the class behind it; the engine knows roles only. The modules below do
-nothing but bring a class' `forward` to those ports.
+A graph has the ports of its role, whatever the class behind it; the engine knows roles only.
 
-    text_encoder   token_ids int64 [batch, length]                            -> states [batch, length, width]
-    denoiser       sample [batch, c, h, w], timestep float32 [batch], states  -> output [batch, c, h, w]
-    decoder        latents [batch, c, h, w]                                   -> pictures [batch, 3, H, W], -1..1
-    encoder        pictures [batch, 3, H, W], -1..1                           -> latents (the distribution's mode)
+    text_encoder    token_ids int64 [batch, length]                    -> states [batch, length, width]
+    text_encoder_2  the same                                           -> states, pooled [batch, width]
+    denoiser        sample [batch, c, h, w], timestep [batch], states  -> output [batch, c, h, w]
+                    and, where the family has them, pooled [batch, width], time_ids [batch, 6], guidance [batch]
+    decoder         latents [batch, c, h, w]                           -> pictures [batch, 3, H, W], -1..1
+    preview         the same, of a tiny autoencoder
+    encoder         pictures [batch, 3, H, W], -1..1                   -> latents (the distribution's mode)
 
 and of a judge, whose two graphs put pictures and texts into one space:
 
-    image_encoder  pictures [batch, 3, size, size], normalised                -> embeddings [batch, d]
-    text_encoder   token_ids int64 [batch, length]                            -> embeddings [batch, d]
+    image_encoder   pictures [batch, 3, size, size], normalised        -> embeddings [batch, d]
+    text_encoder    token_ids int64 [batch, length]                    -> embeddings [batch, d]
+
+All floats are float32. `lora_graph.lora_part` makes a second graph of a part, with more ports; the residuals of a
+ControlNet will be such ports too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from bowerbird.compiler import modules
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
+from bowerbird.compiler.families import PREVIEW, TIME_IDS, Family
 
 Tensors = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """The numbers that example inputs need; what no part of a checkpoint reads stays 0."""
+    """The numbers that example inputs need; what no part of a checkpoint reads stays 0.
+
+    `size_multiple` divides the latents' height and width: what the UNet halves and doubles again.
+    """
 
     tokens: int
     vocabulary: int
     text_width: int = 0
+    pooled_width: int = 0
     latent_channels: int = 0
     latent_height: int = 0
     latent_width: int = 0
-    downscale: int = 0
+    downscale: int = 1
+    size_multiple: int = 1
     image_size: int = 0
+
+
+Examples = Callable[[Shapes, int, torch.Generator], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One graph to be: how to wrap the component, the ports' names, and inputs for `rows` rows from a generator."""
+    """One graph to be: how to wrap the component, the ports' names, and inputs for `rows` rows from a generator.
+
+    `free` names the dimensions of inputs that are not fixed, by port and dimension; equal names are equal numbers.
+    `wrap` may be given a component whose parameters have shapes but no values (`loading.hollow`): it must not read
+    them, and the parameters in what it returns must be the component's own objects.
+    """
 
     role: str
     wrap: Callable[[Any], nn.Module]
     inputs: tuple[str, ...]
-    output: str
-    examples: Callable[[Shapes, int, torch.Generator], Tensors]
+    outputs: tuple[str, ...]
+    examples: Examples
+    free: Mapping[str, Mapping[int, str]]
 
 
-class _TextEncoder(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
-        states: torch.Tensor = self.model(token_ids).last_hidden_state
-        return states
-
-
-class _Denoiser(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.model(sample, timestep, states, return_dict=False)[0]
-        return output
+def parts_of(checkpoint: Checkpoint, family: Family, component: str) -> tuple[Part, ...]:
+    """The graphs that a component becomes; raises CheckpointUnsupported naming its class and those that are known."""
+    model_class = checkpoint.class_of(component)
+    table: dict[str, dict[str, tuple[Part, ...]]] = {
+        "text_encoder": {"CLIPTextModel": (_text_encoder(family),)},
+        "text_encoder_2": {"CLIPTextModelWithProjection": (TEXT_ENCODER_2,)},
+        "unet": {"UNet2DConditionModel": (_denoiser(family),)},
+        "vae": dict.fromkeys(("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny"), (DECODER, ENCODER)),
+        PREVIEW: {"AutoencoderTiny": (PREVIEW_DECODER,)},
+    }
+    known = table[component]
+    if model_class not in known:
+        raise CheckpointUnsupported(f"{component} is a {model_class}; this compiler knows {', '.join(known)}.")
+    return known[model_class]
 
 
-class _Decoder(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
+def with_free_size(part: Part) -> Part:
+    """The same part for pictures of any size."""
+    names = {"sample": ("height", "width"), "latents": ("height", "width"), "pictures": PICTURE_SIZE}
+    free = {
+        port: {**dimensions, 2: names[port][0], 3: names[port][1]} if port in names else dimensions
+        for port, dimensions in part.free.items()
+    }
+    return replace(part, free=free)
 
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        pictures: torch.Tensor = self.model.decode(latents, return_dict=False)[0]
-        return pictures
+
+PICTURE_SIZE = ("picture_height", "picture_width")
+Ports = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-class _Encoder(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        encoded = self.model.encode(pictures, return_dict=False)[0]
-        latents: torch.Tensor = encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
-        return latents
+def _part(role: str, wrap: Callable[[Any], nn.Module], ports: Ports, examples: Examples) -> Part:
+    return Part(role, wrap, *ports, examples, {name: {0: "batch"} for name in ports[0]})
 
 
 def _token_ids(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
@@ -102,6 +116,13 @@ def _noisy(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
     timestep = torch.linspace(999, 20, rows).round()
     states = torch.randn(rows, shapes.tokens, shapes.text_width, generator=generator)
     return (*_latents(shapes, rows, generator), timestep, states)
+
+
+def _sized(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
+    height, width = shapes.latent_height * shapes.downscale, shapes.latent_width * shapes.downscale
+    time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+    pooled = torch.randn(rows, shapes.pooled_width, generator=generator)
+    return (*_noisy(shapes, rows, generator), pooled, time_ids.expand(rows, TIME_IDS).contiguous())
 
 
 def _latents(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
@@ -118,31 +139,38 @@ def _images(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
     return (torch.rand(rows, 3, shapes.image_size, shapes.image_size, generator=generator),)
 
 
-TEXT_ENCODER = Part("text_encoder", _TextEncoder, ("token_ids",), "states", _token_ids)
-DENOISER = Part("denoiser", _Denoiser, ("sample", "timestep", "states"), "output", _noisy)
-DECODER = Part("decoder", _Decoder, ("latents",), "pictures", _latents)
-ENCODER = Part("encoder", _Encoder, ("pictures",), "latents", _pictures)
+def _guided(examples: Examples) -> Examples:
+    return lambda shapes, rows, generator: (*examples(shapes, rows, generator), torch.linspace(1.5, 8.5, rows))
+
+
+def _text_encoder(family: Family) -> Part:
+    wrap = modules.PenultimateStates if len(family.text_encoders) == 2 else modules.LastStates
+    return _part("text_encoder", wrap, (("token_ids",), ("states",)), _token_ids)
+
+
+def _denoiser(family: Family) -> Part:
+    wrap, inputs, examples = DENOISERS[family.size_conditioned, family.embeds_guidance]
+    return _part("denoiser", wrap, (inputs, ("output",)), examples)
+
+
+NOISY = ("sample", "timestep", "states")
+SIZED = (*NOISY, "pooled", "time_ids")
+DENOISERS: dict[tuple[bool, bool], tuple[type[nn.Module], tuple[str, ...], Examples]] = {
+    (False, False): (modules.Denoiser, NOISY, _noisy),
+    (True, False): (modules.SizeConditionedDenoiser, SIZED, _sized),
+    (False, True): (modules.GuidedDenoiser, (*NOISY, "guidance"), _guided(_noisy)),
+    (True, True): (modules.SizeConditionedGuidedDenoiser, (*SIZED, "guidance"), _guided(_sized)),
+}
+"""By (told of sizes, told of the guidance scale)."""
+
+TEXT_ENCODER_2 = _part(
+    "text_encoder_2", modules.PenultimateStatesAndPooled, (("token_ids",), ("states", "pooled")), _token_ids
+)
+DECODER = _part("decoder", modules.Decoder, (("latents",), ("pictures",)), _latents)
+PREVIEW_DECODER = replace(DECODER, role="preview")
+ENCODER = _part("encoder", modules.Encoder, (("pictures",), ("latents",)), _pictures)
 # Not `embedding`: torch calls its own look-up so, and the exporter then defines the name twice.
 JUDGE_PARTS = (
-    Part("image_encoder", lambda judge: judge.image, ("pictures",), "embeddings", _images),
-    Part("text_encoder", lambda judge: judge.text, ("token_ids",), "embeddings", _token_ids),
+    _part("image_encoder", lambda judge: judge.image, (("pictures",), ("embeddings",)), _images),
+    _part("text_encoder", lambda judge: judge.text, (("token_ids",), ("embeddings",)), _token_ids),
 )
-
-PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
-    ("text_encoder", "CLIPTextModel"): (TEXT_ENCODER,),
-    ("unet", "UNet2DConditionModel"): (DENOISER,),
-    ("vae", "AutoencoderKL"): (DECODER, ENCODER),
-    ("vae", "AutoencoderDC"): (DECODER, ENCODER),
-    ("vae", "AutoencoderTiny"): (DECODER, ENCODER),
-}
-COMPONENTS = tuple(dict.fromkeys(component for component, _ in PARTS))
-
-
-def parts_of(checkpoint: Checkpoint, component: str) -> tuple[Part, ...]:
-    """The graphs that a component becomes; raises CheckpointUnsupported naming its class and those that are known."""
-    model_class = checkpoint.class_of(component)
-    known = PARTS.get((component, model_class))
-    if known is None:
-        names = ", ".join(sorted(each for where, each in PARTS if where == component))
-        raise CheckpointUnsupported(f"{component} is a {model_class}; this compiler knows {names}.")
-    return known

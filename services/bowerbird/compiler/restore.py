@@ -1,7 +1,8 @@
 """The way back: a diffusers folder from a bundle, to go on training from the only committed copy of a model.
 
 The weights file keeps the state dict's names behind each component's name, and `bundle.json` keeps the configs, so this
-is only a matter of splitting. Torch-free. The weights come back as they are kept: fp16.
+is only a matter of splitting. Torch-free. The weights come back as they are kept: fp16 unless the bundle says
+otherwise, and int8 as the fp16 it stands for.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.numpy import save_file
+import numpy as np
 
 from bowerbird.compiler.checkpoint import FACTS, LINEAGE, MODEL_INDEX
-from bowerbird.engine.bundle import TOKENIZER, WEIGHTS, Bundle
+from bowerbird.compiler.precision import SCALE, restored
+from bowerbird.compiler.tensor_file import TensorFacts, TensorReader, TensorWriter
+from bowerbird.engine.bundle import TOKENIZER, WEIGHTS, Bundle, Manifest
 
-LIBRARIES = {"text_encoder": "transformers", "judge": "bowerbird"}
-WEIGHT_FILES = {"text_encoder": "model.safetensors", "judge": "model.safetensors"}
+LIBRARIES = {"text_encoder": "transformers", "text_encoder_2": "transformers", "judge": "bowerbird"}
+WEIGHT_FILES = dict.fromkeys(LIBRARIES, "model.safetensors")
 DEFAULT_WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
+TOKENIZERS = ("tokenizer", "tokenizer_2")
+PIPELINES = {1: "StableDiffusionPipeline", 2: "StableDiffusionXLPipeline"}
 
 
 def restore(bundle: Bundle, target: Path) -> None:
@@ -30,31 +34,49 @@ def restore(bundle: Bundle, target: Path) -> None:
     for component in components:
         folder = target / component
         _write_json(folder / "config.json", manifest.configs[component])
-        save_file(
-            _tensors(bundle, component), folder / WEIGHT_FILES.get(component, DEFAULT_WEIGHT_FILE), {"format": "pt"}
-        )
-    index: dict[str, Any] = {
-        "_class_name": "StableDiffusionPipeline",
-        **{name: [LIBRARIES.get(name, "diffusers"), model_class] for name, model_class in components.items()},
-    }
+        _write_weights(bundle, component, folder / WEIGHT_FILES.get(component, DEFAULT_WEIGHT_FILE))
     if manifest.drawing is not None:
-        index["scheduler"] = ["diffusers", manifest.drawing.sampler]
         _write_json(target / "scheduler" / "scheduler_config.json", manifest.configs["scheduler"])
     if manifest.judging is not None:
         _write_json(target / "judge" / "calibration.json", manifest.judging.calibration)
-    if manifest.tokenizer is not None:
-        (target / "tokenizer").mkdir()
-        shutil.copyfile(bundle.path(TOKENIZER), target / "tokenizer" / TOKENIZER)
-    _write_json(target / MODEL_INDEX, index)
+    for name, (path, _) in zip(TOKENIZERS, bundle.tokenizers if manifest.tokenizer else [], strict=False):
+        (target / name).mkdir()
+        shutil.copyfile(path, target / name / TOKENIZER)
+    _write_json(target / MODEL_INDEX, _index(manifest, components))
     _write_json(target / FACTS, _facts(bundle))
     _write_json(target / LINEAGE, {**manifest.lineage, "restored_from": bundle.digest})
 
 
-def _tensors(bundle: Bundle, component: str) -> dict[str, Any]:
-    prefix = f"{component}."
-    with safe_open(bundle.path(WEIGHTS), "numpy") as file:
-        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - the file is no dictionary
-        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+def _index(manifest: Manifest, components: dict[str, str]) -> dict[str, Any]:
+    encoders = sum(name.startswith("text_encoder") for name in components)
+    index: dict[str, Any] = {
+        "_class_name": PIPELINES.get(encoders, PIPELINES[1]),
+        **{name: [LIBRARIES.get(name, "diffusers"), model_class] for name, model_class in components.items()},
+    }
+    if manifest.drawing is not None:
+        index["scheduler"] = ["diffusers", manifest.drawing.sampler]
+        index |= {name: ["transformers", "CLIPTokenizer"] for name in TOKENIZERS[:encoders]}
+        if encoders == 2:
+            index["force_zeros_for_empty_prompt"] = manifest.drawing.zero_empty_negative
+    return index
+
+
+def _write_weights(bundle: Bundle, component: str, path: Path) -> None:
+    """The component's tensors under its own names, one at a time; quantised ones become fp16 again."""
+    weights, prefix = TensorReader(bundle.path(WEIGHTS)), f"{component}."
+    names = {name: name.removeprefix(prefix) for name in weights.facts if name.startswith(prefix)}
+    names = {name: key for name, key in names.items() if not name.endswith(SCALE) or name[: -len(SCALE)] not in names}
+    quantised = {name for name in names if weights.facts[name].dtype == "I8" and name + SCALE in weights.facts}
+    facts = {
+        key: TensorFacts("F16", weights.facts[name].shape) if name in quantised else weights.facts[name]
+        for name, key in names.items()
+    }
+    with TensorWriter(path, facts, {"format": "pt"}) as writer:
+        for name, key in names.items():
+            value = weights.read(name)
+            if name in quantised:
+                value = restored(name, {name: value, name + SCALE: weights.read(name + SCALE)}).astype(np.float16)
+            writer.write(key, value)
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:

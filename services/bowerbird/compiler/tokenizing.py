@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer as the one `tokenizer.json` that the engine reads, with the facts that the bundle states."""
+"""A checkpoint's tokenizers as `tokenizer.json` files, which the engine reads, with the facts that a bundle states."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
-from bowerbird.engine.bundle import TOKENIZER, TokenizerFacts
+from bowerbird.compiler.families import Family
+from bowerbird.engine.bundle import TOKENIZER, TOKENIZER_2, TokenizerFacts
 
-COMPONENT = "tokenizer"
+FILES = {"text_encoder": TOKENIZER, "text_encoder_2": TOKENIZER_2}
 
 
-def read_tokenizer(checkpoint: Checkpoint) -> tuple[bytes, TokenizerFacts]:
-    """The tokenizer of a checkpoint, for the length that its text encoder has positions for."""
-    length = int(checkpoint.config("text_encoder")["max_position_embeddings"])
-    return tokenizer_facts(checkpoint.folder / COMPONENT, length)
+def read_tokenizers(checkpoint: Checkpoint, family: Family, target: Path) -> list[TokenizerFacts]:
+    """Writes the tokenizer of each text encoder into `target`; their facts, for as many ids as the encoder reads."""
+    found = []
+    for encoder in family.text_encoders:
+        name = encoder.replace("text_encoder", "tokenizer")
+        length = int(checkpoint.config(encoder)["max_position_embeddings"])
+        document, facts = tokenizer_facts(checkpoint.folder / name, length)
+        (target / FILES[encoder]).write_bytes(document)
+        found.append(facts)
+    return found
 
 
 def tokenizer_facts(folder: Path, length: int) -> tuple[bytes, TokenizerFacts]:

@@ -1,135 +1,114 @@
-"""Graphs give up their weights: one fp16 file holds them all, and every graph references it by offset.
+"""Graphs give up their weights: one file holds them all, and every graph references it by offset.
 
-An exported graph carries each weight as an initialiser, some of them transposed or renamed by the exporter's constant
-folding. `detach` recognises them by value in the checkpoint's state dict and puts a reference, a Cast to fp32 and,
-where needed, a Transpose in their place; ONNX Runtime folds those once at load. So `weights.safetensors` keeps the
-state dict's own names (`unet.conv_in.weight`) and both ONNX Runtime and diffusers load from it. What the exporter made
-itself (masks, embeddings of positions) stays in the graph when it is small, else it becomes an extra tensor
-`graph.<role>.<name>`.
+A graph is exported from a component whose parameters have no values (`export.hollow`), so each parameter is a hole in
+it, an input under the parameter's name. `refer` closes a hole with a reference to the state dict's own name
+(`unet.conv_in.weight`) and the node that makes float32 of what is kept; ONNX Runtime folds those at load. So both ONNX
+Runtime and `restore` read the one `weights.safetensors`. What the exporter made itself (masks, embeddings of positions)
+stays in the graph when it is small, else it becomes an extra tensor `graph.<role>.<name>` (`move_constants`).
 
-Torch-free: NumPy, onnx and safetensors.
+Torch-free: NumPy and onnx.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
-from safetensors.numpy import save_file
+from onnx import TensorProto, helper, numpy_helper
 
-from bowerbird.compiler.checkpoint import CheckpointUnsupported
+from bowerbird.compiler.precision import SCALE, Storage
+from bowerbird.compiler.tensor_file import Span, TensorFacts
 from bowerbird.engine.bundle import WEIGHTS
 
-Tensors = Mapping[str, NDArray[Any]]
 MAX_INLINE_BYTES = 1024
+ONNX_TYPES = {
+    "F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "I8": TensorProto.INT8
+}  # fmt: skip
 
 
-def detach(graph: onnx.ModelProto, role: str, state: Tensors) -> dict[str, NDArray[Any]]:
-    """Replaces the graph's large initialisers, in place, by references to weights; returns the extra tensors.
-
-    `state` is the component's state dict in fp32 under the names it will have in the file. References have no offset
-    yet: `link` gives them one.
-    """
-    known = _by_value(state)
+def move_constants(graph: onnx.ModelProto, role: str) -> dict[str, NDArray[Any]]:
+    """Replaces the graph's large constants, in place, by references; returns them as `graph.<role>.<name>`."""
     extras: dict[str, NDArray[Any]] = {}
-    kept, references, nodes = [], {}, []
+    kept, nodes = [], []
     for initializer in graph.graph.initializer:
         value = numpy_helper.to_array(initializer)
-        found = known.get(_digest(value))
-        if found is not None:
-            key, transposed = found
-            references[key] = _reference(key, onnx.TensorProto.FLOAT16, state[key].shape)
-            turned = state[key].shape[::-1] if transposed else state[key].shape
-            if turned != value.shape:
-                kept.append(numpy_helper.from_array(np.array(value.shape, np.int64), f"{initializer.name}.shape"))
-            nodes += _restoring(key, initializer.name, transposed, turned != value.shape)
-        elif value.nbytes <= MAX_INLINE_BYTES:
+        if value.nbytes <= MAX_INLINE_BYTES:
             kept.append(initializer)
-        else:
-            key = f"graph.{role}.{initializer.name}"
-            extras[key] = value
-            references[key] = _reference(key, initializer.data_type, value.shape)
-            nodes.append(helper.make_node("Identity", [key], [initializer.name]))
+            continue
+        key = f"graph.{role}.{initializer.name}"
+        extras[key] = value
+        kept.append(_reference(key, initializer.data_type, value.shape))
+        nodes.append(helper.make_node("Identity", [key], [initializer.name]))
     del graph.graph.initializer[:]
-    graph.graph.initializer.extend([*kept, *references.values()])
-    body = list(graph.graph.node)
-    del graph.graph.node[:]
-    graph.graph.node.extend([*nodes, *body])
+    graph.graph.initializer.extend(kept)
+    _put_first(graph, nodes)
     return extras
 
 
-def as_stored(name: str, value: NDArray[Any]) -> NDArray[Any]:
-    """A tensor as the weights file keeps it: floats as fp16; raises CheckpointUnsupported when one does not fit."""
-    if not np.issubdtype(value.dtype, np.floating):
-        return value
-    with np.errstate(over="ignore"):
-        stored = value.astype(np.float16)
-    if not np.isfinite(stored).all():
-        raise CheckpointUnsupported(f"{name} holds values that fp16 cannot keep (largest {np.abs(value).max():.3g}).")
-    return stored
+def refer(graph: onnx.ModelProto, holes: Mapping[str, str], storage: Storage) -> None:
+    """Closes the graph's holes (name of an input or initialiser -> key of a float tensor), in place.
+
+    References have no offset yet: `link` gives them one.
+    """
+    shapes = _shapes(graph)
+    _drop(graph, holes)
+    references: dict[str, TensorProto] = {}
+    nodes = []
+    for name, key in holes.items():
+        for stored, facts in storage.facts(key, TensorFacts("F32", shapes[name])).items():
+            references[stored] = _reference(stored, ONNX_TYPES[facts.dtype], facts.shape)
+        nodes += _restoring(name, key, storage.dtype(key))
+    graph.graph.initializer.extend(references.values())
+    _put_first(graph, nodes)
 
 
-def write_weights(path: Path, tensors: Tensors) -> dict[str, tuple[int, int]]:
-    """Writes the file; returns (offset from the file's start, length) in bytes of every tensor."""
-    save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, path)
-    with path.open("rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(header_bytes))
-    start = 8 + header_bytes
-    spans = {name: facts["data_offsets"] for name, facts in header.items() if name != "__metadata__"}
-    return {name: (start + begin, end - begin) for name, (begin, end) in spans.items()}
-
-
-def link(graph: onnx.ModelProto, spans: Mapping[str, tuple[int, int]]) -> None:
+def link(graph: onnx.ModelProto, spans: Mapping[str, Span]) -> None:
     """Gives every reference, in place, its offset and length in the weights file."""
     for initializer in graph.graph.initializer:
-        if initializer.data_location == onnx.TensorProto.EXTERNAL:
+        if initializer.data_location == TensorProto.EXTERNAL:
             offset, length = spans[initializer.name]
             del initializer.external_data[:]
             for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
                 initializer.external_data.add(key=key, value=value)
 
 
-def _reference(key: str, data_type: int, shape: tuple[int, ...]) -> onnx.TensorProto:
-    reference = onnx.TensorProto(name=key, data_type=data_type, dims=shape)
-    reference.data_location = onnx.TensorProto.EXTERNAL
+def _reference(key: str, data_type: int, shape: tuple[int, ...]) -> TensorProto:
+    reference = TensorProto(name=key, data_type=data_type, dims=shape)
+    reference.data_location = TensorProto.EXTERNAL
     reference.external_data.add(key="location", value=WEIGHTS)
     return reference
 
 
-def _restoring(key: str, name: str, transposed: bool, reshaped: bool) -> list[onnx.NodeProto]:
-    """The nodes that make the initialiser `name` again from the stored tensor `key`."""
-    nodes = [helper.make_node("Cast", [key], [f"{name}.stored"], to=onnx.TensorProto.FLOAT)]
-    if transposed:
-        nodes.append(helper.make_node("Transpose", [nodes[-1].output[0]], [f"{name}.transposed"], perm=[1, 0]))
-    if reshaped:
-        nodes.append(helper.make_node("Reshape", [nodes[-1].output[0], f"{name}.shape"], [f"{name}.reshaped"]))
-    nodes[-1].output[0] = name
-    return nodes
+def _restoring(name: str, key: str, dtype: str) -> list[onnx.NodeProto]:
+    """The nodes that make float32 `name` of what is kept as `key`."""
+    if dtype == "F32":
+        return [helper.make_node("Identity", [key], [name])]
+    if dtype != "I8":
+        return [helper.make_node("Cast", [key], [name], to=TensorProto.FLOAT)]
+    steps = f"{name}.steps"
+    return [
+        helper.make_node("Cast", [key], [steps], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [steps, key + SCALE], [name]),
+    ]
 
 
-def _by_value(state: Tensors) -> dict[str, tuple[str, bool]]:
-    """Value digest -> (name, whether transposed); of equal tensors the first name stands for all.
-
-    Dimensions of 1 do not count: the exporter adds a batch of 1 to embeddings of positions.
-    """
-    known: dict[str, tuple[str, bool]] = {}
-    for name, value in state.items():
-        if value.dtype == np.float32:
-            known.setdefault(_digest(value), (name, False))
-    for name, value in state.items():
-        if value.dtype == np.float32 and value.ndim == 2:
-            known.setdefault(_digest(value.T), (name, True))
-    return known
+def _shapes(graph: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    shapes = {each.name: tuple(each.dims) for each in graph.graph.initializer}
+    for value in graph.graph.input:
+        shapes[value.name] = tuple(each.dim_value for each in value.type.tensor_type.shape.dim)
+    return shapes
 
 
-def _digest(value: NDArray[Any]) -> str:
-    head = f"{value.dtype}{value.squeeze().shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(value).tobytes()).hexdigest()
+def _drop(graph: onnx.ModelProto, holes: Mapping[str, str]) -> None:
+    for values in (graph.graph.input, graph.graph.initializer):
+        kept = [each for each in values if each.name not in holes]
+        del values[:]
+        values.extend(kept)
+
+
+def _put_first(graph: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    body = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend([*nodes, *body])

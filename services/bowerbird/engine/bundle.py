@@ -2,10 +2,10 @@
 
 `bowerbird compile` writes one, the services open one at start (`Bundle.open`). The folder holds `bundle.json` and the
 files it lists with size and sha256: weightless ONNX graphs, one `weights.safetensors` whose tensors the graphs
-reference as external data by offset, `tokenizer.json`, `samplers.json`. No byte of a listed file is used before its
-digest was compared. The bundle's own digest is the sha256 of `bundle.json` (so `sha256sum bundle.json` prints it),
-which states all the others: one digest names the whole model, whatever the folder is called and wherever it is
-mounted.
+reference as external data by offset, a `tokenizer.json` per text encoder, `samplers.json`. No byte of a listed file is
+used before its digest was compared. The bundle's own digest is the sha256 of `bundle.json` (so `sha256sum bundle.json`
+prints it), which states all the others: one digest names the whole model, whatever the folder is called and wherever
+it is mounted.
 
 A bundle for drawing has the section `drawing`; a judge of pictures has `judging`. Both are opened by the same code.
 """
@@ -24,10 +24,13 @@ from bowerbird.errors import BundleInvalid
 
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
-TOKENIZER = "tokenizer.json"
+TOKENIZER, TOKENIZER_2 = "tokenizer.json", "tokenizer_2.json"
 SAMPLERS = "samplers.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+"""Roles whose states, side by side in this order, the denoiser attends to; all but Stable Diffusion XL have one."""
 
+Precision = Literal["fp16", "bf16", "fp32", "int8"]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
 
 
@@ -76,13 +79,40 @@ class TokenizerFacts(Contract):
 class LatentFacts(Contract):
     """The denoiser's canvas: `[channels, height / downscale, width / downscale]`.
 
-    The decoder reads `latents / scaling_factor + shift_factor`.
+    Every graph reads and answers latents as the denoiser sees them: an autoencoder's scaling and shift are in its
+    graphs.
     """
 
     channels: int = Field(ge=1)
     downscale: int = Field(ge=1)
-    scaling_factor: float = Field(gt=0)
-    shift_factor: float = 0.0
+
+    def shape(self, size: Size) -> tuple[int, int, int]:
+        """Of one picture's latents."""
+        return self.channels, size.height // self.downscale, size.width // self.downscale
+
+
+class LinearPreview(Contract):
+    """What a picture will look like, without a decoder: each latent pixel becomes `scale` x `scale` RGB pixels.
+
+    Pixel (y, x) of colour c in the block is `weights[(c * scale + y) * scale + x] @ latent + bias[same]`, -1..1.
+    """
+
+    scale: int = Field(ge=1, le=8)
+    weights: list[list[float]] = Field(description="3 * scale * scale rows of one factor per latent channel")
+    bias: list[float]
+
+
+class LoraBank(Contract):
+    """The matrices of one shape that a LoRA may change; a graph's inputs `lora_<name>_down` and `lora_<name>_up`.
+
+    `down` is `[slots, layers, rank, in_features]`, `up` `[slots, layers, out_features, rank]`; layer k belongs to
+    `modules[k]`, a module's path in the checkpoint's component as diffusers and PEFT name it.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    in_features: int = Field(ge=1)
+    out_features: int = Field(ge=1)
+    modules: list[str] = Field(min_length=1)
 
 
 class DrawingFacts(Contract):
@@ -94,6 +124,15 @@ class DrawingFacts(Contract):
     max_steps: int = Field(ge=1, le=MAX_STEPS)
     default_steps: int = Field(ge=1, le=MAX_STEPS)
     default_guidance_scale: float = Field(ge=1)
+    preview: LinearPreview | None = Field(default=None, description="used where the bundle has no part `preview`")
+    size_conditioned: bool = Field(default=False, description="the denoiser reads `time_ids` [6]: sizes and crop")
+    zero_empty_negative: bool = Field(
+        default=False, description="no negative prompt is zeros, not an encoded empty text (Stable Diffusion XL)"
+    )
+    embeds_guidance: bool = Field(
+        default=False,
+        description="the denoiser reads `guidance` and there is no second row for the negative prompt (LCM)",
+    )
 
 
 class JudgingFacts(Contract):
@@ -112,13 +151,15 @@ class JudgingFacts(Contract):
 class ParityFacts(Contract):
     """How far a part is from diffusers: the largest absolute difference over the gate's fixed inputs.
 
-    `max_abs_difference` is measured against the same weights rounded to fp16 (what the export did),
-    `max_abs_rounding` against the checkpoint as it was (what fp16 did on top).
+    `max_abs_difference` is measured against the same weights rounded to the bundle's precision (what the export did),
+    `max_abs_rounding` and `rounding_psnr_db` against the checkpoint as it was (what rounding did on top); the peak of
+    the latter is the range of the checkpoint's own answers.
     """
 
     max_abs_difference: float = Field(ge=0)
     tolerance: float = Field(gt=0)
     max_abs_rounding: float = Field(ge=0)
+    rounding_psnr_db: float
     inputs: int = Field(ge=1, description="fixed inputs that were compared")
 
 
@@ -134,7 +175,7 @@ class PictureParity(Contract):
 class Manifest(Contract):
     """`bundle.json`."""
 
-    format: Literal["bowerbird-bundle-1"]
+    format: Literal["bowerbird-bundle-2"]
     name: str = Field(min_length=1, max_length=100)
     version: str = Field(min_length=1, max_length=100)
     licence: str = Field(min_length=1, max_length=100, description="SPDX expression")
@@ -143,7 +184,12 @@ class Manifest(Contract):
     files: dict[FileName, FileFacts]
     parts: dict[str, PartFacts]
     configs: dict[str, dict[str, Any]] = Field(description="config of each component, for `compiler.restore`")
+    precision: Precision = Field(default="fp16", description="how weights are kept; graphs compute in float32")
     tokenizer: TokenizerFacts | None = None
+    tokenizer_2: TokenizerFacts | None = Field(default=None, description="of `text_encoder_2`, where there is one")
+    lora: dict[str, list[LoraBank]] = Field(
+        default_factory=dict, description="banks of each role that has a second graph `<role>_lora`"
+    )
     drawing: DrawingFacts | None = None
     judging: JudgingFacts | None = None
     parity: dict[str, ParityFacts]
@@ -155,6 +201,9 @@ class Manifest(Contract):
         for role, part in self.parts.items():
             if part.graph not in self.files:
                 raise ValueError(f"the graph of {role}, {part.graph}, is not among the files")
+        for role in self.lora:
+            if f"{role}_lora" not in self.parts:
+                raise ValueError(f"{role} has LoRA banks but no part {role}_lora")
         return self
 
 
@@ -175,7 +224,7 @@ class Bundle:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(str(step) for step in first["loc"]) or MANIFEST
-            raise BundleInvalid(f"{folder / MANIFEST} is not a bundle of format 1: {where}: {first['msg']}.") from error
+            raise BundleInvalid(f"{folder / MANIFEST} is not a bundle of format 2: {where}: {first['msg']}.") from error
         for name, facts in manifest.files.items():
             _check(folder / name, facts)
         return cls(folder, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}")
@@ -211,6 +260,14 @@ class Bundle:
         if self.manifest.tokenizer is None:
             raise BundleInvalid(f"{self.folder} reads no text: its bundle.json has no section 'tokenizer'.")
         return self.manifest.tokenizer
+
+    @cached_property
+    def tokenizers(self) -> list[tuple[Path, TokenizerFacts]]:
+        """File and facts of each text encoder's tokenizer; raises BundleInvalid when it reads no text."""
+        found = [(self.path(TOKENIZER), self.tokenizer)]
+        if self.manifest.tokenizer_2 is not None:
+            found.append((self.path(TOKENIZER_2), self.manifest.tokenizer_2))
+        return found
 
 
 def digest_of(path: Path) -> str:

@@ -1,29 +1,54 @@
 """ONNX Runtime on the CPU.
 
 Threads do not spin while they wait: gateway, safety and curation share the cores, and a spinning pool takes them from
-whoever has work. The memory arena grows by what is asked for and not by powers of two, since a worker that lives for
-weeks keeps what it once took.
+whoever has work.
 
-A batch of the denoiser is computed row by row, two rows at a time, each with half of the threads: one picture with
-guidance is two rows, and two one-thread runs beat one run of two threads by 19-29 % on two cores (DESIGN, section 3)
-where batching wins nothing. It also makes a row's numbers the same bits whatever stands beside it in the batch.
+A batch of the denoiser is computed row by row: batching wins nothing on a CPU, but rows side by side, each on a thread
+of its own, beat one run of all threads by 19-29 % on two cores (DESIGN, section 3). A lone row would leave cores idle
+that way, so it runs on a second session, with all threads, over the same memory-mapped weights (`prepacked`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from bowerbird.engine.backend import Array, Session
-from bowerbird.errors import BundleInvalid
+from bowerbird.engine.backend import Array, Input, Session
+from bowerbird.engine.buckets import joined, split
+from bowerbird.engine.memory import host_memory_bytes
+from bowerbird.engine.onnx_runtime import CPU, RUNTIME, open_session, session_options
+from bowerbird.engine.prepacked import open_prepacked, write_prepacked
+from bowerbird.engine.prepared import PreparedFiles, instruction_set
+from bowerbird.engine.runtime_errors import failing_run
 
-PROVIDER = "CPUExecutionProvider"
-ROWS_AT_ONCE = 2
+RUN_ENTRIES = {"session.intra_op.allow_spinning": "0"}
+
+
+class HostArray:
+    """A `Resident` in the host's memory, which is where the CPU computes."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = np.zeros(array.shape, array.dtype)
+        self.shape = array.shape
+        self.dtype = array.dtype
+        for index in np.flatnonzero(array.reshape(len(array), -1).any(axis=1)):  # an empty slot takes no memory
+            self.array[index] = array[index]
+
+    def write(self, index: int, array: Array) -> None:
+        """See `Resident.write`."""
+        self.array[index] = array
+
+
+def host_feeds(inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """The inputs of a run as plain arrays, without copies."""
+    return {name: value.array if isinstance(value, HostArray) else value for name, value in inputs.items()}
 
 
 class CpuSession:
@@ -33,51 +58,86 @@ class CpuSession:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+    def run(self, inputs: Mapping[str, Input]) -> dict[str, Array]:
+        """See `Session.run`."""
+        with failing_run(RUNTIME):
+            return dict(zip(self._outputs, self._session.run(self._outputs, host_feeds(inputs)), strict=True))
 
 
 class RowwiseSession:
-    """A graph whose batches are computed row by row, side by side."""
+    """A graph whose batches are computed row by row, `at_once` side by side.
 
-    def __init__(self, session: CpuSession, callers: ThreadPoolExecutor) -> None:
-        self._session = session
+    `narrow` has one thread a run and computes full sets of rows; `wide` gives the session with all threads, which
+    computes what is left, a lone row for instance. (They are the same where weights could not be shared: a second copy
+    would be too dear.) The last row of a set is computed by whoever calls: waking a thread costs half a millisecond on
+    a busy machine.
+    """
+
+    def __init__(
+        self, narrow: CpuSession, wide: Callable[[], CpuSession], callers: ThreadPoolExecutor, at_once: int
+    ) -> None:
+        self._narrow = narrow
+        self._wide = cache(wide)  # loaded by the first lone row: guided pictures never bring one on two cores
         self._callers = callers
+        self._at_once = at_once
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name, the rows in their order."""
-        rows = range(len(next(iter(inputs.values()))))
-        singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in rows]
-        answers = list(self._callers.map(self._session.run, singles))
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    def run(self, inputs: Mapping[str, Input]) -> dict[str, Array]:
+        """See `Session.run`; the rows come back in their order."""
+        singles = list(split(inputs, 1))
+        answers: list[dict[str, Array]] = []
+        for first in range(0, len(singles), self._at_once):
+            *others, last = singles[first : first + self._at_once]
+            session = self._narrow if len(others) + 1 == self._at_once else self._wide()
+            elsewhere = [self._callers.submit(session.run, single) for single in others]
+            try:
+                here = session.run(last)
+            finally:
+                wait(elsewhere)  # also when this row failed: nothing of a run goes on after it
+            answers += [*(each.result() for each in elsewhere), here]
+        return joined(answers)
 
 
 class CpuBackend:
-    """Loads graphs that use `threads` threads; 0 means one per core this process may use."""
+    """Loads graphs that use `threads` threads; 0 means one per core this process may use.
+
+    What is prepared for this machine is kept in the folder `cache`; without one, nothing is kept.
+    """
 
     name = "cpu"
-    efficient_rows = ROWS_AT_ONCE
-    """*Measured*: 28 ms for one row, 56 ms for two in one run, 57 ms for two side by side on a contended core."""
+    number_bytes = 4
+    measure_rows = False
 
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, threads: int = 0, *, cache: Path | None = None, memory_bytes: int = 0) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
-        self._callers = ThreadPoolExecutor(min(ROWS_AT_ONCE, self.threads), thread_name_prefix="row")
+        self.memory_bytes = memory_bytes or host_memory_bytes()
+        self.efficient_rows = max(2, self.threads)
+        self._callers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="row")
+        self._prepared = PreparedFiles(cache / "onnxruntime") if cache else None
 
-    def load(self, graph: Path, *, rowwise: bool = False) -> Session:
+    def load(self, graph: Path, *, rowwise: bool = False, key: str | None = None) -> Session:
         """A session; the graph's external data is read from beside it. See `Backend.load`."""
-        if not rowwise or self.threads == 1:
-            return self._load(graph, self.threads)
-        return RowwiseSession(self._load(graph, self.threads // ROWS_AT_ONCE), self._callers)
+        prepacked = self._prepacked(graph, key)
+        if prepacked is None:
+            wide = CpuSession(open_session(graph, self._options(self.threads), [CPU]))
+            return RowwiseSession(wide, lambda: wide, self._callers, self.threads) if rowwise else wide
+        load = partial(self._load_prepacked, prepacked)
+        if not rowwise:
+            return load(self.threads)
+        return RowwiseSession(load(1), partial(load, self.threads), self._callers, self.threads)
 
-    def _load(self, graph: Path, threads: int) -> CpuSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        provider = (PROVIDER, {"arena_extend_strategy": "kSameAsRequested"})
-        try:
-            return CpuSession(ort.InferenceSession(graph, options, providers=[provider]))
-        except Exception as error:  # ONNX Runtime raises bare RuntimeErrors and classes of its own
-            raise BundleInvalid(f"ONNX Runtime {ort.__version__} cannot load {graph}: {error}") from error
+    def resident(self, array: Array) -> HostArray:
+        """A copy of `array`. See `Backend.resident`."""
+        return HostArray(array)
+
+    def _prepacked(self, graph: Path, key: str | None) -> Path | None:
+        """The graph's folder in the cache, made now when it is not there; None where that cannot be."""
+        if self._prepared is None or key is None:
+            return None
+        facts = {"part": key, "runtime": RUNTIME, "instructions": instruction_set()}
+        return self._prepared.find(facts, partial(write_prepacked, graph))
+
+    def _load_prepacked(self, folder: Path, threads: int) -> CpuSession:
+        return CpuSession(open_prepacked(folder, self._options(threads)))
+
+    def _options(self, threads: int) -> ort.SessionOptions:
+        return session_options(threads, RUN_ENTRIES)

@@ -1,191 +1,233 @@
-"""Drawing: from a request to frames, one step after the other.
+"""Drawing: a bundle, loaded, and the four things it computes.
 
-`text_to_image` checks a request with `Engine.order` before it answers, and then drives `Engine.draw` in a lane. `draw`
-is a generator that gives the word back after every step and every decoded frame: whoever drives it looks at cancel and
-deadline in between, and closing it stops the work; no callback, flag or thread reaches into the engine.
+`order` checks a request before anything is computed. `work` makes of it what the scheduler schedules; then, in turns
+that `core` gives out,
+
+    encode    the prompts as conditioning, once, and the LoRAs in their slots
+    step      one denoiser call for groups of any requests
+    preview   what a group will be
+    decode    latents as pixels
+
+`draw` does all that for one order, alone and without threads: the compiler's gate and `bowerbird train quality` use it,
+a service uses `executor`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
-from opentelemetry import trace
+from collections.abc import Generator
+from pathlib import Path
 
 from bowerbird.contracts import DrawRequest, Size, seed_of
-from bowerbird.engine.backend import Backend, Ids
-from bowerbird.engine.bundle import SAMPLERS, TOKENIZER, Bundle
+from bowerbird.engine.backend import Backend, Session
+from bowerbird.engine.bundle import SAMPLERS, Bundle
+from bowerbird.engine.conditioning import Conditioner
+from bowerbird.engine.core import EngineCore
+from bowerbird.engine.costs import CostTable
 from bowerbird.engine.decoder import Decoder
 from bowerbird.engine.denoiser import Denoiser, Group
-from bowerbird.engine.metrics import STEP_SECONDS, STEPS
+from bowerbird.engine.lora.banks import LoraBanks
+from bowerbird.engine.lora.shelf import LoraShelf
+from bowerbird.engine.order import Event, Frame, Order, PreviewFrame, Step, Summary
+from bowerbird.engine.preview import ROLE as PREVIEW_ROLE
+from bowerbird.engine.preview import Preview
+from bowerbird.engine.progress import Drawing
 from bowerbird.engine.sampler import read_sampler_tables
-from bowerbird.engine.text_encoder import TextEncoder
-from bowerbird.engine.tokenizer import PromptTokenizer
-from bowerbird.errors import BundleInvalid, FieldUnknown, RequestInvalid, SizeUnsupported
+from bowerbird.engine.warm_up import warm_up
+from bowerbird.engine.work import Batch, Bucket, Claim, Shape, Stage, Task, Work
+from bowerbird.errors import BundleInvalid, DrawingFailed, FieldUnknown, RequestInvalid, SizeUnsupported
 
-tracer = trace.get_tracer("bowerbird.engine")
+__all__ = ["Engine", "Event", "Frame", "Order", "PreviewFrame", "Step", "Summary"]
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request that this engine can draw: checked and tokenised. Frame k has the seed `seed_of(seed, k)`."""
-
-    positive: Ids = field(repr=False)
-    negative: Ids | None = field(repr=False)
-    size: Size
-    steps: int
-    guidance_scale: float
-    seed: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A batch of frames is after its step `step` of `steps`; `finished` frames of the order are decoded."""
-
-    step: int
-    steps: int
-    finished: int
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A finished frame, uint8 `[height, width, 3]`, RGB."""
-
-    index: int
-    seed: int
-    pixels: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The end of an order: seconds by phase and how many steps of frames were computed (three frames' step is 3)."""
-
-    seconds: dict[str, float]
-    steps_computed: int
+Results = dict[Task[Drawing], Event | DrawingFailed | None]
 
 
 class Engine:
     """A text-to-image bundle, loaded."""
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        loras: Path | None = None,
+        lora_slots: int = 8,
+        fixed_batch: bool = False,
+    ) -> None:
+        """`loras` is the folder of LoRA files; with `fixed_batch` every call is filled up to the largest batch.
+
+        Raises BundleInvalid for a bundle that cannot draw.
+        """
         self.bundle = bundle
         self.facts = bundle.drawing
-        self.tokenizer = PromptTokenizer(bundle.path(TOKENIZER), bundle.tokenizer)
         self.tables = read_sampler_tables(bundle.path(SAMPLERS))
         if set(self.tables) != set(range(1, self.facts.max_steps + 1)):
             raise BundleInvalid(
                 f"{bundle.path(SAMPLERS)} does not hold a table for each of 1-{self.facts.max_steps} steps."
             )
-        self.text_encoder = TextEncoder(
-            backend.load(bundle.path(bundle.part("text_encoder").graph)), bundle.part_digest("text_encoder")
+        self.shelf = LoraShelf(loras, bundle)
+        self.banks = LoraBanks(bundle, backend, lora_slots) if loras and bundle.manifest.lora else None
+        self.conditioner = Conditioner(bundle, backend, self.banks)
+        self.denoiser = Denoiser(
+            _load(bundle, backend, "denoiser"),
+            (_load(bundle, backend, "denoiser_lora"), self.banks) if self.banks else None,
         )
-        self.denoiser = Denoiser(backend.load(bundle.path(bundle.part("denoiser").graph), rowwise=True))
-        self.decoder = Decoder(backend.load(bundle.path(bundle.part("decoder").graph)), self.facts.latents)
-        self.rows_per_batch = backend.efficient_rows
+        self.decoder = Decoder(_load(bundle, backend, "decoder"))
+        can_preview = PREVIEW_ROLE in bundle.manifest.parts or self.facts.preview is not None
+        self.preview = Preview(bundle, backend) if can_preview else None
+        self.costs = CostTable()
+        self.fixed_batch = fixed_batch
+        self.limit_rows(backend.efficient_rows)
+        self.measures_rows = backend.measure_rows
+
+    @property
+    def max_lora_rank(self) -> int:
+        """Of a LoRA that can be used here; 0 when none can."""
+        return self.banks.max_rank if self.banks else 0
 
     def order(self, request: DrawRequest) -> Order:
-        """The request, checked against this model; costs no computing.
+        """The request, checked against this model; costs no computing, but reads the files of LoRAs it names.
 
-        Raises SizeUnsupported, PromptTooLong, RequestInvalid (steps) or FieldUnknown (a negative prompt that nothing
-        would read).
+        Raises SizeUnsupported, PromptTooLong, RequestInvalid (steps), LoraUnknown, LoraInvalid, or FieldUnknown (a
+        negative prompt that nothing would read, previews that this bundle cannot make).
         """
-        if request.size not in self.facts.sizes:
-            sizes = ", ".join(str(size) for size in self.facts.sizes)
+        facts = self.facts
+        if request.size not in facts.sizes:
+            sizes = ", ".join(str(size) for size in facts.sizes)
             raise SizeUnsupported(f"{request.size} is not drawn by this model; it draws {sizes}.", param="size")
         if request.steps not in self.tables:
-            raise RequestInvalid(f"steps is {request.steps}; this model takes 1-{self.facts.max_steps}.", param="steps")
-        if request.negative_prompt is not None and request.guidance_scale == 1:
-            raise FieldUnknown("negative_prompt has no effect with guidance_scale 1.", param="negative_prompt")
-        positive = self.tokenizer.ids(request.prompt)
-        negative = self.tokenizer.ids(request.negative_prompt or "", "negative_prompt")
+            raise RequestInvalid(f"steps is {request.steps}; this model takes 1-{facts.max_steps}.", param="steps")
+        one_row = request.guidance_scale == 1 or facts.embeds_guidance
+        if request.negative_prompt is not None and one_row:
+            why = "on this model, which has guidance built in" if facts.embeds_guidance else "with guidance_scale 1"
+            raise FieldUnknown(f"negative_prompt has no effect {why}.", param="negative_prompt")
+        if request.preview_steps and self.preview is None:
+            raise FieldUnknown("preview_steps has no effect: this model has no previews.", param="preview_steps")
+        negative = self.conditioner.ids(request.negative_prompt or "", "negative_prompt")
         return Order(
-            positive,
-            None if request.guidance_scale == 1 else negative,
-            request.size,
-            request.steps,
-            request.guidance_scale,
-            request.seed,
-            request.count,
+            positive=self.conditioner.ids(request.prompt),
+            negative=None if one_row else negative,
+            size=request.size,
+            steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            seed=request.seed,
+            count=request.count,
+            loras=tuple((self.shelf.find(use.id), use.weight) for use in request.lora),
+            preview_steps=request.preview_steps,
         )
 
-    def draw(self, order: Order) -> Generator[Step | Frame | Summary, None, None]:
-        """Frames in their order, with the steps between them, then one Summary.
+    def work(self, order: Order, claim: Claim) -> Work[Drawing]:
+        """What the scheduler schedules; its spans will belong to the trace that is current here."""
+        lora = any("denoiser" in file.roles for file, _ in order.loras)
+        shape = Shape(
+            bucket=Bucket(self.facts.latents.shape(order.size), lora),
+            rows=1 if order.negative is None else 2,
+            calls=self.tables[order.steps].calls,
+            count=order.count,
+            preview_steps=order.preview_steps,
+        )
+        return Work(Drawing(order), shape, claim, time.monotonic())
 
-        Raises DrawingDiverged when a frame becomes NaN or infinite.
+    def draw(self, order: Order) -> Generator[Event, None, None]:
+        """Frames in their order, with the steps between them, then one Summary; closing it stops the work.
+
+        Raises DrawingFailed when a frame becomes NaN or infinite, or the runtime gives up.
         """
-        watch = _Stopwatch()
-        with tracer.start_as_current_span("encode_text"), watch.phase("encode_text"):
-            groups = self._groups(order)
-        at_once = max(1, self.rows_per_batch // groups[0].rows)
-        for first in range(0, order.count, at_once):
-            batch = groups[first : first + at_once]
-            yield from self._denoise(batch, watch)
-            for group in batch:
-                with tracer.start_as_current_span("decode"), watch.phase("decode"):
-                    pixels = self.decoder.frame(group.latents)
-                yield Frame(group.index, group.seed, pixels)
-        yield Summary(watch.seconds, sum(group.call for group in groups))
+        core = EngineCore(self)
+        work = self.work(order, Claim(deadline=float("inf")))
+        core.admit(work)
+        try:
+            while not core.idle:
+                for turn in core.turn():
+                    turn.trace()
+                    yield from turn.events
+                    if turn.error is not None:
+                        raise turn.error
+        finally:
+            core.end(work)
+            work.owner.close()
+
+    def limit_rows(self, rows: int) -> None:
+        """Batches have at most so many rows from now on, and exactly so many where their shape is fixed."""
+        self.rows_per_batch = rows
+        self.denoiser.fixed_rows = rows if self.fixed_batch else 0
 
     def warm_up(self) -> None:
-        """Draws one guided frame in one step: first runs allocate, and nobody should wait for that."""
-        blank = self.tokenizer.ids("")
-        order = Order(blank, blank, self.facts.sizes[0], steps=1, guidance_scale=2.0, seed=0, count=1)
-        (group,) = self._groups(order)
-        self.denoiser.step([group])
-        self.decoder.frame(group.latents)
+        """Runs everything once, since first runs allocate, and measures what it costs."""
+        warm_up(self)
 
-    def _groups(self, order: Order) -> list[Group]:
-        positive = self.text_encoder.states(order.positive)
-        negative = None if order.negative is None else self.text_encoder.states(order.negative)
-        latents = self.facts.latents
-        shape = (latents.channels, order.size.height // latents.downscale, order.size.width // latents.downscale)
+    def compute(self, batch: Batch[Drawing]) -> Results:
+        """One turn's computing: what became of each task. Raises BackendFailed, having changed nothing."""
+        first = batch.tasks[0]
+        drawing = first.work.owner
+        match batch.stage:
+            case Stage.ENCODE:
+                self._encode(drawing)
+                return {first: None}
+            case Stage.STEP:
+                return self._step(batch)
+            case Stage.PREVIEW:
+                return {first: self._preview(drawing.groups[first.index])}
+            case Stage.DECODE:
+                group = drawing.groups[first.index]
+                return {first: Frame(group.index, group.seed, self.decoder.frame(group.latents))}
+
+    def release(self, drawing: Drawing) -> None:
+        """Its LoRAs may make room for others."""
+        if drawing.lora is not None and self.banks is not None:
+            self.banks.release(drawing.lora)
+
+    def groups(self, drawing: Drawing) -> list[Group]:
+        """The order's pictures before their first step."""
+        order, lora = drawing.order, drawing.lora
+        scale = order.guidance_scale
+        positive = self.conditioner.conditioning(order.positive, order.size, lora, scale)
+        negative = None
+        if order.negative is not None:
+            negative = self.conditioner.conditioning(order.negative, order.size, lora, scale)
         return [
             Group(
                 index=index,
                 seed=seed_of(order.seed, index),
                 table=self.tables[order.steps],
-                guidance_scale=order.guidance_scale,
+                guidance_scale=scale,
                 positive=positive,
                 negative=negative,
-                latent_shape=shape,
+                latent_shape=self.facts.latents.shape(order.size),
+                lora=lora if lora is not None and lora.key("denoiser") else None,
             )
             for index in range(order.count)
         ]
 
-    def _denoise(self, batch: list[Group], watch: _Stopwatch) -> Iterator[Step]:
-        calls = batch[0].table.calls
-        rows = sum(group.rows for group in batch)
-        with tracer.start_as_current_span("denoise", attributes={"bowerbird.frames": len(batch)}):
-            for call in range(calls):
-                attributes = {"bowerbird.step": call + 1, "bowerbird.batch_rows": rows}
-                with (
-                    tracer.start_as_current_span("denoise_step", attributes=attributes),
-                    watch.phase("denoise") as spent,
-                ):
-                    self.denoiser.step(batch)
-                STEP_SECONDS.labels(rows).observe(spent[0])
-                STEPS.inc(len(batch))
-                yield Step(call + 1, calls, finished=batch[0].index)
+    def blank(self, size: Size, count: int = 1) -> Order:
+        """An order of guided pictures of nothing, to warm up and to measure with."""
+        ids = self.conditioner.ids("")
+        negative = None if self.facts.embeds_guidance else ids
+        return Order(ids, negative, size, steps=1, guidance_scale=2.0, seed=0, count=count)
+
+    def _encode(self, drawing: Drawing) -> None:
+        if drawing.order.loras and drawing.lora is None and self.banks is not None:
+            drawing.lora = self.banks.acquire(drawing.order.loras)
+        drawing.groups = self.groups(drawing)
+
+    def _step(self, batch: Batch[Drawing]) -> Results:
+        groups = {task: task.work.owner.groups[task.index] for task in batch.tasks}
+        previewed = [group for task, group in groups.items() if task.preview_is_due]
+        failed = self.denoiser.step(list(groups.values()), previewed)
+        results: Results = {}
+        for task, group in groups.items():
+            step = Step(group.call, group.table.calls, task.work.owner.finished)
+            results[task] = failed.get(group, step)
+        return results
+
+    def _preview(self, group: Group) -> PreviewFrame:
+        assert self.preview is not None and group.clean is not None  # noqa: S101, PT018 - `order` refused it otherwise
+        pixels = self.preview.picture(group.clean)
+        group.clean = None
+        return PreviewFrame(group.index, group.call, group.table.calls, pixels)
 
 
-class _Stopwatch:
-    """Seconds by phase, summed over however often a phase is entered."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[list[float]]:
-        """Adds what the block takes; the list holds it afterwards."""
-        begin = time.perf_counter()
-        spent: list[float] = []
-        try:
-            yield spent
-        finally:
-            spent.append(time.perf_counter() - begin)
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent[0]
+def _load(bundle: Bundle, backend: Backend, role: str) -> Session:
+    return backend.load(
+        bundle.path(bundle.part(role).graph), rowwise=role.startswith("denoiser"), key=bundle.part_digest(role)
+    )

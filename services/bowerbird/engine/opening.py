@@ -15,18 +15,25 @@ from pathlib import Path
 from bowerbird.engine.backend import Backend
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.drawing import Engine
+from bowerbird.engine.memory import refuse_too_large
 from bowerbird.engine.metrics import COLD_START_SECONDS
 
 logger = logging.getLogger(__name__)
 
 
-def open_engine(folder: Path, backend: Backend) -> Engine:
-    """A warm engine; raises BundleInvalid when the folder is not a sound bundle for drawing."""
+def open_engine(
+    folder: Path, backend: Backend, *, loras: Path | None = None, lora_slots: int = 8, fixed_batch: bool = False
+) -> Engine:
+    """A warm engine; see `Engine` for its options.
+
+    Raises BundleInvalid when the folder is not a sound bundle for drawing, BundleTooLarge when it does not fit here.
+    """
     seconds: dict[str, float] = {}
     with _phase("verify", seconds):
         bundle = Bundle.open(folder)
+    refuse_too_large(bundle, backend)
     with _phase("load", seconds):
-        engine = Engine(bundle, backend)
+        engine = Engine(bundle, backend, loras=loras, lora_slots=lora_slots, fixed_batch=fixed_batch)
     with _phase("warm_up", seconds):
         engine.warm_up()
     facts = {"digest": bundle.digest, "seconds": seconds}

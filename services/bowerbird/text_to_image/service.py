@@ -1,17 +1,19 @@
 """The text-to-image service: `bentoml serve bowerbird.text_to_image.service:TextToImage`.
 
     GET  /describe                  -> ModelDescription
-    POST /draw      DrawRequest     -> parts: progress…, frames…, done | error
+    GET  /loras                     -> LoraCatalogue
+    POST /draw      DrawRequest     -> parts: progress…, previews…, frames…, done | error
 
-Called by the gateway. What can be said without computing (a field out of range, too many tokens, no free slot) is said
-as a status before the stream begins; from then on the stream carries everything, an error too. A client that hangs up,
-or a deadline that passes, stops the denoiser after the step it is in.
+Called by the gateway. What can be said without computing (a field out of range, too many tokens, an unknown LoRA, no
+free slot, a deadline that cannot be met) is said as a status before the stream begins; from then on the stream carries
+everything, an error too. A client that hangs up, or a deadline that passes, stops the denoiser after the step it is in.
 """
 
 from __future__ import annotations
 
-import time
-from functools import partial
+import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import bentoml
@@ -21,19 +23,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bowerbird.contracts import DrawRequest, ModelDescription
-from bowerbird.deadline import Deadline
 from bowerbird.settings import Settings
+from bowerbird.text_to_image.claim import claim_of
 from bowerbird.worker import WORKER_OPTIONS, create_worker_app, read_json
 
 if TYPE_CHECKING:
-    from bowerbird.engine.drawing import Engine
-    from bowerbird.engine.lane import Lane
+    from bowerbird.engine.executor import Executor
 
 
 async def describe(request: Request) -> Response:
     """What this service can draw."""
-    engine: Engine = request.app.state.engine
-    lane: Lane = request.app.state.lane
+    executor: Executor = request.app.state.executor
+    engine = executor.engine
     manifest, drawing = engine.bundle.manifest, engine.facts
     description = ModelDescription(
         name=manifest.name,
@@ -45,35 +46,51 @@ async def describe(request: Request) -> Response:
         max_steps=drawing.max_steps,
         default_steps=drawing.default_steps,
         default_guidance_scale=drawing.default_guidance_scale,
-        max_prompt_tokens=engine.tokenizer.facts.max_prompt_tokens,
-        slots=lane.slots,
+        max_prompt_tokens=engine.conditioner.max_prompt_tokens,
+        slots=executor.slots,
+        max_lora_rank=engine.max_lora_rank,
         lineage=manifest.lineage,
     )
     return Response(description.model_dump_json(), media_type="application/json")
 
 
+async def loras(request: Request) -> Response:
+    """The LoRAs that lie in the folder now; reads those that are new, so it takes a thread."""
+    executor: Executor = request.app.state.executor
+    catalogue = await asyncio.to_thread(executor.engine.shelf.catalogue)
+    return Response(catalogue.model_dump_json(), media_type="application/json")
+
+
 async def draw(request: Request) -> Response:
     """Draws `count` frames, each sent when it is finished."""
-    from bowerbird.text_to_image.stream import DrawResponse, parts_of
+    from bowerbird.text_to_image.stream import DrawResponse
 
-    engine: Engine = request.app.state.engine
-    lane: Lane = request.app.state.lane
-    deadline = Deadline.from_headers(request.headers, request.app.state.timeout_seconds)
-    order = engine.order(await read_json(request, DrawRequest))
-    job = lane.submit(partial(parts_of, engine, order, time.monotonic()), deadline)
-    return DrawResponse(job, order)
+    executor: Executor = request.app.state.executor
+    claim = claim_of(request.headers, request.app.state.timeout_seconds)
+    asked = await read_json(request, DrawRequest)
+    engine = executor.engine
+    order = await asyncio.to_thread(engine.order, asked) if asked.lora else engine.order(asked)
+    return DrawResponse(executor.submit(order, claim), order, engine.bundle)
 
 
 def routes() -> list[Route]:
     """What the service answers."""
-    return [Route("/describe", describe, methods=["GET"]), Route("/draw", draw, methods=["POST"])]
+    return [
+        Route("/describe", describe, methods=["GET"]),
+        Route("/loras", loras, methods=["GET"]),
+        Route("/draw", draw, methods=["POST"]),
+    ]
 
 
-def equip(app: Starlette, engine: Engine, lane: Lane, timeout_seconds: float) -> None:
+def equip(app: Starlette, executor: Executor, timeout_seconds: float) -> None:
     """Hands the app what its handlers need; `timeout_seconds` holds for a caller who states no deadline."""
-    app.state.engine = engine
-    app.state.lane = lane
+    app.state.executor = executor
     app.state.timeout_seconds = timeout_seconds
+
+
+def _end_process() -> None:
+    """Asks this process to end as it does at a shutdown; whoever supervises it starts another, with a sound device."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 app = create_worker_app("text-to-image", routes())
@@ -85,16 +102,22 @@ class TextToImage:
     """Opens the bundle and draws once; a file that is not what the bundle says stops the start and is named."""
 
     def __init__(self) -> None:
-        from bowerbird.engine.cpu import CpuBackend
-        from bowerbird.engine.lane import Lane
+        from bowerbird.engine.backend import open_backend
+        from bowerbird.engine.executor import Executor
         from bowerbird.engine.opening import open_engine
 
         settings = Settings()
-        engine = open_engine(settings.model, CpuBackend(settings.threads))
-        self._lane = Lane(settings.slots)
-        equip(app, engine, self._lane, settings.request_timeout_seconds)
+        engine = open_engine(
+            settings.model,
+            open_backend(settings),
+            loras=settings.loras,
+            lora_slots=settings.lora_slots,
+            fixed_batch=settings.fixed_batch,
+        )
+        self._executor = Executor(engine, settings.slots, on_device_lost=_end_process)
+        equip(app, self._executor, settings.request_timeout_seconds)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Stops drawing; whoever still listens gets the end of a stream without `done`."""
-        self._lane.close()
+        self._executor.close()

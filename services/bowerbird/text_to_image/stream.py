@@ -1,56 +1,33 @@
 """A drawing as a stream of parts: what the engine makes, in the form in which it leaves.
 
-`service` runs `parts_of` in its lane, so that arrays become bytes and digests in the drawing thread and the event loop
-only passes them on.
+`service` answers `/draw` with a `DrawResponse`. The computing thread hands over events and goes on with its next batch;
+arrays become bytes and digests here, large ones in a thread of their own (a picture of 1024 x 1024 takes some
+milliseconds, for which neither the event loop nor a GPU should wait).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Generator
-from contextlib import closing
+import asyncio
+from collections.abc import AsyncIterator
 
 from starlette.types import Receive, Scope, Send
 
-from bowerbird.contracts import DrawDone, DrawProgress, FrameFacts, seed_of
-from bowerbird.engine.drawing import Engine, Frame, Order, Step, Summary
-from bowerbird.engine.lane import Job
+from bowerbird.contracts import DrawDone, DrawProgress, FrameFacts, PreviewFacts, seed_of
+from bowerbird.engine.bundle import Bundle
+from bowerbird.engine.job import Job
+from bowerbird.engine.order import Event, Frame, Order, PreviewFrame, Step, Summary
 from bowerbird.frames import npy
 from bowerbird.parts import Kind, part
 from bowerbird.worker import PartsResponse
 
-
-def parts_of(engine: Engine, order: Order, submitted: float) -> Generator[bytes, None, None]:
-    """Progress after each step, one frames part per frame, `done` at the end; `submitted` is monotonic seconds."""
-    queued = time.monotonic() - submitted
-    with closing(engine.draw(order)) as events:
-        for event in events:
-            match event:
-                case Step(step, steps, finished):
-                    yield part(
-                        Kind.PROGRESS, DrawProgress(step=step, steps=steps, finished=finished, count=order.count)
-                    )
-                case Frame(index, seed, pixels):
-                    yield part(Kind.FRAMES, npy(pixels[None]), FrameFacts(index=index, seed=seed))
-                case Summary():
-                    yield part(Kind.DONE, _done(engine, order, event, queued))
-
-
-def _done(engine: Engine, order: Order, summary: Summary, queued: float) -> DrawDone:
-    return DrawDone(
-        model=engine.bundle.manifest.name,
-        digest=engine.bundle.digest,
-        seeds=[seed_of(order.seed, index) for index in range(order.count)],
-        seconds={"queue": queued, **summary.seconds},
-        steps_computed=summary.steps_computed,
-    )
+LARGE_BYTES = 1024 * 1024
 
 
 class DrawResponse(PartsResponse):
     """The answer to `/draw`: speaks before anything is computed, and takes its job along when the client leaves."""
 
-    def __init__(self, job: Job[bytes], order: Order) -> None:
-        super().__init__(_spoken(job, order))
+    def __init__(self, job: Job, order: Order, bundle: Bundle) -> None:
+        super().__init__(_spoken(job, order, bundle))
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +38,31 @@ class DrawResponse(PartsResponse):
             self._job.cancel()
 
 
-async def _spoken(job: Job[bytes], order: Order) -> AsyncIterator[bytes]:
+async def _spoken(job: Job, order: Order, bundle: Bundle) -> AsyncIterator[bytes]:
+    """Progress after each step, previews where asked for, one frames part per frame, `done` at the end."""
     yield part(Kind.PROGRESS, DrawProgress(step=0, steps=order.steps, finished=0, count=order.count))
-    async for each in job.items():
-        yield each
+    async for event in job.items():
+        if isinstance(event, Frame) and event.pixels.nbytes > LARGE_BYTES:
+            yield await asyncio.to_thread(part_of, event, order, bundle)
+        else:
+            yield part_of(event, order, bundle)
+
+
+def part_of(event: Event, order: Order, bundle: Bundle) -> bytes:
+    """One event as one part."""
+    match event:
+        case Step(step, steps, finished):
+            return part(Kind.PROGRESS, DrawProgress(step=step, steps=steps, finished=finished, count=order.count))
+        case PreviewFrame(index, step, steps, pixels):
+            return part(Kind.PREVIEW, npy(pixels[None]), PreviewFacts(index=index, step=step, steps=steps))
+        case Frame(index, seed, pixels):
+            return part(Kind.FRAMES, npy(pixels[None]), FrameFacts(index=index, seed=seed))
+        case Summary(seconds, steps_computed):
+            done = DrawDone(
+                model=bundle.manifest.name,
+                digest=bundle.digest,
+                seeds=[seed_of(order.seed, index) for index in range(order.count)],
+                seconds=seconds,
+                steps_computed=steps_computed,
+            )
+            return part(Kind.DONE, done)

@@ -47,11 +47,10 @@ def reconstructed_by_bundle(bundle: Path, pictures: NDArray[np.uint8]) -> NDArra
 
     opened, backend = Bundle.open(bundle), CpuBackend()
     encoder = backend.load(opened.path(opened.part("encoder").graph))
-    facts = opened.drawing.latents
-    decoder = Decoder(backend.load(opened.path(opened.part("decoder").graph)), facts)
+    decoder = Decoder(backend.load(opened.path(opened.part("decoder").graph)))
     found = []
     for picture in pictures:
         pixels = (picture.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None]
         latents = encoder.run({"pictures": np.ascontiguousarray(pixels)})["latents"][0]
-        found.append(decoder.frame((latents - np.float32(facts.shift_factor)) * np.float32(facts.scaling_factor)))
+        found.append(decoder.frame(latents))
     return np.stack(found)

@@ -1,26 +1,102 @@
-"""Checkpoints of the supported classes, with seeded random weights and few of them."""
+"""Small checkpoints of every family and what they compile to: written and exported once for all tests of a session.
+
+Exports are slow, and what two checkpoints share (a decoder, a UNet with another sampler) is found in the cache.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from benchmarks.checkpoints import SHAPES, SMALL_TAESD, Shape, write_checkpoint
+from bowerbird.contracts import Size
+from bowerbird.engine.bundle import Bundle
+
+if TYPE_CHECKING:
+    from bowerbird.compiler.compiling import Options
+    from bowerbird.compiler.export import ExportCache
+
 WORDS = ("<pad>", "<unk>", "<begin>", "<end>", "a", "small", "red", "bird", "flower", "on", "branch", "in", "winter")
 TOKENS = 16
+MAX_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A checkpoint, its bundle, and what was said while it was compiled."""
+
+    checkpoint: Path
+    bundle: Bundle
+    said: list[str] = field(default_factory=list)
+
+
+Compile = Callable[..., Compiled]
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> ExportCache:
+    """The cache that all compiles of a session share."""
+    torch = pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
+    from bowerbird.compiler.export import ExportCache
+
+    torch.set_num_threads(1)  # models this small are all waiting for each other otherwise
+
+    return ExportCache(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def compile_folder(exports: ExportCache) -> Compile:
+    """Compiles a folder with few steps and without LoRA, unless a test wants it otherwise."""
+    from bowerbird.compiler.checkpoint import Checkpoint
+    from bowerbird.compiler.compiling import Compilation, Identity, Options, compile_checkpoint
+
+    def compiled(checkpoint: Path, target: Path, cache: ExportCache | None = None, **different: Any) -> Compiled:
+        said: list[str] = []
+        options: Options = Options(**({"lora": False, "max_steps": MAX_STEPS} | different))
+        identity = Identity(checkpoint.name, "1", "Apache-2.0", default_steps=2)
+        compilation = Compilation(Checkpoint(checkpoint), cache or exports, said.append, options)
+        return Compiled(checkpoint, compile_checkpoint(compilation, target, identity), said)
+
+    return compiled
+
+
+@pytest.fixture(scope="session")
+def family(compile_folder: Compile, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Compiled]:
+    """A family of `benchmarks.checkpoints`, compiled when it is first asked for; Stable Diffusion for two sizes."""
+
+    @cache
+    def of(name: str) -> Compiled:
+        folder = tmp_path_factory.mktemp(name)
+        checkpoint = write_checkpoint(folder / "checkpoint", shape_of(name))
+        sizes = (Size(width=32, height=16), Size(width=16, height=16)) if name in {"small-sd", "small-v"} else ()
+        return compile_folder(checkpoint, folder / "bundle", sizes=sizes)
+
+    return of
+
+
+def shape_of(name: str) -> Shape:
+    """Stable Diffusion has a tiny autoencoder beside it."""
+    from dataclasses import replace
+
+    shape = SHAPES[name]
+    return replace(shape, preview=SMALL_TAESD) if name == "small-sd" else shape
 
 
 @pytest.fixture(scope="session")
 def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CLIPTextModel, UNet2DConditionModel, AutoencoderDC and DDIM, as `bowerbird train fledgling` leaves them."""
     pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small")
+    return write_fledgling(tmp_path_factory.mktemp("checkpoints") / "small")
 
 
-def write_checkpoint(folder: Path) -> Path:
+def write_fledgling(folder: Path) -> Path:
     import torch
     from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.checkpoints import SHAPES, write_checkpoint
 from bowerbird.compiler.commands import app
 from bowerbird.engine.bundle import Bundle
 
-from ..engine.tiny_bundle import write_tiny_bundle
+from ..engine.tiny_bundle import Tiny, write_tiny_bundle
+
+if TYPE_CHECKING:
+    from bowerbird.compiler.export import ExportCache
 
 runner = CliRunner()
 
@@ -25,6 +30,23 @@ def test_inspect_shows_parts_licence_and_digest(bundle: Bundle) -> None:
     assert result.exit_code == 0
     for words in ("tiny 1", "text_encoder", "denoiser", "decoder", "Apache-2.0", bundle.digest):
         assert words in result.stderr
+
+
+def test_inspect_says_what_a_person_wants_to_know(tmp_path: Path) -> None:
+    tiny = Tiny(two_encoders=True, lora=True, tiny_decoder=True, more_sides=(32,))
+    folder = write_tiny_bundle(tmp_path / "rich", tiny).folder
+    shown = runner.invoke(app, ["inspect", str(folder)], env={"COLUMNS": "200"}).stderr
+    for words in (
+        "16x16, 32x32",
+        "4 steps (of at most 8), guidance 3 (by a second row)",
+        "weights in fp16",
+        "at most 6 tokens",
+        "2 layers of the denoiser, 2 layers of the text_encoder",
+        "tiny decoder",
+        "whole pictures were not compared",
+        "not measured",
+    ):
+        assert words in shown
 
 
 def test_verify_prints_the_digest_for_a_script(bundle: Bundle) -> None:
@@ -48,3 +70,39 @@ def test_compile_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "model_index.json is not a readable JSON file" in result.stderr
     assert not target.exists()
+
+
+def test_compile_takes_a_checkpoint_of_ones_own(tmp_path: Path, exports: ExportCache) -> None:
+    """What a person types, with what is said on the way; the sizes are theirs."""
+    checkpoint = write_checkpoint(tmp_path / "mine", SHAPES["small-lcm"])
+    cache = ["--cache", str(exports.folder)]
+    wanted = ["--size", "16x16", "--no-lora", "--precision", "bf16", "--steps", "2", "--licence", "MIT"]
+    result = runner.invoke(
+        app, ["compile", str(checkpoint), "--to", str(tmp_path / "bundle"), *wanted, *cache], env={"COLUMNS": "200"}
+    )
+    assert result.exit_code == 0, result.output
+    for words in ("a checkpoint of Stable Diffusion", "LCMScheduler: tables for 1-50 steps", "denoiser: ", "sealing"):
+        assert words in result.stderr
+    manifest = Bundle.open(tmp_path / "bundle").manifest
+    assert (manifest.name, manifest.licence, manifest.precision) == ("mine", "MIT", "bf16")
+    assert manifest.drawing is not None
+    assert (manifest.drawing.default_steps, manifest.drawing.max_steps, manifest.lora) == (2, 50, {})
+
+
+@pytest.mark.parametrize("size", ["512", "512x", "axb", "4x4"])
+def test_compile_refuses_what_is_no_size(tmp_path: Path, size: str) -> None:
+    pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
+    checkpoint = write_checkpoint(tmp_path / "mine", SHAPES["small-lcm"])
+    result = runner.invoke(app, ["compile", str(checkpoint), "--to", str(tmp_path / "bundle"), "--size", size])
+    assert result.exit_code == 2
+    assert "is no size" in result.stderr
+
+
+def test_compile_for_a_runtime_that_is_missing_says_so_before_anything_long(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
+    (tmp_path / "empty").mkdir()
+    wanted = ["compile", str(tmp_path / "empty"), "--to", str(tmp_path / "bundle"), "--backend", "tensorrt"]
+    result = runner.invoke(app, wanted, env={"COLUMNS": "400"})
+    assert result.exit_code == 1
+    assert "Not compiled." in result.stderr
+    assert "model_index.json" not in result.stderr

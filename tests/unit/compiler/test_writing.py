@@ -15,7 +15,7 @@ from ..engine.tiny_bundle import Tiny, write_tiny_bundle
 
 def manifest_of(staging: Staging) -> Manifest:
     return Manifest(
-        format="bowerbird-bundle-1",
+        format="bowerbird-bundle-2",
         name="empty",
         version="1",
         licence="Apache-2.0",

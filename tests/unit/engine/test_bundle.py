@@ -71,16 +71,16 @@ def test_an_altered_manifest_is_another_model(copied: Path, bundle: Bundle) -> N
     assert Bundle.open(copied).digest != bundle.digest
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"format": "bowerbird-bundle-1"}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"format": "bowerbird-bundle-2"}'])
 def test_a_foreign_manifest_is_refused(copied: Path, content: bytes) -> None:
     (copied / MANIFEST).write_bytes(content)
-    with pytest.raises(BundleInvalid, match="is not a bundle of format 1"):
+    with pytest.raises(BundleInvalid, match="is not a bundle of format 2"):
         Bundle.open(copied)
 
 
 def test_a_manifest_of_another_format_is_refused(copied: Path) -> None:
-    rewrite(copied, format="bowerbird-bundle-2")
-    with pytest.raises(BundleInvalid, match="format: Input should be 'bowerbird-bundle-1'"):
+    rewrite(copied, format="bowerbird-bundle-3")
+    with pytest.raises(BundleInvalid, match="format: Input should be 'bowerbird-bundle-2'"):
         Bundle.open(copied)
 
 
@@ -100,7 +100,7 @@ def test_a_folder_without_manifest_is_not_a_bundle(tmp_path: Path) -> None:
 def test_a_manifest_cannot_point_out_of_its_folder(copied: Path, name: str) -> None:
     files = json.loads((copied / MANIFEST).read_text())["files"]
     rewrite(copied, files=files | {name: files[WEIGHTS]})
-    with pytest.raises(BundleInvalid, match="is not a bundle of format 1"):
+    with pytest.raises(BundleInvalid, match="is not a bundle of format 2"):
         Bundle.open(copied)
 
 

@@ -41,7 +41,7 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_computed(
     with pytest.raises(refusal, match=fact) as refused:
         engine.order(request_of(**different))
     assert refused.value.param in different
-    assert engine.text_encoder.encoded == 0
+    assert engine.conditioner.encoded == 0
 
 
 def test_every_frame_comes_after_its_steps_and_a_summary_ends_it(engine: Engine, request_of: Make) -> None:
@@ -53,7 +53,7 @@ def test_every_frame_comes_after_its_steps_and_a_summary_ends_it(engine: Engine,
     summary = events[-1]
     assert isinstance(summary, Summary)
     assert summary.steps_computed == 6
-    assert set(summary.seconds) == {"encode_text", "denoise", "decode"}
+    assert set(summary.seconds) == {"queue", "encode_text", "denoise", "decode"}
 
 
 def test_frames_are_rgb_bytes_of_the_size_that_was_asked_for(engine: Engine, request_of: Make) -> None:
@@ -98,13 +98,12 @@ def test_each_step_leaves_a_span_inside_of_its_drawing(
     frames(engine, request_of(steps=2, count=2))
     ended = spans.get_finished_spans()
     assert [span.name for span in ended] == [
-        "encode_text", "denoise_step", "denoise_step", "denoise", "decode",
-        "denoise_step", "denoise_step", "denoise", "decode",
+        "encode_text", "denoise_step", "denoise_step", "decode", "denoise_step", "denoise_step", "denoise", "decode"
     ]  # fmt: skip
-    first, second, denoise = ended[1], ended[2], ended[3]
+    first, second, denoise = ended[1], ended[2], ended[6]
     assert [dict(each.attributes or {}) for each in (first, second)] == [
-        {"bowerbird.step": 1, "bowerbird.batch_rows": 2},
-        {"bowerbird.step": 2, "bowerbird.batch_rows": 2},
+        {"bowerbird.step": 1, "bowerbird.batch_rows": 2, "bowerbird.share": 1.0},
+        {"bowerbird.step": 2, "bowerbird.batch_rows": 2, "bowerbird.share": 1.0},
     ]
     assert {each.parent.span_id for each in (first, second) if each.parent} == {denoise.context.span_id}
 
@@ -117,7 +116,7 @@ def test_an_opened_engine_is_warm_and_told_how_long_it_took(
     with caplog.at_level("INFO", logger=logger.name):
         engine = open_engine(bundle.folder, CpuBackend(threads=1))
     logger.removeHandler(caplog.handler)
-    assert engine.text_encoder.encoded == 1
+    assert engine.conditioner.encoded == 1
     assert "opened tiny 1 on cpu" in caplog.text
     assert set(vars(caplog.records[0])["seconds"]) == {"verify", "load", "warm_up"}
     assert len(frames(engine, request_of())) == 1

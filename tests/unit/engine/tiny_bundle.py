@@ -2,12 +2,14 @@
 
 Its graphs have the ports of real ones and mix all their inputs: the denoiser is a convolution of the sample, moved by
 the prompt's hidden states and by the time; the decoder enlarges twice. Weights travel as in every bundle: fp16 in
-`weights.safetensors`, referenced by offset.
+`weights.safetensors`, referenced by offset. `Tiny` says what else there is: a second text encoder, LoRA banks, several
+sizes, a tiny decoder for previews.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +18,22 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from bowerbird.compiler.weights import as_stored, detach, link, write_weights
+from bowerbird.compiler.precision import Storage
+from bowerbird.compiler.tensor_file import write_tensors
+from bowerbird.compiler.weights import link, refer
 from bowerbird.compiler.writing import Staging
 from bowerbird.contracts import Size
 from bowerbird.engine.backend import Array
 from bowerbird.engine.bundle import (
     SAMPLERS,
     TOKENIZER,
+    TOKENIZER_2,
     WEIGHTS,
     Bundle,
     DrawingFacts,
     LatentFacts,
+    LinearPreview,
+    LoraBank,
     Manifest,
     PartFacts,
     Port,
@@ -39,6 +46,9 @@ LENGTH, WIDTH, CHANNELS, DOWNSCALE = 8, 4, 4, 2
 MAX_STEPS = 8
 
 
+LORA_MODULES = ("pull.to_q", "pull.to_k")
+
+
 @dataclass(frozen=True)
 class Tiny:
     """What can be varied: `hidden` channels make a step slower, `gain` of 1e30 makes it overflow."""
@@ -47,22 +57,39 @@ class Tiny:
     hidden: int = 8
     gain: float = 1.0
     max_steps: int = MAX_STEPS
+    more_sides: tuple[int, ...] = ()
+    two_encoders: bool = False
+    lora: bool = False
+    tiny_decoder: bool = False
+
+    @property
+    def latent_side(self) -> int | str:
+        return "side" if self.more_sides else self.side // DOWNSCALE
+
+    @property
+    def states_width(self) -> int:
+        return 2 * WIDTH if self.two_encoders else WIDTH
 
 
 def write_tiny_bundle(folder: Path, tiny: Tiny = Tiny()) -> Bundle:
     """Writes the bundle into `folder`, which must not exist."""
     staging = Staging(folder)
-    graphs = {"text_encoder": _text_encoder(), "denoiser": _denoiser(tiny), "decoder": _decoder(tiny)}
+    graphs = {role: graph for role, graph in _graphs(tiny) if graph is not None}
+    storage = Storage("fp16")
     tensors: dict[str, Array] = {}
     for role, graph in graphs.items():
-        state = {f"{role}.{each.name}": numpy_helper.to_array(each) for each in graph.graph.initializer}
-        tensors |= {name: as_stored(name, value) for name, value in state.items()}
-        tensors |= detach(graph, role, state)
-    spans = write_weights(staging.folder / WEIGHTS, tensors)
+        state = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
+        floats = {name: f"{role}.{name}" for name, value in state.items() if value.dtype == np.float32}
+        for name, key in floats.items():
+            tensors |= storage.stored(key, state[name])
+        refer(graph, floats, storage)
+    spans = write_tensors(staging.folder / WEIGHTS, tensors)
     for role, graph in graphs.items():
         link(graph, spans)
         (staging.folder / f"{role}.onnx").write_bytes(graph.SerializeToString())
     _write_tokenizer(staging.folder / TOKENIZER)
+    if tiny.two_encoders:
+        _write_tokenizer(staging.folder / TOKENIZER_2)
     (staging.folder / SAMPLERS).write_text(
         json.dumps({steps: table(steps).model_dump() for steps in range(1, tiny.max_steps + 1)})
     )
@@ -71,33 +98,62 @@ def write_tiny_bundle(folder: Path, tiny: Tiny = Tiny()) -> Bundle:
 
 def table(steps: int) -> SamplerRecord:
     """A made-up sampler of one latent that adds noise in every call but the last."""
+    levels = [1 - call / steps for call in range(steps)]
     return SamplerRecord(
         initial=[2.0],
-        timesteps=[1000 * (1 - call / steps) for call in range(steps)],
+        timesteps=[1000 * level for level in levels],
         input_scale=[1 / (1 + (steps - call) / steps) for call in range(steps)],
         state=[[[1 - 0.5 / (steps - call)]] for call in range(steps)],
         output=[[-0.5 / steps]] * steps,
         noise=[[0.1]] * (steps - 1) + [[0.0]],
+        clean_sample=[1.0] * steps,
+        clean_output=[-level for level in levels],
+        noised_sample=[1.0] * steps,
+        noised_noise=[2 * level for level in levels],
     )
 
 
-def _text_encoder() -> onnx.ModelProto:
-    words = _random(0, len(WORDS), WIDTH)
-    nodes = [helper.make_node("Gather", ["words", "token_ids"], ["states"])]
-    ports = [_port("token_ids", TensorProto.INT64, "batch", LENGTH)], [_port("states", 1, "batch", LENGTH, WIDTH)]
-    return _model(nodes, ports, {"words": words})
+def _graphs(tiny: Tiny) -> Iterator[tuple[str, onnx.ModelProto | None]]:
+    yield "text_encoder", _text_encoder(0, pooled=False, lora=False)
+    yield "text_encoder_lora", _text_encoder(0, pooled=False, lora=True) if tiny.lora else None
+    yield "text_encoder_2", _text_encoder(5, pooled=True, lora=False) if tiny.two_encoders else None
+    yield "denoiser", _denoiser(tiny, lora=False)
+    yield "denoiser_lora", _denoiser(tiny, lora=True) if tiny.lora else None
+    yield "decoder", _decoder(tiny, seed=4)
+    yield "preview", _decoder(tiny, seed=6) if tiny.tiny_decoder else None
 
 
-def _denoiser(tiny: Tiny) -> onnx.ModelProto:
+def _text_encoder(seed: int, *, pooled: bool, lora: bool) -> onnx.ModelProto:
+    nodes = [helper.make_node("Gather", ["words", "token_ids"], ["looked_up" if lora else "states"])]
+    taken = [_port("token_ids", TensorProto.INT64, "batch", LENGTH)]
+    made = [_port("states", 1, "batch", LENGTH, WIDTH)]
+    weights: dict[str, Array] = {"words": _random(seed, len(WORDS), WIDTH)}
+    if lora:
+        nodes += _lora_nodes("looked_up", 0, "btj", "change")
+        nodes.append(helper.make_node("Add", ["looked_up", "change"], ["states"]))
+        taken += _lora_ports()
+        weights |= _lora_weights()
+    if pooled:
+        nodes.append(helper.make_node("ReduceMax", ["states", "token_axis"], ["pooled"], keepdims=0))
+        made.append(_port("pooled", 1, "batch", WIDTH))
+        weights["token_axis"] = np.array([1], np.int64)
+    return _model(nodes, (taken, made), weights)
+
+
+def _denoiser(tiny: Tiny, *, lora: bool) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Conv", ["sample", "first"], ["features"], pads=[1, 1, 1, 1]),
         helper.make_node("Conv", ["features", "middle"], ["more"], pads=[1, 1, 1, 1]),
         helper.make_node("Conv", ["more", "last"], ["seen"], pads=[1, 1, 1, 1]),
-        helper.make_node("ReduceMean", ["states", "token_axis"], ["asked"], keepdims=0),
+        helper.make_node("ReduceMean", ["states", "token_axis"], ["read"], keepdims=0),
+        helper.make_node("MatMul", ["read", "pull"], ["wanted"]),
+        *_told_of_size(tiny),
+        *(_lora_nodes("told", 1, "bj", "change") if lora else []),
+        helper.make_node("Add", ["told", "change"], ["asked"]) if lora else _same("told", "asked"),
         helper.make_node("Mul", ["timestep", "per_timestep"], ["time"]),
         helper.make_node("Unsqueeze", ["time", "last_axis"], ["time_column"]),
-        helper.make_node("Mul", ["asked", "time_column"], ["pull"]),
-        helper.make_node("Unsqueeze", ["pull", "picture_axes"], ["pull_everywhere"]),
+        helper.make_node("Mul", ["asked", "time_column"], ["pull_at_time"]),
+        helper.make_node("Unsqueeze", ["pull_at_time", "picture_axes"], ["pull_everywhere"]),
         helper.make_node("Add", ["seen", "pull_everywhere"], ["sum"]),
         helper.make_node("Mul", ["sum", "gain"], ["amplified"]),
         helper.make_node("Mul", ["amplified", "gain"], ["output"]),
@@ -106,34 +162,82 @@ def _denoiser(tiny: Tiny) -> onnx.ModelProto:
         "first": _random(1, tiny.hidden, CHANNELS, 3, 3) / 3,
         "middle": _random(2, tiny.hidden, tiny.hidden, 3, 3) / tiny.hidden,
         "last": _random(3, CHANNELS, tiny.hidden, 3, 3) / 3,
+        "pull": np.eye(tiny.states_width, CHANNELS, dtype=np.float32),
         "gain": np.array(tiny.gain, np.float32),
         "per_timestep": np.array(0.001, np.float32),
         "token_axis": np.array([1], np.int64),
         "last_axis": np.array([1], np.int64),
         "picture_axes": np.array([2, 3], np.int64),
+        **(_lora_weights() if lora else {}),
     }
-    latent = tiny.side // DOWNSCALE
+    latent = ("batch", CHANNELS, tiny.latent_side, tiny.latent_side)
     taken = [
-        _port("sample", 1, "batch", CHANNELS, latent, latent),
+        _port("sample", 1, *latent),
         _port("timestep", 1, "batch"),
-        _port("states", 1, "batch", LENGTH, WIDTH),
+        _port("states", 1, "batch", LENGTH, tiny.states_width),
     ]
-    return _model(nodes, (taken, [_port("output", 1, "batch", CHANNELS, latent, latent)]), weights)
+    if tiny.two_encoders:
+        taken += [_port("pooled", 1, "batch", WIDTH), _port("time_ids", 1, "batch", 6)]
+    taken += _lora_ports() if lora else []
+    return _model(nodes, (taken, [_port("output", 1, *latent)]), weights)
 
 
-def _decoder(tiny: Tiny) -> onnx.ModelProto:
+def _told_of_size(tiny: Tiny) -> list[onnx.NodeProto]:
+    """What Stable Diffusion XL adds to the prompt: its pooled states and the sizes."""
+    if not tiny.two_encoders:
+        return [_same("wanted", "told")]
+    return [
+        helper.make_node("ReduceMean", ["time_ids", "last_axis"], ["mean_size"], keepdims=1),
+        helper.make_node("Mul", ["mean_size", "per_timestep"], ["small_size"]),
+        helper.make_node("Add", ["pooled", "small_size"], ["pooled_and_size"]),
+        helper.make_node("Add", ["wanted", "pooled_and_size"], ["told"]),
+    ]
+
+
+def _same(name: str, other: str) -> onnx.NodeProto:
+    return helper.make_node("Identity", [name], [other])
+
+
+def _lora_nodes(read: str, layer: int, x: str, change: str) -> list[onnx.NodeProto]:
+    """`change` = sum over a row's LoRAs of weight * up(down(read)); `x` are the subscripts of `read`, j its width."""
+    h, y = x.replace("j", "lr"), x.replace("j", "o")
+    return [
+        helper.make_node("Gather", ["lora_4x4_down", "lora_slots"], ["down_layers"]),
+        helper.make_node("Gather", ["lora_4x4_up", "lora_slots"], ["up_layers"]),
+        helper.make_node("Gather", ["down_layers", f"lora_layer_{layer}"], ["down"], axis=2),
+        helper.make_node("Gather", ["up_layers", f"lora_layer_{layer}"], ["up"], axis=2),
+        helper.make_node("Einsum", ["down", read], ["inner"], equation=f"blrj,{x}->{h}"),
+        helper.make_node("Einsum", ["inner", "lora_weights"], ["weighed"], equation=f"{h},bl->{h}"),
+        helper.make_node("Einsum", ["up", "weighed"], [change], equation=f"blor,{h}->{y}"),
+    ]
+
+
+def _lora_ports() -> list[onnx.ValueInfoProto]:
+    return [
+        _port("lora_slots", TensorProto.INT64, "batch", "loras"),
+        _port("lora_weights", 1, "batch", "loras"),
+        _port("lora_4x4_down", 1, "slots", len(LORA_MODULES), "rank", WIDTH),
+        _port("lora_4x4_up", 1, "slots", len(LORA_MODULES), WIDTH, "rank"),
+    ]
+
+
+def _lora_weights() -> dict[str, Array]:
+    return {f"lora_layer_{layer}": np.array(layer, np.int64) for layer in range(len(LORA_MODULES))}
+
+
+def _decoder(tiny: Tiny, seed: int) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Resize", ["latents", "", "scales"], ["large"], mode="nearest"),
         helper.make_node("Conv", ["large", "colours"], ["mixed"]),
         helper.make_node("Tanh", ["mixed"], ["pictures"]),
     ]
-    latent = tiny.side // DOWNSCALE
+    side = "large_side" if tiny.more_sides else tiny.side
     ports = (
-        [_port("latents", 1, "batch", CHANNELS, latent, latent)],
-        [_port("pictures", 1, "batch", 3, tiny.side, tiny.side)],
+        [_port("latents", 1, "batch", CHANNELS, tiny.latent_side, tiny.latent_side)],
+        [_port("pictures", 1, "batch", 3, side, side)],
     )
     scales = np.array([1, 1, DOWNSCALE, DOWNSCALE], np.float32)
-    return _model(nodes, ports, {"colours": _random(4, 3, CHANNELS, 1, 1), "scales": scales})
+    return _model(nodes, ports, {"colours": _random(seed, 3, CHANNELS, 1, 1), "scales": scales})
 
 
 def _random(seed: int, *shape: int) -> Array:
@@ -177,7 +281,7 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
         ]
 
     return Manifest(
-        format="bowerbird-bundle-1",
+        format="bowerbird-bundle-2",
         name="tiny",
         version="1",
         licence="Apache-2.0",
@@ -195,15 +299,28 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
             for role, graph in graphs.items()
         },
         configs={role: {} for role in graphs},
-        tokenizer=TokenizerFacts(length=LENGTH, begin_id=2, end_id=3, padding_id=0),
+        tokenizer=_tokenizer_facts(),
+        tokenizer_2=_tokenizer_facts() if tiny.two_encoders else None,
+        lora={role: [_bank()] for role in ("text_encoder", "denoiser")} if tiny.lora else {},
         drawing=DrawingFacts(
-            sizes=[Size(width=tiny.side, height=tiny.side)],
-            latents=LatentFacts(channels=CHANNELS, downscale=DOWNSCALE, scaling_factor=0.5, shift_factor=0.1),
+            sizes=[Size(width=side, height=side) for side in (tiny.side, *tiny.more_sides)],
+            latents=LatentFacts(channels=CHANNELS, downscale=DOWNSCALE),
             sampler="Tiny",
             max_steps=tiny.max_steps,
             default_steps=4,
             default_guidance_scale=3,
+            preview=LinearPreview(scale=1, weights=np.eye(3, CHANNELS).tolist(), bias=[0.0, 0.0, 0.1]),
+            size_conditioned=tiny.two_encoders,
+            zero_empty_negative=tiny.two_encoders,
         ),
         parity={},
         compiled_with={},
     )
+
+
+def _tokenizer_facts() -> TokenizerFacts:
+    return TokenizerFacts(length=LENGTH, begin_id=2, end_id=3, padding_id=0)
+
+
+def _bank() -> LoraBank:
+    return LoraBank(name="4x4", in_features=WIDTH, out_features=WIDTH, modules=list(LORA_MODULES))

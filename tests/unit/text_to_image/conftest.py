@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 
+from bowerbird.engine.backend import Backend
+from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine
-from bowerbird.engine.lane import Lane
+from bowerbird.engine.executor import Executor
 from bowerbird.text_to_image.service import equip, routes
 from bowerbird.worker import create_worker_app
 
@@ -34,18 +36,17 @@ def slow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def app_of() -> Iterator[Callable[[Path], Starlette]]:
-    """The service's app around a bundle; its lane is closed at the end."""
-    lanes: list[Lane] = []
+def app_of() -> Iterator[Callable[..., Starlette]]:
+    """The service's app around a bundle (and a folder of LoRAs); what computes for it is closed at the end."""
+    executors: list[Executor] = []
 
-    def make(folder: Path) -> Starlette:
-        from bowerbird.engine.bundle import Bundle
-
-        lanes.append(Lane(SLOTS))
+    def make(folder: Path, backend: Backend | None = None, loras: Path | None = None) -> Starlette:
+        engine = Engine(Bundle.open(folder), backend or CpuBackend(threads=1), loras=loras)
+        executors.append(Executor(engine, SLOTS))
         app = create_worker_app("text-to-image", routes())
-        equip(app, Engine(Bundle.open(folder), CpuBackend(threads=1)), lanes[-1], timeout_seconds=60.0)
+        equip(app, executors[-1], timeout_seconds=3600.0)  # a slow machine gives nothing up
         return app
 
     yield make
-    for lane in lanes:
-        lane.close()
+    for executor in executors:
+        executor.close()

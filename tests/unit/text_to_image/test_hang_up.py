@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from bowerbird.engine.lane import Lane
+from bowerbird.engine.executor import Executor
 from bowerbird.engine.metrics import STEPS, WASTED_STEPS
 
 STEPS_WANTED, COUNT = 50, 20
@@ -30,7 +30,7 @@ class Server:
     """The service on a loopback port."""
 
     def __init__(self, app: Starlette, port: int) -> None:
-        self.lane: Lane = app.state.lane
+        self.executor: Executor = app.state.executor
         self._port = port
 
     async def post(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -45,12 +45,12 @@ class Server:
     async def until_free(self) -> None:
         """Returns when computing has stopped for every request."""
         async with asyncio.timeout(20):
-            while self.lane.free_slots < self.lane.slots:  # noqa: ASYNC110 - a lane has no event for tests
+            while self.executor.free_slots < self.executor.slots:  # noqa: ASYNC110 - it has no event for tests
                 await asyncio.sleep(0.005)
 
 
 @pytest.fixture
-async def server(app_of: Callable[[Path], Starlette], slow_folder: Path) -> AsyncIterator[Server]:
+async def server(app_of: Callable[..., Starlette], slow_folder: Path) -> AsyncIterator[Server]:
     app = app_of(slow_folder)
     async with serving(app) as port:
         yield Server(app, port)
@@ -99,7 +99,7 @@ async def test_a_hang_up_while_waiting_is_never_computed(server: Server) -> None
     assert STEPS._value.get() - before < STEPS_WANTED * COUNT / 2
 
 
-async def test_the_first_part_comes_while_another_drawing_has_the_lane(server: Server) -> None:
+async def test_the_first_part_comes_while_another_drawing_is_computed(server: Server) -> None:
     first_reader, first = await server.post()
     await first_reader.readuntil(b'"step":1')
     reader, second = await server.post()
@@ -110,15 +110,15 @@ async def test_the_first_part_comes_while_another_drawing_has_the_lane(server: S
     await server.until_free()
 
 
-async def test_a_full_service_answers_503_at_once_and_takes_the_next_when_one_left(server: Server) -> None:
-    taken = [await server.post() for _ in range(server.lane.slots)]
+async def test_a_full_service_answers_429_at_once_and_takes_the_next_when_one_left(server: Server) -> None:
+    taken = [await server.post() for _ in range(server.executor.slots)]
     for reader, _ in taken:
         await reader.readuntil(b'"step":0')
     reader, refused = await server.post()
     answer = await reader.readuntil(b"}}")
-    assert answer.startswith(b"HTTP/1.1 503")
+    assert answer.startswith(b"HTTP/1.1 429")
     assert b"retry-after: " in answer
-    assert b'"code":"stage_unavailable"' in answer
+    assert b'"code":"stage_full"' in answer
     await close(refused)
     for _, writer in taken:
         await close(writer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,21 +15,29 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from safetensors.numpy import save_file
 from starlette.applications import Starlette
 
 from bowerbird.contracts import (
+    CLASS_HEADER,
     DEADLINE_HEADER,
+    FLOW_HEADER,
     MAX_FRAMES_PER_REQUEST,
+    WEIGHT_HEADER,
     DrawDone,
     DrawProgress,
     FrameFacts,
+    LoraCatalogue,
     ModelDescription,
+    PreviewFacts,
+    WorkClass,
 )
 from bowerbird.engine.bundle import Bundle
 from bowerbird.frames import frames_of
 from bowerbird.parts import CONTENT_TYPE, Kind, Part, read_parts
 
-from ..engine.tiny_bundle import Tiny, write_tiny_bundle
+from ..engine.gated_backend import GatedBackend
+from ..engine.tiny_bundle import LORA_MODULES, WIDTH, Tiny, write_tiny_bundle
 
 PROMPT = "a small red bird"
 DRAW = {
@@ -39,18 +48,25 @@ DRAW = {
     "seed": 7,
     "count": 2,
 }
+ONE = DRAW | {"count": 1}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CALLER = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
 
 
 @pytest.fixture
-async def client(app_of: Callable[[Path], Starlette], tiny_folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def client(app_of: Callable[..., Starlette], tiny_folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(app_of(tiny_folder)) as client:
         yield client
 
 
 def client_of(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - the thread has no event for tests
+            await asyncio.sleep(0.002)
 
 
 async def parts_of(response: httpx.Response) -> list[Part]:
@@ -63,7 +79,7 @@ async def test_a_drawing_is_progress_then_frames_then_done(client: httpx.AsyncCl
     assert response.headers["content-type"] == CONTENT_TYPE
     parts = await parts_of(response)
     p, f = Kind.PROGRESS, Kind.FRAMES
-    assert [each.kind for each in parts] == [p, p, p, p, f, p, p, p, f, Kind.DONE]
+    assert [each.kind for each in parts] == [p, p, p, p, f, p, p, p, f, Kind.DONE]  # a guided frame fills the batch
     assert [each.read(DrawProgress).step for each in parts if each.kind == p] == [0, 1, 2, 3, 1, 2, 3]
     facts = [FrameFacts.model_validate(each.facts) for each in parts if each.kind == f]
     assert [(each.index, each.seed) for each in facts] == [(0, 7), (1, 8)]
@@ -121,7 +137,7 @@ async def test_a_body_that_is_not_json_is_a_400(client: httpx.AsyncClient) -> No
 
 
 async def test_a_deadline_that_passes_ends_the_stream_with_an_error(
-    app_of: Callable[[Path], Starlette], slow_folder: Path
+    app_of: Callable[..., Starlette], slow_folder: Path
 ) -> None:
     wanted = DRAW | {"size": {"width": 64, "height": 64}, "steps": 50, "count": MAX_FRAMES_PER_REQUEST}
     async with client_of(app_of(slow_folder)) as client:
@@ -131,15 +147,140 @@ async def test_a_deadline_that_passes_ends_the_stream_with_an_error(
     assert json.loads(parts[-1].body)["error"]["code"] == "deadline_exceeded"
 
 
+async def test_a_deadline_that_cannot_be_met_is_a_503_before_the_stream_begins(
+    app_of: Callable[..., Starlette], slow_folder: Path
+) -> None:
+    app = app_of(slow_folder)
+    app.state.executor.engine.warm_up()
+    wanted = DRAW | {"size": {"width": 64, "height": 64}, "steps": 50, "count": MAX_FRAMES_PER_REQUEST}
+    async with client_of(app) as client:
+        response = await client.post("/draw", json=wanted, headers={DEADLINE_HEADER: "1"})
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "deadline_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        (CLASS_HEADER, "urgent"),
+        (WEIGHT_HEADER, "0"),
+        (WEIGHT_HEADER, "101"),
+        (WEIGHT_HEADER, "nan"),
+        (WEIGHT_HEADER, "heavy"),
+        (FLOW_HEADER, "x" * 201),
+        (DEADLINE_HEADER, "soon"),
+    ],
+)
+async def test_a_header_that_is_not_understood_is_a_400_that_names_it(
+    client: httpx.AsyncClient, header: str, value: str
+) -> None:
+    response = await client.post("/draw", json=DRAW, headers={header: value})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"].lower() == header
+
+
+async def test_class_flow_and_weight_reach_the_scheduler(app_of: Callable[..., Starlette], tiny_folder: Path) -> None:
+    backend = GatedBackend()
+    app = app_of(tiny_folder, backend)
+    stated = {CLASS_HEADER: "batch", FLOW_HEADER: "tenant-7", WEIGHT_HEADER: "2.5", DEADLINE_HEADER: "9000"}
+    async with client_of(app) as client:
+        asked = asyncio.create_task(client.post("/draw", json=ONE, headers=stated))
+        await until(lambda: bool(backend.begun))
+        (work,) = app.state.executor._jobs
+        backend.allowed.release(3)
+        assert (await asked).status_code == 200
+    claim = work.claim
+    assert (claim.work_class, claim.flow, claim.weight) == (WorkClass.BATCH, "tenant-7", 2.5)
+
+
+async def test_requests_share_steps_and_the_next_one_is_refused_at_once(
+    app_of: Callable[..., Starlette], tiny_folder: Path
+) -> None:
+    backend = GatedBackend()
+    async with client_of(app_of(tiny_folder, backend)) as client:
+        asked = [asyncio.create_task(client.post("/draw", json=ONE | {"seed": seed})) for seed in (1, 2)]
+        await until(lambda: bool(backend.begun))
+        refused = await client.post("/draw", json=ONE)
+        backend.allowed.release(20)
+        answers = await asyncio.gather(*asked)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "stage_full")
+    assert refused.headers["retry-after"].isdigit()
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert 4 in backend.begun
+
+
+async def test_batch_class_waits_while_an_interactive_request_is_here(
+    app_of: Callable[..., Starlette], tiny_folder: Path
+) -> None:
+    backend = GatedBackend()
+    app = app_of(tiny_folder, backend)
+    async with client_of(app) as client:
+        batch = {CLASS_HEADER: "batch"}
+        patient = asyncio.create_task(client.post("/draw", json=ONE | {"guidance_scale": 1}, headers=batch))
+        await until(lambda: bool(backend.begun))
+        urgent = asyncio.create_task(client.post("/draw", json=ONE))
+        await until(lambda: app.state.executor.free_slots == 0)
+        backend.allowed.release(20)
+        await asyncio.gather(patient, urgent)
+    assert backend.begun == [1, 2, 2, 2, 1, 1]
+
+
+async def test_previews_are_parts_with_their_facts_and_pixels(client: httpx.AsyncClient) -> None:
+    wanted = ONE | {"steps": 5, "preview_steps": 2}
+    parts = await parts_of(await client.post("/draw", json=wanted))
+    p, v = Kind.PROGRESS, Kind.PREVIEW
+    assert [each.kind for each in parts] == [p, p, p, v, p, p, v, p, Kind.FRAMES, Kind.DONE]
+    previews = [each for each in parts if each.kind == v]
+    facts = [PreviewFacts.model_validate(each.facts) for each in previews]
+    assert [(each.index, each.step, each.steps) for each in facts] == [(0, 2, 5), (0, 4, 5)]
+    assert frames_of(previews[0].body).shape[3] == 3
+    assert "preview" in parts[-1].read(DrawDone).seconds
+
+
+async def test_loras_are_listed_drawn_with_and_refused_by_name(
+    app_of: Callable[..., Starlette], tmp_path: Path
+) -> None:
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    matrices = {
+        f"denoiser.{module}.{key}.weight": np.full(shape, 0.5, np.float32)
+        for module in LORA_MODULES
+        for key, shape in (("lora_A", (2, WIDTH)), ("lora_B", (WIDTH, 2)))
+    }
+    save_file(matrices, loras / "ink.safetensors")
+    (loras / "foreign.safetensors").write_bytes(b"not one of ours")
+    folder = write_tiny_bundle(tmp_path / "bundle", Tiny(lora=True)).folder
+    async with client_of(app_of(folder, loras=loras)) as client:
+        catalogue = LoraCatalogue.model_validate_json((await client.get("/loras")).content)
+        assert [(each.id, each.rank) for each in catalogue.loras] == [("ink", 2)]
+        assert len(catalogue.refused) == 1
+        assert ModelDescription.model_validate_json((await client.get("/describe")).content).max_lora_rank == 64
+        plain, inked = [
+            await parts_of(await client.post("/draw", json=ONE | {"lora": use}))
+            for use in ([], [{"id": "ink", "weight": 1}])
+        ]
+        refused = await client.post("/draw", json=DRAW | {"lora": [{"id": "oil"}]})
+    frames = [next(each.body for each in parts if each.kind is Kind.FRAMES) for parts in (plain, inked)]
+    assert frames[0] != frames[1]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "lora_not_found")
+
+
+async def test_a_service_without_loras_says_so(client: httpx.AsyncClient) -> None:
+    assert LoraCatalogue.model_validate_json((await client.get("/loras")).content).loras == []
+    assert ModelDescription.model_validate_json((await client.get("/describe")).content).max_lora_rank == 0
+    refused = await client.post("/draw", json=DRAW | {"lora": [{"id": "oil"}]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "lora_not_found")
+
+
 async def test_a_picture_that_diverges_ends_the_stream_with_an_error_that_names_the_step(
-    app_of: Callable[[Path], Starlette], tmp_path: Path
+    app_of: Callable[..., Starlette], tmp_path: Path
 ) -> None:
     broken = write_tiny_bundle(tmp_path / "broken", Tiny(gain=6e4)).folder
     async with client_of(app_of(broken)) as client:
         with np.errstate(over="ignore", invalid="ignore"):
             parts = await parts_of(await client.post("/draw", json=DRAW | {"steps": 8}))
     error = json.loads(parts[-1].body)["error"]
-    assert error["code"] == "drawing_diverged"
+    assert error["code"] == "drawing_failed"
     assert "of 8" in error["message"]
     assert Kind.DONE not in {each.kind for each in parts}
 
@@ -166,7 +307,8 @@ async def test_every_step_is_a_span_in_the_callers_trace_and_no_span_holds_the_p
     spans = [each for each in exporter.get_finished_spans() if each.context.trace_id == int(TRACE_ID, 16)]
     names = [span.name for span in spans]
     assert names.count("denoise_step") == 6
-    assert names.count("denoise") == names.count("decode") == 2
+    assert names.count("denoise") == 1
+    assert names.count("decode") == 2
     by_id = {span.context.span_id: span for span in spans}
     step = next(span for span in spans if span.name == "denoise_step")
     assert step.parent is not None

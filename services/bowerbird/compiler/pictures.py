@@ -1,0 +1,144 @@
+"""Whole pictures by the bundle against whole pictures by diffusers, from the same noise and prompts.
+
+The last gate of `compiling`: parts may each be right and be put together wrongly. Ours come from the engine that will
+serve them. Theirs come from diffusers' own classes in the order in which its pipelines call them; the tests hold that
+order against the pipelines themselves.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bowerbird.compiler import modules, scheduling
+from bowerbird.compiler.checkpoint import Checkpoint
+from bowerbird.compiler.families import Family
+from bowerbird.compiler.loading import load_component, load_scheduler
+from bowerbird.compiler.parity import BundleDiffers, psnr
+from bowerbird.compiler.parts import parts_of
+from bowerbird.contracts import DrawRequest
+from bowerbird.engine.backend import Backend
+from bowerbird.engine.bundle import Bundle, DrawingFacts, PictureParity, Precision
+from bowerbird.engine.drawing import Engine, Frame, Order
+from bowerbird.engine.noise import INITIAL_CALL, noise
+
+TOLERANCE_DB: dict[Precision, float] = {"fp32": 40.0, "fp16": 30.0, "bf16": 30.0, "int8": 30.0}
+PROMPTS = ("a small bird on a branch in winter", "a red flower")
+Pixels = NDArray[np.uint8]
+
+
+def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> PictureParity:
+    """One picture per prompt at the smallest size; raises BundleDiffers below the precision's PSNR."""
+    orders, ours = _drawn(bundle, backend)
+    gc.collect()  # one side in memory at a time
+    worst = min(psnr(one, other, 255.0) for one, other in zip(ours, pipeline.pictures(orders), strict=True))
+    tolerance = TOLERANCE_DB[bundle.manifest.precision]
+    if not worst >= tolerance:
+        raise BundleDiffers(f"A whole picture differs by {worst:.1f} dB PSNR; at least {tolerance} dB is wanted.")
+    return PictureParity(
+        psnr_db=round(worst, 2), tolerance_db=tolerance, steps=bundle.drawing.default_steps, pictures=len(orders)
+    )
+
+
+def seconds_of_pictures(facts: DrawingFacts, seconds_per_row: float) -> float:
+    """About how long `compare_pictures` takes, from one row of the denoiser."""
+    rows = 1 if facts.default_guidance_scale == 1 or facts.embeds_guidance else 2
+    return 2 * len(PROMPTS) * facts.default_steps * rows * seconds_per_row
+
+
+def _drawn(bundle: Bundle, backend: Backend) -> tuple[list[Order], list[Pixels]]:
+    engine = Engine(bundle, backend)
+    facts = engine.facts
+    orders = [
+        engine.order(
+            DrawRequest(
+                prompt=prompt,
+                size=min(facts.sizes, key=lambda size: size.width * size.height),
+                steps=facts.default_steps,
+                guidance_scale=facts.default_guidance_scale,
+                seed=seed,
+                count=1,
+            )
+        )
+        for seed, prompt in enumerate(PROMPTS)
+    ]
+    frames = [event.pixels for order in orders for event in engine.draw(order) if isinstance(event, Frame)]
+    return orders, frames
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """The checkpoint with diffusers' own classes, called as its pipeline calls them; loads a component when needed."""
+
+    checkpoint: Checkpoint
+    family: Family
+    facts: DrawingFacts
+    decoder: str
+
+    def pictures(self, orders: list[Order]) -> Iterator[Pixels]:
+        """uint8 `[height, width, 3]` of each order's first frame, from the engine's own noise."""
+        with torch.inference_mode():
+            prompts = [self._encoded(order) for order in orders]
+            unet = load_component(self.checkpoint, "unet")
+            latents = [self._denoised(unet, order, prompt) for order, prompt in zip(orders, prompts, strict=True)]
+            del unet
+            decoder = modules.Decoder(load_component(self.checkpoint, self.decoder))
+            for each in latents:
+                pixels = ((decoder(each)[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+                yield pixels.permute(1, 2, 0).numpy()
+
+    def _encoded(self, order: Order) -> list[dict[str, torch.Tensor]]:
+        """What the UNet is told, negative first where there is guidance."""
+        encoders = [
+            parts_of(self.checkpoint, self.family, name)[0].wrap(load_component(self.checkpoint, name))
+            for name in self.family.text_encoders
+        ]
+        told = []
+        for ids in (order.negative, order.positive):
+            if ids is None:
+                continue
+            answers = [
+                encoder(torch.from_numpy(each)[None]) for encoder, each in zip(encoders, ids.arrays, strict=True)
+            ]
+            states = torch.cat([each[0] if isinstance(each, tuple) else each for each in answers], dim=-1)
+            prompt = {"states": states}
+            if self.family.size_conditioned:
+                prompt["pooled"] = answers[-1][1]
+            if ids.absent:
+                prompt = {port: torch.zeros_like(value) for port, value in prompt.items()}
+            told.append(prompt)
+        return told
+
+    def _denoised(self, unet: Any, order: Order, prompts: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+        denoiser = parts_of(self.checkpoint, self.family, "unet")[0].wrap(unet)
+        scheduler = load_scheduler(self.checkpoint, self.facts.sampler)
+        times = scheduling.begin(scheduler, order.steps)
+        shape = self.facts.latents.shape(order.size)
+        chance = (torch.from_numpy(noise(order.seed, call, shape))[None] for call in count(INITIAL_CALL + 1))
+
+        def output(call: int, read: torch.Tensor) -> torch.Tensor:
+            answers = [denoiser(read, times[call].float()[None], *self._more(order, each)) for each in prompts]
+            if len(answers) == 1:
+                return answers[0]
+            return answers[0] + order.guidance_scale * (answers[1] - answers[0])
+
+        initial = torch.from_numpy(noise(order.seed, INITIAL_CALL, shape))[None]
+        sample = initial * scheduling.initial_sigma(scheduler)
+        return scheduling.run(scheduler, times, sample, output, lambda: next(chance))[-1]
+
+    def _more(self, order: Order, prompt: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        size = order.size
+        more = [prompt["states"]]
+        if self.family.size_conditioned:
+            ids = [size.height, size.width, 0, 0, size.height, size.width]
+            more += [prompt["pooled"], torch.tensor([ids], dtype=torch.float32)]
+        if self.family.embeds_guidance:
+            more.append(torch.tensor([order.guidance_scale], dtype=torch.float32))
+        return more

@@ -1,0 +1,170 @@
+"""The executor: one thread that computes for all requests of a service, with asyncio in front.
+
+A service submits an order and reads its job's events as they are made. The thread turns the core (`core.turn`) and
+looks between two turns at who has come, who has left and whose deadline cannot be met any more; inside of a turn
+nothing is looked at, so at most one piece is computed for a request that nobody waits for. At most `slots` requests are
+admitted, the next is told at once when to come back; a slot is free again only when computing has really stopped, not
+when the client went away. One thread, because one model on one device gains nothing from two: what runs side by side
+is rows of a batch, and that is the backend's.
+
+`submit` and the count of slots belong to the event loop, the core to the thread. They meet in two places: an inbox of
+admitted jobs, and `call_soon_threadsafe`, once a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+from bowerbird.deadline import Deadline
+from bowerbird.engine.core import EngineCore, Turn
+from bowerbird.engine.drawing import Engine
+from bowerbird.engine.job import End, Job, too_late
+from bowerbird.engine.metrics import REFUSED_LATE, WASTED_STEPS
+from bowerbird.engine.order import Order
+from bowerbird.engine.progress import Drawing
+from bowerbird.engine.work import Claim, Work
+from bowerbird.errors import DeadlineExceeded, StageFull, StageUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Executor:
+    """The computing thread of an engine; `slots` 0 is twice what fills the largest batch that pays.
+
+    `on_device_lost` is called, in the thread, when nothing can be computed in this process any more.
+    """
+
+    def __init__(self, engine: Engine, slots: int = 0, on_device_lost: Callable[[], None] | None = None) -> None:
+        self.engine = engine
+        self.slots = slots or 2 * engine.rows_per_batch
+        self._on_device_lost = on_device_lost
+        self._core = EngineCore(engine)
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: dict[Work[Drawing], Job] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="executor", daemon=True)
+        self._thread.start()
+
+    @property
+    def free_slots(self) -> int:
+        """How many jobs `submit` would take now."""
+        return self.slots - len(self._jobs)
+
+    def submit(self, order: Order, claim: Claim) -> Job:
+        """Admits the order; its spans belong to the trace that is current here.
+
+        `claim.deadline` is a moment of `time.monotonic`. Raises StageFull when all slots are taken, DeadlineExceeded
+        when the order would take longer than is left even if nobody else were here.
+        """
+        self._loop = asyncio.get_running_loop()
+        if self._core.device_lost:
+            raise _stopping()
+        if self.free_slots <= 0:
+            wait = self._seconds_until_a_slot()
+            raise StageFull(f"All {self.slots} slots are taken; ask again later.", retry_after_seconds=wait)
+        work = self.engine.work(order, claim)
+        if not self._core.scheduler.can_meet(work, time.monotonic()):
+            REFUSED_LATE.inc()
+            raise _hopeless(self._core.scheduler.remaining_seconds(work))
+        job = self._jobs[work] = Job(work, Deadline(claim.deadline))
+        self._inbox.put(job)
+        return job
+
+    def close(self, timeout_seconds: float = 10.0) -> None:
+        """Waits for the piece that is being computed and ends all jobs."""
+        self._inbox.put(None)
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        """The thread. Whatever is raised in it ends jobs and not the thread."""
+        here: dict[Work[Drawing], Job] = {}
+        while self._take_in(here):
+            try:
+                self._give_up(here)
+                turns = self._core.turn()
+                WASTED_STEPS.inc(sum(here[turn.work].abandoned for turn in turns))
+            except Exception as error:
+                _log_unforeseen(error)
+                turns = [self._ended(work, error) for work in list(here)]
+            self._deliver(here, turns)
+            if self._core.device_lost:
+                break
+        self._deliver(here, [self._ended(work, _stopping()) for work in list(here)])
+        if self._core.device_lost and self._on_device_lost is not None:
+            logger.critical("the device is lost; this process can compute nothing any more")
+            self._on_device_lost()
+
+    def _take_in(self, here: dict[Work[Drawing], Job]) -> bool:
+        """Admits who has come; waits for somebody when nobody is here; False when the executor is closed."""
+        wait = not here
+        with suppress(queue.Empty):
+            while True:
+                job = self._inbox.get(block=wait)
+                if job is None:
+                    return False
+                here[job.work] = job
+                self._core.admit(job.work)
+                wait = False
+        return True
+
+    def _give_up(self, here: dict[Work[Drawing], Job]) -> None:
+        """Ends whom nobody waits for, and who cannot be served in time."""
+        turns = [self._ended(work, too_late()) for work, job in here.items() if job.abandoned]
+        for work in self._core.scheduler.hopeless(time.monotonic()):
+            REFUSED_LATE.inc()
+            turns.append(self._ended(work, _hopeless(self._core.scheduler.remaining_seconds(work))))
+        if turns:
+            self._deliver(here, turns)
+
+    def _ended(self, work: Work[Drawing], error: Exception) -> Turn:
+        try:
+            self._core.end(work)
+        except Exception as another:
+            _log_unforeseen(another)
+        return Turn(work, ended=True, error=error)
+
+    def _deliver(self, here: dict[Work[Drawing], Job], turns: list[Turn]) -> None:
+        """Hands a turn's events to the loop; one that was closed has nobody who waits."""
+        for turn in turns:
+            if turn.ended:
+                here.pop(turn.work)
+        if turns and self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._receive, turns)
+
+    def _receive(self, turns: list[Turn]) -> None:
+        """In the loop: the slot first, so that whoever reads the end finds it free."""
+        for turn in turns:
+            job = self._jobs.pop(turn.work) if turn.ended else self._jobs[turn.work]
+            turn.trace()
+            for event in turn.events:
+                job.put(event)
+            if turn.ended:
+                job.put(End(turn.error))
+
+    def _seconds_until_a_slot(self) -> int:
+        """On average one job ends each time that a `slots`-th of the backlog is computed."""
+        backlog = sum(self._core.scheduler.remaining_seconds(work) for work in self._jobs)
+        return max(1, math.ceil(backlog / self.slots))
+
+
+def _log_unforeseen(error: Exception) -> None:
+    """Type and stack; not the message, in which somebody may have quoted a prompt."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("unforeseen %s in the computing thread", type(error).__qualname__, extra={"stack": stack})
+
+
+def _stopping() -> StageUnavailable:
+    return StageUnavailable("The service is stopping.", retry_after_seconds=1)
+
+
+def _hopeless(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"The drawing takes about {seconds:.1f} s more, which is later than the deadline.")

@@ -1,0 +1,80 @@
+"""What is asked of the engine, and what comes back: an order, and the events of its drawing.
+
+`Engine.order` makes an order of a request before anything is computed; the events reach whoever asked in the order in
+which they happen, and a Summary is always the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bowerbird.contracts import Size
+from bowerbird.engine.conditioning import PromptIds
+
+if TYPE_CHECKING:
+    from bowerbird.engine.lora.files import LoraFile
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request that this engine can draw: checked and tokenised. Frame k has the seed `seed_of(seed, k)`.
+
+    `negative` is None where a picture is one row: without guidance, or where the model has guidance built in.
+    """
+
+    positive: PromptIds = field(repr=False)
+    negative: PromptIds | None = field(repr=False)
+    size: Size
+    steps: int
+    guidance_scale: float
+    seed: int
+    count: int
+    loras: tuple[tuple[LoraFile, float], ...] = ()
+    preview_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A frame, or frames that are drawn together, is after step `step` of `steps`; `finished` frames are decoded."""
+
+    step: int
+    steps: int
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewFrame:
+    """What frame `index` will be, as far as one can see after `step` of `steps`; uint8 `[h, w, 3]`, RGB, small."""
+
+    index: int
+    step: int
+    steps: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A finished frame, uint8 `[height, width, 3]`, RGB."""
+
+    index: int
+    seed: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The end of an order: seconds by phase and how many steps of frames were computed (three frames' step is 3).
+
+    A phase is counted whole for everyone who was in it: a step shared by four requests took each of them its full
+    time. `queue` is what was left: the time in which others were computed.
+    """
+
+    seconds: dict[str, float]
+    steps_computed: int
+
+
+Event = Step | PreviewFrame | Frame | Summary

@@ -1,0 +1,159 @@
+"""What is scheduled: a request as the policy sees it, without arrays, threads or clocks.
+
+A request is a `Work` of alike groups (frames of one size, steps and guidance); a `Task` is one of them. A task is
+computed piece by piece, and between two pieces anything else may be computed:
+
+    encode_text   once a request
+    denoise       one step; tasks of one `Bucket` share a call, each at its own step
+    preview       after every k-th step but the last, where asked for
+    decode        the last piece of a task
+
+`scheduler` decides which pieces are next; `core` computes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, NamedTuple, TypeVar
+
+from bowerbird.contracts import WorkClass
+
+Owner = TypeVar("Owner")
+
+
+class Stage(StrEnum):
+    """What the next piece of a task is; the names are those of `Summary.seconds`."""
+
+    ENCODE = "encode_text"
+    STEP = "denoise"
+    PREVIEW = "preview"
+    DECODE = "decode"
+
+
+class Bucket(NamedTuple):
+    """What tasks must have in common to share a denoiser call: latents' shape, and which of the two graphs."""
+
+    shape: tuple[int, int, int]
+    lora: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """By whom and until when work is wanted; `deadline` is a moment on the clock that the scheduler is told."""
+
+    deadline: float
+    work_class: WorkClass = WorkClass.INTERACTIVE
+    flow: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much there is to compute: `count` groups of `rows` rows, `calls` steps each."""
+
+    bucket: Bucket
+    rows: int
+    calls: int
+    count: int = 1
+    preview_steps: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Task(Generic[Owner]):
+    """One group on its way; `call` steps of it are computed."""
+
+    work: Work[Owner]
+    index: int
+    call: int = 0
+    stage: Stage = Stage.STEP
+
+    @property
+    def preview_is_due(self) -> bool:
+        """True when the step that comes next is one after which a preview is wanted."""
+        shape, after = self.work.shape, self.call + 1
+        return bool(shape.preview_steps) and after % shape.preview_steps == 0 and after < shape.calls
+
+
+@dataclass(slots=True, eq=False)
+class Work(Generic[Owner]):
+    """An admitted request; `tasks` are those not yet ended, in the order of their frames, and `owner` is its caller's.
+
+    `left` counts the pieces that are still to be computed, `computed_seconds` adds up those that were.
+    """
+
+    owner: Owner
+    shape: Shape
+    claim: Claim
+    admitted: float
+    encoded: bool = False
+    computed_seconds: float = 0.0
+    tasks: list[Task[Owner]] = field(init=False)
+    left: dict[Stage, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = self.shape
+        self.tasks = [Task(self, index) for index in range(shape.count)]
+        previews = (shape.calls - 1) // shape.preview_steps if shape.preview_steps else 0
+        self.left = {
+            Stage.ENCODE: 1,
+            Stage.STEP: shape.calls * shape.count,
+            Stage.PREVIEW: previews * shape.count,
+            Stage.DECODE: shape.count,
+        }
+
+    @property
+    def ended(self) -> bool:
+        """True when every task is."""
+        return not self.tasks
+
+    @property
+    def stage(self) -> Stage:
+        """Of the piece that is next: the first frame's, so that frames leave in their order."""
+        return self.tasks[0].stage if self.encoded else Stage.ENCODE
+
+    def ready(self) -> int:
+        """How many pieces could be computed now, side by side."""
+        return len(self.tasks) if self.encoded else 1
+
+    def joining(self, bucket: Bucket) -> list[Task[Owner]]:
+        """Its tasks that could share a denoiser call of this bucket."""
+        if not self.encoded or self.shape.bucket != bucket:
+            return []
+        return [task for task in self.tasks if task.stage is Stage.STEP]
+
+    def advance(self, task: Task[Owner], stage: Stage) -> None:
+        """Notes that this piece of the task was computed."""
+        self.left[stage] -= 1
+        if stage is Stage.ENCODE:
+            self.encoded = True
+        elif stage is Stage.DECODE:
+            self.tasks.remove(task)
+        elif stage is Stage.PREVIEW:
+            task.stage = Stage.STEP
+        else:
+            due = task.preview_is_due
+            task.call += 1
+            if task.call == self.shape.calls:
+                task.stage = Stage.DECODE
+            elif due:
+                task.stage = Stage.PREVIEW
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[Owner]):
+    """Pieces that are computed together; only steps have more than one task."""
+
+    stage: Stage
+    bucket: Bucket
+    tasks: tuple[Task[Owner], ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the denoiser call, or what a row of it would be."""
+        return sum(task.work.shape.rows for task in self.tasks)
+
+    def shares(self) -> dict[Task[Owner], float]:
+        """What part of the batch each task is; they add up to 1."""
+        rows = self.rows
+        return {task: task.work.shape.rows / rows for task in self.tasks}
