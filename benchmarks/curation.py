@@ -35,7 +35,7 @@ from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.publishing import Publisher, open_credentials
 from bowerbird.curation.ranking import TIE_MARGIN, Candidate, Standing, rank
 from bowerbird.curation.view import View
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.errors import BundleInvalid
 from bowerbird.settings import Settings
 from bowerbird.training.captions import caption

@@ -23,7 +23,7 @@ from bowerbird.engine.core import EngineCore
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.opening import open_engine
 from bowerbird.engine.order import Frame, Order
-from bowerbird.engine.work import Claim
+from bowerbird.engine.scheduling.work import Claim
 from bowerbird.settings import Settings
 
 TOLERANCE = 1e-4

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from bowerbird.engine.backends.cpu import CpuBackend, host_feeds
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend, host_feeds
 from bowerbird.engine.lora.banks import LoraBanks
 from bowerbird.engine.lora.shelf import LoraShelf
 

@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     """What runs the graphs. One that is not here stops the start; no other is taken instead."""
 
     fixed_batch: bool = False
-    """Every denoiser call with the same number of rows, dead ones included: on a 16-bit backend the only way to the same
-    picture bit for bit whoever shares the batch; costs throughput at low load."""
+    """Every denoiser call with the same number of rows, dead ones included: on a 16-bit backend the only way to the
+    same picture bit for bit whoever shares the batch; costs throughput at low load."""
 
     threads: int = Field(default=0, ge=0, le=256)
     """Threads that compute, in all; 0 means as many as there are cores."""

@@ -26,8 +26,8 @@ from bowerbird.compiler.sampler_tables import derive_tables
 from bowerbird.compiler.tokenizing import read_tokenizers
 from bowerbird.compiler.writing import Staging, now
 from bowerbird.contracts import MAX_STEPS, Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import SAMPLERS, Bundle, DrawingFacts, Manifest, PictureParity, Precision
-from bowerbird.engine.cpu import CpuBackend
 
 COMPILED_WITH = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
 MAX_PICTURES_SECONDS = 300.0

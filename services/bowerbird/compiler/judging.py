@@ -22,8 +22,8 @@ from bowerbird.compiler.loading import hollow
 from bowerbird.compiler.parts import JUDGE_PARTS, Shapes
 from bowerbird.compiler.tokenizing import tokenizer_facts
 from bowerbird.compiler.writing import Staging, now
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import TOKENIZER, Bundle, JudgingFacts, Manifest
-from bowerbird.engine.cpu import CpuBackend
 
 CALIBRATION = "calibration.json"
 JUDGE_CLASS = "bowerbird.training.judge.Judge"

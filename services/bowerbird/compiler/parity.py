@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from bowerbird.compiler.parts import Part, Shapes
 from bowerbird.engine.backend import Floats, Session
+from bowerbird.engine.backends.cpu import CpuSession
+from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
 from bowerbird.engine.bundle import ParityFacts
-from bowerbird.engine.cpu import CpuSession
-from bowerbird.engine.onnx_runtime import CPU, open_session, session_options
 
 ROWS = 3
 PART_TOLERANCE = 2e-4

@@ -27,7 +27,7 @@ from bowerbird.contracts import DrawRequest
 from bowerbird.engine.backend import Backend
 from bowerbird.engine.bundle import Bundle, DrawingFacts, PictureParity, Precision
 from bowerbird.engine.drawing import Engine, Frame, Order
-from bowerbird.engine.noise import INITIAL_CALL, noise
+from bowerbird.engine.model.noise import INITIAL_CALL, noise
 
 TOLERANCE_DB: dict[Precision, float] = {"fp32": 40.0, "fp16": 30.0, "bf16": 30.0, "int8": 30.0}
 PROMPTS = ("a small bird on a branch in winter", "a red flower")

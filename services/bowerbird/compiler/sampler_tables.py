@@ -1,7 +1,7 @@
 """A scheduler of diffusers as tables of numbers, found by probing the class itself.
 
-`compiling` calls `derive_tables` once per bundle; `engine.sampler` applies the result. No scheduler is written again
-here: the class runs its own loop over unit vectors instead of latents, one axis for the initial sample and one for
+`compiling` calls `derive_tables` once per bundle; `engine.model.sampler` applies the result. No scheduler is written
+again here: the class runs its own loop over unit vectors instead of latents, one axis for the initial sample and one for
 every denoiser output and every fresh noise to come. What comes out after call i says how that sample depends on each of
 them, and for a linear scheduler that is all there is to know.
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from bowerbird.compiler import scheduling
 from bowerbird.compiler.checkpoint import CheckpointUnsupported
-from bowerbird.engine.sampler import TRANSITION, SamplerRecord, SamplerTable, StartRecord
+from bowerbird.engine.model.sampler import TRANSITION, SamplerRecord, SamplerTable, StartRecord
 
 MAX_LATENTS = 4
 TOLERANCE = 1e-5

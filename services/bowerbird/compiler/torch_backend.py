@@ -19,9 +19,9 @@ from bowerbird.compiler.loading import load_component
 from bowerbird.compiler.lora_graph import lora_part
 from bowerbird.compiler.parts import Part, parts_of
 from bowerbird.engine.backend import Array, Input
-from bowerbird.engine.buckets import ROW_BUCKETS
+from bowerbird.engine.backends.buckets import ROW_BUCKETS
+from bowerbird.engine.backends.runtime_errors import failing_run
 from bowerbird.engine.memory import host_memory_bytes
-from bowerbird.engine.runtime_errors import failing_run
 from bowerbird.errors import BackendMissing, BundleInvalid
 
 RUNTIME = f"torch {torch.__version__}"

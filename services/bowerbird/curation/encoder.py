@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from bowerbird.curation.prompt_match import Calibration, Embeddings, PromptMatch
 from bowerbird.engine.backend import Array, Backend, Session
 from bowerbird.engine.bundle import MANIFEST, TOKENIZER, Bundle, JudgingFacts
-from bowerbird.engine.tokenizer import PromptTokenizer
+from bowerbird.engine.model.tokenizer import PromptTokenizer
 from bowerbird.errors import BundleInvalid
 from bowerbird.frames import Frames
 

@@ -174,7 +174,7 @@ class Curation:
         from bowerbird.curation.judging import rehearse
         from bowerbird.curation.provenance import check
         from bowerbird.curation.publishing import open_credentials
-        from bowerbird.engine.cpu import CpuBackend
+        from bowerbird.engine.backends.cpu import CpuBackend
 
         settings = Settings()
         backend = CpuBackend(threads=1, cache=settings.cache or settings.home / "cache")

@@ -108,18 +108,18 @@ def open_backend(settings: Settings) -> Backend:
     cache = settings.cache or settings.home / "cache"
     match settings.backend:
         case "cpu":
-            from bowerbird.engine.cpu import CpuBackend
+            from bowerbird.engine.backends.cpu import CpuBackend
 
             return CpuBackend(settings.threads, cache=cache, memory_bytes=settings.memory_bytes)
         case "openvino":
-            from bowerbird.engine.openvino import OpenVinoBackend
+            from bowerbird.engine.backends.openvino import OpenVinoBackend
 
             return OpenVinoBackend(settings.threads, cache=cache, memory_bytes=settings.memory_bytes)
         case "cuda":
-            from bowerbird.engine.cuda import CudaBackend
+            from bowerbird.engine.backends.cuda import CudaBackend
 
             return CudaBackend(memory_bytes=settings.memory_bytes)
         case "tensorrt":
-            from bowerbird.engine.tensorrt import TensorrtBackend
+            from bowerbird.engine.backends.tensorrt import TensorrtBackend
 
             return TensorrtBackend(cache=cache, lora_slots=settings.lora_slots, memory_bytes=settings.memory_bytes)

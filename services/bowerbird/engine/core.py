@@ -21,8 +21,8 @@ from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
 from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES, STEP_SECONDS, STEPS
 from bowerbird.engine.order import Event, Step
 from bowerbird.engine.progress import Drawing, Piece
-from bowerbird.engine.scheduler import Scheduler
-from bowerbird.engine.work import Batch, Stage, Task, Work
+from bowerbird.engine.scheduling.scheduler import Scheduler
+from bowerbird.engine.scheduling.work import Batch, Stage, Task, Work
 from bowerbird.errors import BowerbirdError, DrawingFailed, StageFull
 
 if TYPE_CHECKING:

@@ -21,20 +21,20 @@ from pathlib import Path
 from bowerbird.contracts import DrawRequest, Size, seed_of
 from bowerbird.engine.backend import Backend, Session
 from bowerbird.engine.bundle import SAMPLERS, Bundle
-from bowerbird.engine.conditioning import Conditioner
 from bowerbird.engine.core import EngineCore
-from bowerbird.engine.costs import CostTable
-from bowerbird.engine.decoder import Decoder
-from bowerbird.engine.denoiser import Denoiser, Group
 from bowerbird.engine.lora.banks import LoraBanks
 from bowerbird.engine.lora.shelf import LoraShelf
+from bowerbird.engine.model.conditioning import Conditioner
+from bowerbird.engine.model.decoder import Decoder
+from bowerbird.engine.model.denoiser import Denoiser, Group
+from bowerbird.engine.model.preview import ROLE as PREVIEW_ROLE
+from bowerbird.engine.model.preview import Preview
+from bowerbird.engine.model.sampler import read_sampler_tables
 from bowerbird.engine.order import Event, Frame, Order, PreviewFrame, Step, Summary
-from bowerbird.engine.preview import ROLE as PREVIEW_ROLE
-from bowerbird.engine.preview import Preview
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.sampler import read_sampler_tables
+from bowerbird.engine.scheduling.costs import CostTable
+from bowerbird.engine.scheduling.work import Batch, Bucket, Claim, Shape, Stage, Task, Work
 from bowerbird.engine.warm_up import warm_up
-from bowerbird.engine.work import Batch, Bucket, Claim, Shape, Stage, Task, Work
 from bowerbird.errors import BundleInvalid, DrawingFailed, FieldUnknown, RequestInvalid, SizeUnsupported
 
 __all__ = ["Engine", "Event", "Frame", "Order", "PreviewFrame", "Step", "Summary"]

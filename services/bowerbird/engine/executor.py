@@ -30,7 +30,7 @@ from bowerbird.engine.job import End, Job, too_late
 from bowerbird.engine.metrics import REFUSED_LATE, WASTED_STEPS
 from bowerbird.engine.order import Order
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.work import Claim, Work
+from bowerbird.engine.scheduling.work import Claim, Work
 from bowerbird.errors import DeadlineExceeded, StageFull, StageUnavailable
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bowerbird.deadline import Deadline
 from bowerbird.engine.order import Event
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.work import Work
+from bowerbird.engine.scheduling.work import Work
 from bowerbird.errors import DeadlineExceeded
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.contracts import Size
-from bowerbird.engine.conditioning import PromptIds
+from bowerbird.engine.model.conditioning import PromptIds
 
 if TYPE_CHECKING:
     from bowerbird.engine.lora.files import LoraFile

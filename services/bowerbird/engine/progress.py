@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, StatusCode
 
-from bowerbird.engine.denoiser import Group
 from bowerbird.engine.lora.banks import LoraRow
+from bowerbird.engine.model.denoiser import Group
 from bowerbird.engine.order import Order, Summary
-from bowerbird.engine.work import Batch, Stage, Task
+from bowerbird.engine.scheduling.work import Batch, Stage, Task
 
 tracer = trace.get_tracer("bowerbird.engine")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bowerbird.contracts import Size
 from bowerbird.engine.metrics import BATCH_CEILING, COMPUTE_UNIT_SECONDS
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.work import Bucket, Stage
+from bowerbird.engine.scheduling.work import Bucket, Stage
 
 if TYPE_CHECKING:
     from bowerbird.engine.drawing import Engine

@@ -15,7 +15,7 @@ from bowerbird.deadline import Deadline
 from bowerbird.errors import RequestInvalid
 
 if TYPE_CHECKING:
-    from bowerbird.engine.work import Claim
+    from bowerbird.engine.scheduling.work import Claim
 
 MIN_WEIGHT, MAX_WEIGHT = 0.01, 100.0
 MAX_FLOW_CHARACTERS = 200
@@ -23,7 +23,7 @@ MAX_FLOW_CHARACTERS = 200
 
 def claim_of(headers: Mapping[str, str], default_seconds: float) -> Claim:
     """The claim; raises RequestInvalid naming the header that is not understood."""
-    from bowerbird.engine.work import Claim
+    from bowerbird.engine.scheduling.work import Claim
 
     deadline = Deadline.from_headers(headers, default_seconds)
     return Claim(deadline.at, _work_class(headers), _flow(headers), _weight(headers))

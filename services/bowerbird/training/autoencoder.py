@@ -83,7 +83,7 @@ def reconstruction_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _detail_nearby(pictures: Tensor) -> Tensor:
-    """Root mean square of the grey values' Laplacian in overlapping windows of 8 × 8 pixels; [n, about h/4, about w/4]."""
+    """Root mean square of the grey values' Laplacian in windows of 8 × 8 pixels that overlap; [n, h/4, w/4], about."""
     pictures = pictures.mean(1)
     middle = pictures[..., 1:-1, 1:-1]
     around = pictures[..., :-2, 1:-1] + pictures[..., 2:, 1:-1] + pictures[..., 1:-1, :-2] + pictures[..., 1:-1, 2:]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.contracts import DrawRequest
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.drawing import Frame
 from bowerbird.engine.opening import open_engine
 from bowerbird.training.quality import Draw
@@ -43,7 +43,7 @@ def drawn_by_bundle(bundle: Path, steps: int | None, guidance: float | None) -> 
 def reconstructed_by_bundle(bundle: Path, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures after the bundle's encoder and decoder, uint8 [n, height, width, 3]."""
     from bowerbird.engine.bundle import Bundle
-    from bowerbird.engine.decoder import Decoder
+    from bowerbird.engine.model.decoder import Decoder
 
     opened, backend = Bundle.open(bundle), CpuBackend()
     encoder = backend.load(opened.path(opened.part("encoder").graph))

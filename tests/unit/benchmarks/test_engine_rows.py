@@ -14,8 +14,8 @@ from benchmarks.engine.environments import CONTENDERS, PeerMissing
 from benchmarks.engine.lora_files import IDS, write_lora_feeds, write_loras
 from benchmarks.engine.scale import Scale
 from bowerbird.contracts import DrawRequest, LoraUse, Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine, Frame
 from bowerbird.engine.opening import open_engine
 

@@ -17,8 +17,8 @@ from bowerbird.compiler.families import family_of
 from bowerbird.compiler.restore import restore
 from bowerbird.compiler.tokenizing import read_tokenizers
 from bowerbird.contracts import DrawRequest, Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import WEIGHTS, Bundle
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine, Frame
 
 from .conftest import MAX_STEPS, Compile, Compiled

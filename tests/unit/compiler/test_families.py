@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bowerbird.contracts import DrawRequest, Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine, Frame
-from bowerbird.engine.noise import INITIAL_CALL, noise
+from bowerbird.engine.model.noise import INITIAL_CALL, noise
 
 from .conftest import Compiled
 
@@ -112,7 +112,7 @@ def test_one_graph_draws_every_size(family: Callable[[str], Compiled]) -> None:
 
 
 def test_a_tiny_autoencoder_beside_the_checkpoint_becomes_the_preview(family: Callable[[str], Compiled]) -> None:
-    from bowerbird.engine.preview import Preview
+    from bowerbird.engine.model.preview import Preview
 
     bundle = family("small-sd").bundle
     assert bundle.part("preview").model_class == "AutoencoderTiny"

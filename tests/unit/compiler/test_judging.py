@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import TOKENIZER
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.tokenizer import PromptTokenizer
+from bowerbird.engine.model.tokenizer import PromptTokenizer
 
 torch = pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
 pytestmark = pytest.mark.timeout(600)  # exporting is half a minute of one core

@@ -12,8 +12,8 @@ import onnxruntime as ort
 import pytest
 
 from bowerbird.engine.backend import Array, Session
+from bowerbird.engine.backends.cpu import CpuBackend, CpuSession, HostArray
 from bowerbird.engine.bundle import Bundle, FileFacts, LoraBank, Manifest, PartFacts, Port
-from bowerbird.engine.cpu import CpuBackend, CpuSession, HostArray
 from bowerbird.engine.lora.banks import LoraBanks
 from bowerbird.engine.lora.names import Names
 from bowerbird.engine.lora.shelf import LoraShelf

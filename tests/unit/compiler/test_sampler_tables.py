@@ -67,7 +67,7 @@ def test_a_picture_that_starts_from_another_is_the_one_that_diffusers_makes(
     name: str, config: dict[str, Any], latents: int, strength: float
 ) -> None:
     """The loop of diffusers' image-to-image pipelines, in torch, against the table in NumPy."""
-    from bowerbird.engine.sampler import SamplerTable
+    from bowerbird.engine.model.sampler import SamplerTable
 
     steps = 7
     table = SamplerTable.of(derived(name, config)[steps])
@@ -110,7 +110,7 @@ def test_a_picture_that_starts_from_another_is_the_one_that_diffusers_makes(
     ],
 )
 def test_the_clean_estimate_is_the_one_that_the_class_gives(name: str, kind: str) -> None:
-    from bowerbird.engine.sampler import SamplerTable
+    from bowerbird.engine.model.sampler import SamplerTable
 
     config = {**BETAS, "prediction_type": kind} | ({"clip_sample": False} if name == "DDIMScheduler" else {})
     table = SamplerTable.of(derived(name, config)[5])
@@ -131,7 +131,7 @@ def test_pndm_makes_one_call_more_than_the_steps_that_were_asked_for() -> None:
 
 def test_fledglings_table_draws_what_ddim_draws() -> None:
     """Once more by hand: the class' loop in torch against the table in NumPy, for twenty steps."""
-    from bowerbird.engine.sampler import SamplerTable
+    from bowerbird.engine.model.sampler import SamplerTable
 
     table = SamplerTable.of(derived("DDIMScheduler", FLEDGLING, 20)[20])
     scheduler = diffusers.DDIMScheduler(**FLEDGLING)

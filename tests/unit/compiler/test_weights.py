@@ -17,8 +17,8 @@ from bowerbird.compiler.precision import Storage
 from bowerbird.compiler.tensor_file import TensorFacts, TensorReader, TensorWriter, write_tensors
 from bowerbird.compiler.weights import link, move_constants, refer
 from bowerbird.engine.backend import Array
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import WEIGHTS, Precision
-from bowerbird.engine.cpu import CpuBackend
 
 KEY = "unet.proj.weight"
 

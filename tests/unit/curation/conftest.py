@@ -23,7 +23,7 @@ from bowerbird.curation.encoder import open_judge
 from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.publishing import Publisher, open_credentials
 from bowerbird.curation.service import equip, routes
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.settings import Settings
 from bowerbird.training.drawing import draw
 from bowerbird.training.scene import Scene

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bowerbird.curation.encoder import open_judge
 from bowerbird.curation.prompt_match import Calibration, PromptMatch
 from bowerbird.curation.view import View
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.errors import BundleInvalid, PromptTooLong
 
 CPU = CpuBackend(threads=1)

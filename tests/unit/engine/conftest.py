@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bowerbird.contracts import DrawRequest, Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine
 from bowerbird.telemetry import set_up_telemetry
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bowerbird.engine.backend import Array, Input, Resident, Session
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.backends.cpu import CpuBackend
 
 
 class GatedSession:

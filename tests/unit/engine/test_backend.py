@@ -12,10 +12,10 @@ import onnxruntime as ort
 import pytest
 
 from bowerbird.engine.backend import is_shared, open_backend
+from bowerbird.engine.backends.cuda import CUDA, ENTRIES, cuda_provider
+from bowerbird.engine.backends.nvidia import Gpu
+from bowerbird.engine.backends.onnx_runtime import CPU, open_session, require_provider, session_options
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cuda import CUDA, ENTRIES, cuda_provider
-from bowerbird.engine.nvidia import Gpu
-from bowerbird.engine.onnx_runtime import CPU, open_session, require_provider, session_options
 from bowerbird.errors import BackendMissing, BundleInvalid
 from bowerbird.settings import Settings
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bowerbird.engine import binding
 from bowerbird.engine.backend import Input, OutOfMemory
-from bowerbird.engine.binding import BoundSession, DeviceArray
-from bowerbird.engine.buckets import ROW_BUCKETS
+from bowerbird.engine.backends import binding
+from bowerbird.engine.backends.binding import BoundSession, DeviceArray
+from bowerbird.engine.backends.buckets import ROW_BUCKETS
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
 
 from .host_device import Host, NotingSession
 from .test_cpu import FEATURES, LAYERS, RANK, SLOTS, rows

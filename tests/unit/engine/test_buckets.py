@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.engine.backend import Input
-from bowerbird.engine.buckets import ROW_BUCKETS, bucket_of, by_row, joined, padded, rows_of, split
+from bowerbird.engine.backends.buckets import ROW_BUCKETS, bucket_of, by_row, joined, padded, rows_of, split
 
 
 @given(rows=st.integers(1, 40), size=st.integers(1, 16))

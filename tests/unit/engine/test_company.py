@@ -19,12 +19,12 @@ from safetensors.numpy import save_file
 
 from bowerbird.contracts import DrawRequest, Size
 from bowerbird.engine.backend import Floats
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.core import EngineCore
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.work import Claim, Work
+from bowerbird.engine.scheduling.work import Claim, Work
 
 from .gated_backend import GatedBackend
 from .tiny_bundle import LORA_MODULES, MAX_STEPS, WIDTH, Tiny, write_tiny_bundle

@@ -11,9 +11,9 @@ import pytest
 
 from bowerbird.contracts import Size
 from bowerbird.engine.backend import Input
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.conditioning import Conditioner, LoraRow
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.model.conditioning import Conditioner, LoraRow
 from bowerbird.errors import PromptTooLong
 
 from .tiny_bundle import LENGTH, LORA_MODULES, WIDTH, Tiny, write_tiny_bundle

@@ -16,7 +16,7 @@ from bowerbird.engine.core import EngineCore, Turn
 from bowerbird.engine.drawing import Engine, Frame, Summary
 from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.work import Claim, Work
+from bowerbird.engine.scheduling.work import Claim, Work
 from bowerbird.errors import DrawingFailed, RequestInvalid
 
 from .gated_backend import GatedBackend

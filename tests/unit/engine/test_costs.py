@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bowerbird.engine.costs import CostTable
-from bowerbird.engine.work import Bucket, Stage
+from bowerbird.engine.scheduling.costs import CostTable
+from bowerbird.engine.scheduling.work import Bucket, Stage
 
 SMALL, LARGE = Bucket((4, 8, 8)), Bucket((4, 16, 16))
 

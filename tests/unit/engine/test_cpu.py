@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bowerbird.engine.backend import Array, BackendFailed
+from bowerbird.engine.backends.cpu import CpuBackend, HostArray
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend, HostArray
 from bowerbird.errors import BundleInvalid
 
 from .tiny_bundle import LENGTH, WIDTH, Tiny, write_tiny_bundle

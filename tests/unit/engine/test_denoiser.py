@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowerbird.engine.backend import Array, Input, Session
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import SAMPLERS, Bundle
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.denoiser import Denoiser, Group
-from bowerbird.engine.sampler import read_sampler_tables
+from bowerbird.engine.model.denoiser import Denoiser, Group
+from bowerbird.engine.model.sampler import read_sampler_tables
 
 from .tiny_bundle import LENGTH, MAX_STEPS, WIDTH
 

@@ -11,8 +11,8 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bowerbird.contracts import DrawRequest, Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import SAMPLERS, Bundle, digest_of
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine, Frame, Step, Summary
 from bowerbird.engine.metrics import STEPS
 from bowerbird.engine.opening import open_engine

@@ -19,7 +19,7 @@ from bowerbird.engine.drawing import Engine, Event, Frame, PreviewFrame, Step, S
 from bowerbird.engine.executor import Executor
 from bowerbird.engine.job import Job
 from bowerbird.engine.metrics import WASTED_STEPS
-from bowerbird.engine.work import Bucket, Claim, Stage
+from bowerbird.engine.scheduling.work import Bucket, Claim, Stage
 from bowerbird.errors import DeadlineExceeded, StageFull, StageUnavailable
 
 from .gated_backend import GatedBackend

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import WEIGHTS, Bundle
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.memory import host_memory_bytes, needed_bytes, refuse_too_large
 from bowerbird.errors import BundleInvalid, BundleTooLarge
 

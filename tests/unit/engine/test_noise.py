@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.contracts import MAX_SEED, seed_of
-from bowerbird.engine.noise import noise
+from bowerbird.engine.model.noise import noise
 
 SEEDS = st.integers(0, MAX_SEED)
 CALLS = st.integers(0, 51)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bowerbird.engine.backend import BackendFailed
+from bowerbird.engine.backends.cpu import CpuBackend
+from bowerbird.engine.backends.openvino import BLOB, OpenVinoBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.openvino import BLOB, OpenVinoBackend
 from bowerbird.errors import BundleInvalid
 
 from .test_cpu import LORA_USES, lora_banks, rows

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bowerbird.engine.backend import Array
-from bowerbird.engine.onnx_runtime import CPU, open_session, session_options
-from bowerbird.engine.prepacked import ALIGNMENT, GRAPH, WEIGHTS, open_prepacked, write_prepacked
+from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
+from bowerbird.engine.backends.prepacked import ALIGNMENT, GRAPH, WEIGHTS, open_prepacked, write_prepacked
 from bowerbird.errors import BundleInvalid
 from bowerbird.settings import PACKAGED_MODELS
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bowerbird.engine.backends.cpu import CpuBackend
+from bowerbird.engine.backends.prepared import RECORD, PreparedFiles, instruction_set
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.prepared import RECORD, PreparedFiles, instruction_set
 from bowerbird.errors import BundleInvalid
 
 from .test_cpu import rows

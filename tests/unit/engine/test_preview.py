@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bowerbird.contracts import Size
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle, LinearPreview
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.decoder import Decoder, as_pixels
-from bowerbird.engine.preview import Preview
+from bowerbird.engine.model.decoder import Decoder, as_pixels
+from bowerbird.engine.model.preview import Preview
 from bowerbird.errors import BundleInvalid
 
 from .tiny_bundle import CHANNELS, Tiny, write_tiny_bundle

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
-from bowerbird.engine.runtime_errors import failing_load, failing_run
+from bowerbird.engine.backends.runtime_errors import failing_load, failing_run
 from bowerbird.errors import BundleInvalid
 
 OUT_OF_MEMORY = [

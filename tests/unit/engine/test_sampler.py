@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bowerbird.engine.sampler import PER_CALL, SamplerRecord, SamplerTable, StartRecord, read_sampler_tables
+from bowerbird.engine.model.sampler import PER_CALL, SamplerRecord, SamplerTable, StartRecord, read_sampler_tables
 from bowerbird.errors import BundleInvalid
 
 from .tiny_bundle import table

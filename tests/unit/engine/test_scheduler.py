@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bowerbird.contracts import WorkClass
-from bowerbird.engine.scheduler import AGING, Scheduler
-from bowerbird.engine.work import Batch, Bucket, Claim, Shape, Stage, Work
+from bowerbird.engine.scheduling.scheduler import AGING, Scheduler
+from bowerbird.engine.scheduling.work import Batch, Bucket, Claim, Shape, Stage, Work
 
 FOREVER = float("inf")
 SMALL, LARGE, SMALL_LORA = Bucket((4, 8, 8)), Bucket((4, 16, 16)), Bucket((4, 8, 8), lora=True)

@@ -16,12 +16,12 @@ import pytest
 
 from bowerbird.contracts import MAX_LORAS, Size
 from bowerbird.engine.backend import Array, BackendFailed, Input
-from bowerbird.engine.binding import DeviceArray
+from bowerbird.engine.backends.binding import DeviceArray
+from bowerbird.engine.backends.cpu import CpuBackend
+from bowerbird.engine.backends.onnx_runtime import Provider
+from bowerbird.engine.backends.tensorrt import Machine, TensorrtBackend
+from bowerbird.engine.backends.tensorrt_profiles import RANKS, ROWS, TENSORRT, Profile, profiles_of, providers_for
 from bowerbird.engine.bundle import Bundle, Manifest, Port
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.onnx_runtime import Provider
-from bowerbird.engine.tensorrt import Machine, TensorrtBackend
-from bowerbird.engine.tensorrt_profiles import RANKS, ROWS, TENSORRT, Profile, profiles_of, providers_for
 from bowerbird.errors import BundleInvalid
 
 from .host_device import Host

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
-from bowerbird.engine.text_encoder import TextEncoder
+from bowerbird.engine.model.text_encoder import TextEncoder
 
 from .tiny_bundle import LENGTH, WIDTH
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from bowerbird.engine.bundle import TOKENIZER, Bundle
-from bowerbird.engine.tokenizer import PromptTokenizer
+from bowerbird.engine.model.tokenizer import PromptTokenizer
 from bowerbird.errors import PromptTooLong
 
 from .tiny_bundle import LENGTH, WORDS

@@ -39,7 +39,7 @@ from bowerbird.engine.bundle import (
     Port,
     TokenizerFacts,
 )
-from bowerbird.engine.sampler import SamplerRecord
+from bowerbird.engine.model.sampler import SamplerRecord
 
 WORDS = ("<pad>", "<unk>", "<begin>", "<end>", "a", "small", "red", "blue", "bird", "branch")
 LENGTH, WIDTH, CHANNELS, DOWNSCALE = 8, 4, 4, 2

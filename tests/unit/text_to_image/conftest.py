@@ -9,8 +9,8 @@ import pytest
 from starlette.applications import Starlette
 
 from bowerbird.engine.backend import Backend
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.executor import Executor
 from bowerbird.text_to_image.service import equip, routes

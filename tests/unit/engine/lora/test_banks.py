@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bowerbird.engine.backend import Array
+from bowerbird.engine.backends.cpu import CpuBackend, HostArray
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.cpu import CpuBackend, HostArray
 from bowerbird.engine.lora.banks import LoraBanks, LoraRow
 from bowerbird.engine.lora.files import LoraFile
 from bowerbird.engine.lora.shelf import LoraShelf

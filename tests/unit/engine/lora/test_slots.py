@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bowerbird.engine.cpu import CpuBackend
+from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.lora.banks import LoraBanks, LoraRow
 from bowerbird.engine.lora.files import LoraFile
 from bowerbird.engine.lora.slots import Slots

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from bowerbird.engine.backend import Array, Input, Session
-from bowerbird.engine.cpu import HostArray, host_feeds
+from bowerbird.engine.backends.cpu import HostArray, host_feeds
+from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
+from bowerbird.engine.backends.runtime_errors import failing_load, failing_run
 from bowerbird.engine.memory import host_memory_bytes
-from bowerbird.engine.prepared import PreparedFiles, instruction_set
-from bowerbird.engine.runtime_errors import failing_load, failing_run
 from bowerbird.errors import BackendMissing, BundleInvalid
 
 BLOB = "compiled.blob"

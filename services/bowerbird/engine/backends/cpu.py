@@ -21,12 +21,12 @@ import numpy as np
 import onnxruntime as ort
 
 from bowerbird.engine.backend import Array, Input, Session
-from bowerbird.engine.buckets import joined, split
+from bowerbird.engine.backends.buckets import joined, split
+from bowerbird.engine.backends.onnx_runtime import CPU, RUNTIME, open_session, session_options
+from bowerbird.engine.backends.prepacked import open_prepacked, write_prepacked
+from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
+from bowerbird.engine.backends.runtime_errors import failing_run
 from bowerbird.engine.memory import host_memory_bytes
-from bowerbird.engine.onnx_runtime import CPU, RUNTIME, open_session, session_options
-from bowerbird.engine.prepacked import open_prepacked, write_prepacked
-from bowerbird.engine.prepared import PreparedFiles, instruction_set
-from bowerbird.engine.runtime_errors import failing_run
 
 RUN_ENTRIES = {"session.intra_op.allow_spinning": "0"}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from bowerbird.engine.onnx_runtime import CPU, open_session, session_options
+from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
 from bowerbird.errors import BundleInvalid
 
 GRAPH = "graph.onnx"

@@ -23,14 +23,13 @@ import onnxruntime as ort
 from pydantic import ValidationError
 
 from bowerbird.engine.backend import Array, BackendFailed, Input, Session
-from bowerbird.engine.binding import BoundSession, Device, DeviceArray
-from bowerbird.engine.buckets import bucket_of, by_row, joined, rows_of, split
-from bowerbird.engine.bundle import MANIFEST, Bundle, Manifest
-from bowerbird.engine.cuda import ENTRIES
-from bowerbird.engine.nvidia import Gpu, open_driver
-from bowerbird.engine.onnx_runtime import RUNTIME, Provider, open_session, require_provider, session_options
-from bowerbird.engine.prepared import PreparedFiles
-from bowerbird.engine.tensorrt_profiles import (
+from bowerbird.engine.backends.binding import BoundSession, Device, DeviceArray
+from bowerbird.engine.backends.buckets import bucket_of, by_row, joined, rows_of, split
+from bowerbird.engine.backends.cuda import ENTRIES
+from bowerbird.engine.backends.nvidia import Gpu, open_driver
+from bowerbird.engine.backends.onnx_runtime import RUNTIME, Provider, open_session, require_provider, session_options
+from bowerbird.engine.backends.prepared import PreparedFiles
+from bowerbird.engine.backends.tensorrt_profiles import (
     CONTEXT,
     OPTIONS,
     ROWS,
@@ -40,6 +39,7 @@ from bowerbird.engine.tensorrt_profiles import (
     profiles_of,
     providers_for,
 )
+from bowerbird.engine.bundle import MANIFEST, Bundle, Manifest
 from bowerbird.errors import BackendMissing, BundleInvalid
 
 LIBRARY = "libnvinfer.so.10"  # the major version that ONNX Runtime's provider is linked against

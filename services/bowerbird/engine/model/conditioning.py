@@ -21,8 +21,8 @@ import numpy as np
 from bowerbird.contracts import Size
 from bowerbird.engine.backend import Backend, Floats, Ids, Input
 from bowerbird.engine.bundle import TEXT_ENCODERS, Bundle
-from bowerbird.engine.text_encoder import CACHED_PROMPTS, Encoded, TextEncoder
-from bowerbird.engine.tokenizer import PromptTokenizer
+from bowerbird.engine.model.text_encoder import CACHED_PROMPTS, Encoded, TextEncoder
+from bowerbird.engine.model.tokenizer import PromptTokenizer
 
 Conditioning = Mapping[str, Floats]
 """float32 by the denoiser's input port, without the batch dimension; read-only."""

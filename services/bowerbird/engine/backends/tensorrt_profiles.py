@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import product
 
 from bowerbird.contracts import MAX_LORAS, Size
+from bowerbird.engine.backends.cuda import CUDA
+from bowerbird.engine.backends.cuda import OPTIONS as CUDA_OPTIONS
+from bowerbird.engine.backends.onnx_runtime import Provider
 from bowerbird.engine.bundle import Manifest, PartFacts, Port
-from bowerbird.engine.cuda import CUDA
-from bowerbird.engine.cuda import OPTIONS as CUDA_OPTIONS
-from bowerbird.engine.onnx_runtime import Provider
 from bowerbird.errors import BundleInvalid
 
 TENSORRT = "TensorrtExecutionProvider"

@@ -16,10 +16,10 @@ from pathlib import Path
 import onnxruntime as ort
 
 from bowerbird.engine.backend import Array, Session
-from bowerbird.engine.binding import BoundSession, DeviceArray
-from bowerbird.engine.buckets import ROW_BUCKETS
-from bowerbird.engine.nvidia import Gpu, open_driver
-from bowerbird.engine.onnx_runtime import Provider, open_session, require_provider, session_options
+from bowerbird.engine.backends.binding import BoundSession, DeviceArray
+from bowerbird.engine.backends.buckets import ROW_BUCKETS
+from bowerbird.engine.backends.nvidia import Gpu, open_driver
+from bowerbird.engine.backends.onnx_runtime import Provider, open_session, require_provider, session_options
 
 CUDA = "CUDAExecutionProvider"
 ENTRIES = {"session.disable_cpu_ep_fallback": "1"}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bowerbird.engine.backend import Backend, Floats
 from bowerbird.engine.bundle import Bundle, LinearPreview
-from bowerbird.engine.decoder import Decoder, as_pixels
+from bowerbird.engine.model.decoder import Decoder, as_pixels
 
 ROLE = "preview"
 

@@ -10,7 +10,7 @@ The compute unit is one row of one step of the first size as it was measured at 
 
 from __future__ import annotations
 
-from bowerbird.engine.work import Bucket, Stage
+from bowerbird.engine.scheduling.work import Bucket, Stage
 
 NEWEST = 0.2
 """Weight of the newest measurement."""

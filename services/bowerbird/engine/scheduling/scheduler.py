@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from typing import Generic, Protocol
 
 from bowerbird.contracts import WorkClass
-from bowerbird.engine.fair_queue import FairQueue, Rank
-from bowerbird.engine.work import Batch, Bucket, Owner, Shape, Stage, Task, Work
+from bowerbird.engine.scheduling.fair_queue import FairQueue, Rank
+from bowerbird.engine.scheduling.work import Batch, Bucket, Owner, Shape, Stage, Task, Work
 
 AGING = 0.25
 """Seconds of remaining cost that a second of waiting makes up for: what comes 32 s later does not overtake 8 s."""

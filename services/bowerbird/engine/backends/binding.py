@@ -20,9 +20,9 @@ import numpy as np
 import onnxruntime as ort
 
 from bowerbird.engine.backend import Array, Input
-from bowerbird.engine.buckets import ROW_BUCKETS, bucket_of, by_row, joined, padded, rows_of, split
-from bowerbird.engine.onnx_runtime import RUNTIME
-from bowerbird.engine.runtime_errors import failing_run
+from bowerbird.engine.backends.buckets import ROW_BUCKETS, bucket_of, by_row, joined, padded, rows_of, split
+from bowerbird.engine.backends.onnx_runtime import RUNTIME
+from bowerbird.engine.backends.runtime_errors import failing_run
 from bowerbird.errors import BundleInvalid
 
 MAX_GRAPHS = 32

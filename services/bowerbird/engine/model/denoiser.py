@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bowerbird.engine.backend import Array, Floats, Input, Session
-from bowerbird.engine.conditioning import Conditioning
 from bowerbird.engine.lora.banks import LoraBanks, LoraRow
-from bowerbird.engine.noise import INITIAL_CALL, noise
-from bowerbird.engine.sampler import SamplerTable
+from bowerbird.engine.model.conditioning import Conditioning
+from bowerbird.engine.model.noise import INITIAL_CALL, noise
+from bowerbird.engine.model.sampler import SamplerTable
 from bowerbird.errors import DrawingFailed
 
 
