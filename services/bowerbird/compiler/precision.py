@@ -81,11 +81,12 @@ def restored(key: str, stored: Arrays) -> NDArray[Any]:
 
 
 def _quantised(key: str, values: NDArray[np.float32]) -> Arrays:
-    """Each output channel in steps of its largest magnitude / 127; a channel of zeros has scale 1."""
+    """Each output channel in steps of its largest magnitude / 127; a channel of (nearly) zeros has scale 1."""
     if not np.isfinite(values).all():
         raise CheckpointUnsupported(f"{key} holds values that are not finite.")
-    largest = np.abs(values).reshape(len(values), -1).max(axis=1)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32).reshape(_scale_shape(values.shape))
+    step = np.abs(values).reshape(len(values), -1).max(axis=1) / 127
+    is_normal = step >= np.finfo(np.float32).tiny  # below, a float has too few digits to divide by
+    scale = np.where(is_normal, step, 1).astype(np.float32).reshape(_scale_shape(values.shape))
     steps = np.rint(values / scale)
     return {key: np.clip(steps, -127, 127).astype(np.int8), key + SCALE: scale}
 

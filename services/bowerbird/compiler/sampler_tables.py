@@ -1,9 +1,9 @@
 """A scheduler of diffusers as tables of numbers, found by probing the class itself.
 
 `compiling` calls `derive_tables` once per bundle; `engine.model.sampler` applies the result. No scheduler is written
-again here: the class runs its own loop over unit vectors instead of latents, one axis for the initial sample and one for
-every denoiser output and every fresh noise to come. What comes out after call i says how that sample depends on each of
-them, and for a linear scheduler that is all there is to know.
+again here: the class runs its own loop over unit vectors instead of latents, one axis for the initial sample and one
+for every denoiser output and every fresh noise to come. What comes out after call i says how that sample depends on
+each of them, and for a linear scheduler that is all there is to know.
 
 The state of K latents is the observable companion form (Ho and Kalman, "Effective construction of linear state-variable
 models", 1966): s[k] is what the sample will be in k calls if all outputs until then are zero. So s[0] is the sample,

@@ -167,4 +167,5 @@ def _stopping() -> StageUnavailable:
 
 
 def _hopeless(seconds: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"The drawing takes about {seconds:.1f} s more, which is later than the deadline.")
+    fact = f"The drawing takes about {seconds:.1f} s more, which is later than the deadline."
+    return DeadlineExceeded(fact, retry_after_seconds=1)

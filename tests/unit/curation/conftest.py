@@ -100,7 +100,7 @@ def _manifest(folder: Path) -> dict[str, object]:
         for path in folder.iterdir()
     }
     return {
-        "format": "bowerbird-bundle-1",
+        "format": "bowerbird-bundle-2",
         "name": "colours",
         "version": "1",
         "licence": "Apache-2.0",
