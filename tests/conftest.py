@@ -25,5 +25,7 @@ def otlp() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, otlp: Collector) -> Iterator[RunningStack]:
     """The five services as `bowerbird up` starts them, ready; started once, and at the end no process may be left."""
-    with running_stack(tmp_path_factory.mktemp("home"), **otlp.environment) as running:
+    home = tmp_path_factory.mktemp("home")
+    (home / "loras").mkdir()
+    with running_stack(home, BOWERBIRD_LORAS=str(home / "loras"), **otlp.environment) as running:
         yield running

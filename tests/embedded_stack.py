@@ -44,6 +44,11 @@ class RunningStack:
         """Its BOWERBIRD_HOME."""
         return Path(self.facts["home"])
 
+    @property
+    def loras(self) -> Path:
+        """The folder of its LoRAs, where it was given one."""
+        return self.home / "loras"
+
     def stage_url(self, name: str) -> str:
         """The address of `safety`, `text-to-image`, `animation` or `curation`."""
         return str(self.facts["services"][name]["url"])
