@@ -64,5 +64,6 @@ def part_of(event: Event, order: Order, bundle: Bundle) -> bytes:
                 seeds=[seed_of(order.seed, index) for index in range(order.count)],
                 seconds=seconds,
                 steps_computed=steps_computed,
+                loras={file.id: file.digest for file, _ in order.loras},
             )
             return part(Kind.DONE, done)
