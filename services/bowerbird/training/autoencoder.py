@@ -78,11 +78,11 @@ def reconstruction_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
     """
     error = decoded - wanted
     edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    detail = (_detail_nearby(decoded) - _detail_nearby(wanted)).abs().mean()
+    detail = (detail_nearby(decoded) - detail_nearby(wanted)).abs().mean()
     return error.abs().mean() + edges + 20 * functional.mse_loss(decoded, wanted) + 0.5 * detail
 
 
-def _detail_nearby(pictures: Tensor) -> Tensor:
+def detail_nearby(pictures: Tensor) -> Tensor:
     """Root mean square of the grey values' Laplacian in windows of 8 × 8 pixels that overlap; [n, h/4, w/4], about."""
     pictures = pictures.mean(1)
     middle = pictures[..., 1:-1, 1:-1]
@@ -189,14 +189,18 @@ class AutoencoderStage:
         return self.averaged()
 
     def examined(self) -> dict[str, float]:
-        """PSNR on held-out drawings with the averaged weights, and the spread of the latents; writes a sheet."""
+        """PSNR and relative sharpness on held-out drawings, and the spread of the latents; writes a sheet."""
+        from bowerbird.training.quality import sharpness
+
         model = self.averaged()
         drawn = held_out_pictures(self.config, _HELD_OUT_PICTURES)
         decoded = reconstructed(model, drawn)
         with torch.no_grad():
             latent = model.encode(as_input(drawn[:8]).to(device_of(model))).latent
         write_sheet(self.folder / "autoencoder.png", [*drawn[:6], *decoded[:6], *drawn[6:12], *decoded[6:12]], 6)
-        return {"psnr": psnr(drawn, decoded), "latent_mean": float(latent.mean()), "latent_std": float(latent.std())}
+        sharp = np.median([sharpness(each) for each in decoded]) / np.median([sharpness(each) for each in drawn])
+        figures = {"psnr": psnr(drawn, decoded), "sharpness": float(sharp)}
+        return figures | {"latent_mean": float(latent.mean()), "latent_std": float(latent.std())}
 
 
 def warm_cosine(step: int, total: int) -> float:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.training.autoencoder import AutoencoderStage, as_input, as_pictures, psnr, warm_cosine
+from bowerbird.training.autoencoder import (
+    AutoencoderStage,
+    as_input,
+    as_pictures,
+    detail_nearby,
+    psnr,
+    warm_cosine,
+)
 from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
 from bowerbird.training.classifier import ClassifierStage
 from bowerbird.training.config import FledglingConfig, read_config
@@ -119,6 +126,21 @@ def test_an_average_follows_the_weights():
 def test_pictures_survive_the_way_to_the_network_and_back():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     assert np.array_equal(as_pictures(as_input(pictures)), pictures)
+
+
+def test_the_detail_term_wants_a_crisp_edge_beside_where_squares_want_a_blurred_one():
+    edge = torch.full((1, 3, 32, 32), -1.0)
+    edge[..., 16:] = 1.0
+    beside = torch.full((1, 3, 32, 32), -1.0)
+    beside[..., 17:] = 1.0
+    padded = torch.nn.functional.pad(edge, (2, 2, 2, 2), mode="replicate")
+    blurred = torch.nn.functional.avg_pool2d(padded, 5, 1)
+
+    def off(answer):
+        return (detail_nearby(answer) - detail_nearby(edge)).abs().mean()
+
+    assert off(beside) < off(blurred)
+    assert torch.nn.functional.mse_loss(beside, edge) > torch.nn.functional.mse_loss(blurred, edge)
 
 
 def test_psnr_is_the_textbook_figure():
