@@ -233,7 +233,9 @@ class ModelDescription(Contract):
     max_guidance_scale: float = Field(default=20.0, ge=1)
     max_prompt_tokens: int = Field(description="tokens of a prompt, without begin and end markers")
     slots: int = Field(ge=1, description="requests a pod takes at once; beyond that it answers 429 at once")
-    max_lora_rank: int = Field(default=0, ge=0, description="0: this bundle was compiled without LoRA")
+    max_lora_rank: int = Field(
+        default=0, ge=0, description="0: compiled without LoRA, or served without a folder of them"
+    )
     lineage: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -6,6 +6,9 @@ Torch is imported when a command needs it, not when help is asked for.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,12 +24,13 @@ from bowerbird.engine.bundle import Bundle
 from bowerbird.errors import BackendMissing, BundleInvalid
 
 if TYPE_CHECKING:
-    from bowerbird.compiler.compiling import Identity
+    from bowerbird.compiler.compiling import Identity, Options
 
 app = typer.Typer(help="Make bundles from diffusers folders, and look into them.", no_args_is_help=True)
 console = Console(stderr=True)
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bowerbird" / "exports"
+IDENTITY = ("name", "version", "licence", "default_steps", "default_guidance_scale")
 
 
 class PrecisionOption(StrEnum):
@@ -94,19 +98,33 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     Every part is compared with the original, then whole pictures where that takes less than five minutes; a bundle that
     differs is not written. Interrupted, it goes on where it was: what is exported is kept by content.
     """
-    from bowerbird.compiler.compiling import Compilation, Options, compile_checkpoint
-    from bowerbird.compiler.export import ExportCache
-    from bowerbird.compiler.judging import compile_judge, is_judge
-    from bowerbird.compiler.parity import BundleDiffers
+    from bowerbird.compiler.compiling import Options
     from bowerbird.compiler.preparing import open_backends, prepare
 
-    given = {
-        "name": name,
-        "version": version,
-        "licence": licence,
-        "default_steps": steps,
-        "default_guidance_scale": guidance_scale,
-    }
+    sizes = tuple(map(_size, size or []))
+    options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full)
+    given = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
+    with _reporting() as report:
+        backends = open_backends([each.value for each in backend or []])
+        bundle = _compiled(checkpoint, to, _Wishes(options, given, cache), report)
+        prepare(bundle, backends, report)
+    console.print(describe(bundle))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What the command line says: how to compile, what to call the result, where exports are kept."""
+
+    options: Options
+    given: dict[str, Any]
+    cache: Path
+
+
+@contextmanager
+def _reporting() -> Iterator[Callable[[str], None]]:
+    """A `report` whose words are shown as they come; what speaks against a bundle ends the command in one sentence."""
+    from bowerbird.compiler.parity import BundleDiffers
+
     try:
         with console.status("") as status:
 
@@ -114,29 +132,25 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
                 status.update(words)
                 console.print(f"  {words}")
 
-            backends = open_backends([each.value for each in backend or []])
-            if is_judge(checkpoint):
-                identity = _identity(f"{checkpoint.resolve().parent.name}-judge", {}, given)
-                bundle = compile_judge(checkpoint, to, identity, ExportCache(cache), report)
-            else:
-                source = Checkpoint(checkpoint)
-                options = Options(
-                    sizes=tuple(map(_size, size or [])),
-                    precision=precision.value,
-                    sampler=sampler,
-                    preview=preview,
-                    tiny_decoder=tiny_decoder,
-                    lora=lora,
-                    thorough=full,
-                )
-                identity = _identity(checkpoint.resolve().name, {**source.lineage, **source.facts}, given)
-                compilation = Compilation(source, ExportCache(cache), report, options)
-                bundle = compile_checkpoint(compilation, to, identity)
-            prepare(bundle, backends, report)
+            yield report
     except (BackendMissing, BundleDiffers, BundleInvalid, CheckpointUnsupported, TargetOccupied) as error:
         console.print(f"[red]Not compiled.[/red] {error}")
         raise typer.Exit(1) from error
-    console.print(describe(bundle))
+
+
+def _compiled(checkpoint: Path, to: Path, wishes: _Wishes, report: Callable[[str], None]) -> Bundle:
+    """A judge's bundle, or one that draws."""
+    from bowerbird.compiler.compiling import Compilation, compile_checkpoint
+    from bowerbird.compiler.export import ExportCache
+    from bowerbird.compiler.judging import compile_judge, is_judge
+
+    cache = ExportCache(wishes.cache)
+    if is_judge(checkpoint):
+        identity = _identity(f"{checkpoint.resolve().parent.name}-judge", {}, wishes.given)
+        return compile_judge(checkpoint, to, identity, cache, report)
+    source = Checkpoint(checkpoint)
+    identity = _identity(checkpoint.resolve().name, {**source.lineage, **source.facts}, wishes.given)
+    return compile_checkpoint(Compilation(source, cache, report, wishes.options), to, identity)
 
 
 def _size(words: str) -> Size:

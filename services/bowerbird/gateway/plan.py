@@ -130,7 +130,10 @@ def _refuse_ineffective(asked: GenerateImages, plan: Plan) -> None:
             param="output_compression",
         )
     if plan.lora and not plan.model.max_lora_rank:
-        raise FieldUnknown(f"lora has no effect: {plan.model.name} was compiled without LoRA.", param="lora")
+        fact = (
+            f"lora has no effect: {plan.model.name} was compiled without LoRA, or is served without a folder of them."
+        )
+        raise FieldUnknown(fact, param="lora")
     if any(each.weight == 0 for each in plan.lora):
         raise FieldUnknown("lora: a weight of 0 has no effect. Accepted: leave that LoRA out.", param="lora")
     if plan.negative_prompt is not None and plan.guidance_scale <= 1:

@@ -46,7 +46,7 @@ class NamedLora(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    id: LoraId = Field(description="Its name in /v1/models, the file's name without `.safetensors`.")
+    id: LoraId = Field(description="Its name in /v1/loras, the file's name without `.safetensors`.")
     weight: float = Field(
         default=1.0,
         ge=-MAX_LORA_WEIGHT,
