@@ -110,13 +110,20 @@ async def test_a_second_stop_kills_what_ignores_the_first(running: Run) -> None:
         await asyncio.wait_for(stack.task, 5)
 
 
-async def test_the_gateway_ends_before_the_stages(running: Run) -> None:
-    async with running("a") as stack:
+async def test_no_stage_is_asked_to_end_before_the_gateway_has_ended(running: Run, tmp_path: Path) -> None:
+    async with running("a", "b") as stack:
         await asyncio.wait_for(stack.ready.wait(), 20)
-        gateway, stage = stack.supervisor.children
         stack.supervisor.stop()
-        await becomes(lambda: gateway.state is State.STOPPED)
-        assert stage.state is not State.STOPPED
+        await stack.task
+    gateway_ended = said_at(tmp_path, "gateway", "ended at")
+    assert gateway_ended <= min(said_at(tmp_path, stage, "asked at") for stage in "ab")
+
+
+def said_at(home: Path, service: str, words: str) -> float:
+    """When a tiny service said so, by the clock that all processes share."""
+    messages = [json.loads(line)["message"] for line in (home / "logs" / f"{service}.log").read_text().splitlines()]
+    [said] = [each for each in messages if each.startswith(words)]
+    return float(said.removeprefix(words))
 
 
 async def test_everything_a_service_prints_is_in_its_log_as_json(running: Run, tmp_path: Path) -> None:
