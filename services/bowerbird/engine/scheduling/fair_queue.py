@@ -53,6 +53,10 @@ class FairQueue:
         if not any(flow.works for flow in self._flows.values()):
             self._flows.clear()
 
+    def share(self, name: str) -> float:
+        """The part of the model, 0-1, that a flow gets while all that are here want theirs."""
+        return self._flows[name].weight / sum(flow.weight for flow in self._flows.values() if flow.works)
+
     def leader(self, pieces: Mapping[str, float]) -> str:
         """Whose piece is computed next; `pieces` has each waiting flow's, in seconds."""
         self._now = max(self._now, min(self._flows[name].clock for name in pieces))

@@ -5,8 +5,9 @@ the time comes in as a number, so that every promise below is a property test.
 
 1. Class: `batch` work is computed only when no `interactive` work waits.
 2. Flow: the fair queue says whose turn it is, by weight and by what the pieces cost (`fair_queue`).
-3. Within a flow: the least remaining cost first, so that short work is not stuck behind long work; every second of
-   waiting takes `AGING` seconds off what remains, so that long work is not left behind by a stream of short work.
+3. Within a flow: the least remaining cost first, so that short work is not stuck behind long work, but nobody goes
+   first who would make another late; when not all can be in time, the fewest are given up (`deadlines`). Every second
+   of waiting takes `AGING` seconds off what remains, so that long work is not left behind by a stream of short work.
 4. A step fills up with steps of the same bucket, whatever their request, step or flow, to `rows`.
 5. Encoding, previews and decoding are turns of their own, which cost what they cost: they wait for their flow's turn
    as a step does, and no other flow's step waits for more than its share of them. Encoding comes first in its flow: it
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from typing import Generic, Protocol
 
 from bowerbird.contracts import WorkClass
+from bowerbird.engine.scheduling.deadlines import in_order
 from bowerbird.engine.scheduling.fair_queue import FairQueue, Rank
 from bowerbird.engine.scheduling.work import Batch, Bucket, Owner, Shape, Stage, Task, Work
 
@@ -115,7 +117,7 @@ class Scheduler(Generic[Owner]):
         return seconds
 
     def _choose(self, works: list[Work[Owner]], queue: FairQueue, now: float) -> Batch[Owner]:
-        lines = self._lines(works, now)
+        lines = self._lines(works, queue, now)
         leader = queue.leader({flow: self._price(line[0].stage, line[0].shape) for flow, line in lines.items()})
         first = lines[leader][0]
         tasks: tuple[Task[Owner], ...] = (first.tasks[0],)
@@ -123,16 +125,20 @@ class Scheduler(Generic[Owner]):
             tasks = self._filled(first.tasks[0], lines, queue)
         return Batch(first.stage, first.shape.bucket, tasks)
 
-    def _lines(self, works: list[Work[Owner]], now: float) -> dict[str, list[Work[Owner]]]:
-        """Each flow's work, the most urgent first."""
+    def _lines(self, works: list[Work[Owner]], queue: FairQueue, now: float) -> dict[str, list[Work[Owner]]]:
+        """Each flow's work in its order, what is not yet encoded first."""
 
-        def urgency(work: Work[Owner]) -> tuple[bool, float]:
+        def urgency(work: Work[Owner]) -> float:
             waited = now - work.admitted - work.computed_seconds
-            return work.encoded, self.remaining_seconds(work) - AGING * waited
+            return self.remaining_seconds(work) - AGING * waited
 
-        lines: dict[str, list[Work[Owner]]] = {}
-        for work in sorted(works, key=urgency):
-            lines.setdefault(work.claim.flow, []).append(work)
+        flows: dict[str, list[Work[Owner]]] = {}
+        for work in works:
+            flows.setdefault(work.claim.flow, []).append(work)
+        lines = {}
+        for flow, own in flows.items():
+            line = in_order(own, now, self.remaining_seconds, urgency, queue.share(flow))
+            lines[flow] = sorted(line, key=lambda work: work.encoded)
         return lines
 
     def _filled(
