@@ -1,10 +1,11 @@
 """One graph by `torch.onnx.export`, kept by content so that a second run does not export it again.
 
-`dynamo=True` with opset 23 keeps attention and group normalisation as single nodes, which every runtime has fast
-kernels for. The component is hollow (`loading.hollow`): its parameters become inputs of the graph under their names,
-`holes`, which `weights.refer` closes. So a graph depends on a component's config and not on its weights: the cache's
-key names the config, the part and its shapes, the versions of what exports, and this package's own sources, and a
-fine-tuned checkpoint finds the graphs of the one it was trained from. An entry is written whole or not at all.
+`dynamo=True` with opset 23 keeps attention as one node, which every runtime has a fast kernel for, and group
+normalisation, which `group_norm` writes in such nodes. The component is hollow (`loading.hollow`): its parameters
+become inputs of the graph under their names, `holes`, which `weights.refer` closes. So a graph depends on a component's
+config and not on its weights: the cache's key names the config, the part and its shapes, the versions of what exports,
+and this package's own sources, and a fine-tuned checkpoint finds the graphs of the one it was trained from. An entry is
+written whole or not at all.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import Dim
 
+from bowerbird.compiler.group_norm import write_out_group_norms
 from bowerbird.compiler.parts import PICTURE_SIZE, Part, Shapes
 from bowerbird.compiler.tensor_file import TensorReader, write_tensors
 from bowerbird.compiler.weights import move_constants
@@ -38,7 +40,7 @@ TRACED_ROWS = 2
 """The exporter takes a traced 1 for a constant."""
 BOUNDS = {"batch": (1, 64), "loras": (1, MAX_LORAS), "slots": (2, 65), "rank": (1, 64)}
 MAX_LATENT_SIDE = 512
-SOURCES = ("export", "families", "loading", "lora_graph", "modules", "parts", "weights")
+SOURCES = ("export", "families", "group_norm", "loading", "lora_graph", "modules", "parts", "weights")
 GRAPH, EXTRAS, HOLES = "graph.onnx", "extras.safetensors", "holes.json"
 
 
@@ -152,6 +154,7 @@ def export(part: Part, component: nn.Module, of: Origin, shapes: Shapes) -> Expo
         program.optimize()
     graph: onnx.ModelProto = program.model_proto
     _forget_origin(graph)
+    write_out_group_norms(graph)
     _name_dimensions(graph, part)
     extras = move_constants(graph, part.role)
     keys = _keys(module, component, of.name)
