@@ -10,6 +10,7 @@ groups are its channels it is the same (Wu and He, "Group Normalization", 2018, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,20 @@ EPSILON = 1e-5
 
 
 def write_out_group_norms(graph: onnx.ModelProto) -> None:
-    """Replaces every GroupNormalization in the graph itself; `[N, C, …]`, the sides may be free."""
+    """Replaces every GroupNormalization in the graph itself; `[N, C, …]`, the sides may be free.
+
+    The graph must say how many dimensions each value has, as the exporter's does.
+    """
+    values = (*graph.graph.input, *graph.graph.value_info, *graph.graph.output)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
     nodes: list[NodeProto] = []
     for node in graph.graph.node:
-        nodes += _written_out(graph.graph, node) if node.op_type == OPERATOR else [node]
+        nodes += _written_out(graph.graph, node, ranks) if node.op_type == OPERATOR else [node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
 
 
-def _written_out(graph: onnx.GraphProto, node: NodeProto) -> list[NodeProto]:
+def _written_out(graph: onnx.GraphProto, node: NodeProto, ranks: Mapping[str, int]) -> list[NodeProto]:
     """Normalised by group, then scaled and shifted by channel."""
     facts = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     groups, epsilon = facts["num_groups"], facts.get("epsilon", EPSILON)
@@ -43,7 +49,7 @@ def _written_out(graph: onnx.GraphProto, node: NodeProto) -> list[NodeProto]:
         return f"{name}.{what}"
 
     by_group = constant("by_group", np.array([0, groups, -1], np.int64))
-    by_channel = constant("by_channel", np.array([1, -1, 1, 1], np.int64))
+    by_channel = constant("by_channel", np.array([1, -1, *[1] * (ranks[value] - 2)], np.int64))
     one, zero = constant("one", np.ones(groups, np.float32)), constant("zero", np.zeros(groups, np.float32))
     return [
         helper.make_node("Shape", [value], [f"{name}.shape"]),
