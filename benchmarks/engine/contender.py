@@ -1,7 +1,7 @@
 """A contender: a process that gets ready once and then answers questions, one JSON line each way.
 
-The other end is `contenders/protocol.py`. While it is not asked it sleeps: none of them may spin (torch's and OpenMP's
-threads are told not to), else whoever waits would slow down whose turn it is.
+The other end is `contenders/protocol.py`. While it is not asked it sleeps: torch's OpenMP threads spin between two
+operators, as their defaults have it and a peer should be allowed to, and for milliseconds after the last one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from typing import Any
 from benchmarks.engine.environments import CONTENDERS, ROOT, PeerMissing
 
 QUIET = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "KMP_BLOCKTIME": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
