@@ -13,6 +13,7 @@ judging.py does the same for a judge of pictures:
     loading.py         components as torch modules: hollow ones to export, whole ones to compare with
     export.py          one graph by `torch.onnx.export`, and the cache that makes a second run short
     weights.py         graphs give up their weights to one file (tensor_file.py), kept as precision.py says
+    halving.py         the graphs that run long once more, computed in fp16 for a GPU
     graphs.py          all graphs of a bundle, with the answers they must give
     previews.py        the linear map from latents to small pictures
     parity.py          the gate: each part against diffusers; pictures.py: whole pictures

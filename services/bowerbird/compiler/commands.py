@@ -77,6 +77,10 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     backend: Annotated[
         list[BackendOption] | None, typer.Option(help="prepare for a runtime of this machine, again for each")
     ] = None,
+    half: Annotated[
+        bool | None,
+        typer.Option("--half/--no-half", help="add graphs that compute in fp16; default: with --backend cuda"),
+    ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="compare every size and whole pictures, however long it takes")
     ] = False,
@@ -102,7 +106,11 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     from bowerbird.compiler.preparing import open_backends, prepare
 
     sizes = tuple(map(_size, size or []))
-    options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full)
+    if half and precision is not PrecisionOption.fp16:
+        raise typer.BadParameter("What is computed in fp16 is kept in fp16.", param_hint="--half")
+    if half is None:
+        half = BackendOption.cuda in (backend or []) and precision is PrecisionOption.fp16
+    options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full, half=half)
     given = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
     with _reporting() as report:
         backends = open_backends([each.value for each in backend or []])

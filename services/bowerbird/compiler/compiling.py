@@ -53,7 +53,8 @@ class Options:
 
     `sizes`: empty takes the checkpoint's own. `sampler`: another scheduler class for the same config. `preview`: the
     folder of an AutoencoderTiny, else the checkpoint's `preview_vae`. `tiny_decoder` draws every picture with it, not
-    only previews. `thorough` compares every size and whole pictures, however long it takes.
+    only previews. `thorough` compares every size and whole pictures, however long it takes. `half` adds graphs that
+    compute in fp16 (`halving`); it wants precision fp16.
     """
 
     sizes: tuple[Size, ...] = ()
@@ -63,6 +64,7 @@ class Options:
     tiny_decoder: bool = False
     lora: bool = True
     thorough: bool = False
+    half: bool = False
     max_steps: int = MAX_STEPS
 
 
@@ -100,7 +102,7 @@ def compile_checkpoint(compilation: Compilation, target: Path, identity: Identit
         measured = measure(checkpoint, compilation.family, options.sizes)
         tokenizers = read_tokenizers(checkpoint, compilation.family, staging.folder)
         _write_tables(compilation, staging.folder)
-        graphs = Graphs(measured.shapes, options.precision, compilation.cache, report, options.thorough)
+        graphs = Graphs(measured.shapes, options.precision, compilation.cache, report, options.thorough, options.half)
         for component in components:
             graphs.export(component)
         graphs.weigh(components, staging.folder)
@@ -120,6 +122,7 @@ def compile_checkpoint(compilation: Compilation, target: Path, identity: Identit
             lora=graphs.lora,
             drawing=_drawing_facts(compilation, identity, measured, staging.folder),
             parity=graphs.compare(staging.folder, CpuBackend()),
+            half_parity=graphs.half_parity,
             compiled_with={name: version(name) for name in COMPILED_WITH},
         )
         pictures = _compare_pictures(compilation, Bundle(staging.folder, manifest, ""), graphs)
@@ -136,7 +139,7 @@ def _components(compilation: Compilation) -> list[Component]:
         raise CheckpointUnsupported("A tiny decoder was asked for; --preview names the folder of an AutoencoderTiny.")
     found = []
     for name in (*family.components, *([PREVIEW] if checkpoint.has(PREVIEW) else [])):
-        parts = parts_of(checkpoint, family, name)
+        parts, config = parts_of(checkpoint, family, name), checkpoint.config(name)
         if options.tiny_decoder:
             parts = {"vae": (ENCODER,), PREVIEW: (DECODER,)}.get(name, parts)
         if len(options.sizes) > 1:
@@ -145,11 +148,13 @@ def _components(compilation: Compilation) -> list[Component]:
             Component(
                 name=name,
                 model_class=checkpoint.class_of(name),
-                config=checkpoint.config(name),
+                config=config,
                 parts=parts,
                 hollow=partial(hollow_component, checkpoint, name),
                 load=partial(load_component, checkpoint, name),
                 takes_loras=options.lora and name in (*family.text_encoders, "unet"),
+                # diffusers asks this of Stable Diffusion XL's autoencoders only, and takes no answer for yes.
+                overflows=name == "vae" and family.size_conditioned and bool(config.get("force_upcast", True)),
             )
         )
     return found

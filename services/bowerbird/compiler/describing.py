@@ -64,16 +64,16 @@ def _drawing(manifest: Manifest, drawing: DrawingFacts) -> Iterator[tuple[str, s
 
 def _parts(manifest: Manifest) -> Table:
     table = Table(caption_justify="left")
-    for heading in ("part", "class", "difference from the original", f"cost of {manifest.precision}"):
+    for heading in ("part", "class", "difference from the original", f"cost of {manifest.precision}", "in fp16"):
         table.add_column(heading)
     for role, part in manifest.parts.items():
-        facts = manifest.parity.get(role)
+        facts, half = manifest.parity.get(role), manifest.half_parity.get(role)
         figures = (
             (f"{facts.max_abs_difference:.1e} of {facts.tolerance:.1e}", f"{facts.rounding_psnr_db:g} dB PSNR")
             if facts
             else ("not measured", "")
         )
-        table.add_row(role, part.model_class, *figures)
+        table.add_row(role, part.model_class, *figures, f"{half.psnr_db:g} dB PSNR" if half else "")
     if WEIGHTS in manifest.files:
         table.caption = f"weights {manifest.files[WEIGHTS].bytes / 1e6:.1f} MB"
     return table

@@ -21,15 +21,16 @@ import torch
 from torch import nn
 
 from bowerbird.compiler.export import Export, ExportCache, cache_key, export
+from bowerbird.compiler.halving import ROLES, emulated, halved
 from bowerbird.compiler.loading import release
 from bowerbird.compiler.lora_graph import lora_part
-from bowerbird.compiler.parity import ROWS, Question, Reference, compare_part, frugal_session
+from bowerbird.compiler.parity import ROWS, Question, Reference, compare_half, compare_part, frugal_session
 from bowerbird.compiler.parts import Part, Shapes
 from bowerbird.compiler.precision import Storage
 from bowerbird.compiler.tensor_file import TensorFacts, TensorWriter
 from bowerbird.compiler.weights import link, refer
-from bowerbird.engine.backend import Backend
-from bowerbird.engine.bundle import WEIGHTS, LoraBank, ParityFacts, PartFacts, Port, Precision
+from bowerbird.engine.backend import Backend, Session
+from bowerbird.engine.bundle import WEIGHTS, HalfParity, LoraBank, ParityFacts, PartFacts, Port, Precision
 
 Report = Callable[[str], None]
 QUICK_SECONDS = 60.0
@@ -38,7 +39,10 @@ LARGE_PARAMETERS = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A component of a checkpoint: its folder's name (the prefix of its tensors), and its two forms as a module."""
+    """A component of a checkpoint: its folder's name (the prefix of its tensors), and its two forms as a module.
+
+    `overflows` is what its makers say of it in fp16.
+    """
 
     name: str
     model_class: str
@@ -47,6 +51,7 @@ class Component:
     hollow: Callable[[], nn.Module]
     load: Callable[[], nn.Module]
     takes_loras: bool = False
+    overflows: bool = False
 
 
 @dataclass(slots=True)
@@ -62,6 +67,7 @@ class Graphs:
     """Graphs by role and what their weights will be; `report` hears what is being done, in words.
 
     `sizes` are the shapes of every size, the smallest first. `thorough` compares every size, however long it takes.
+    `half` adds to what runs long a graph that computes in fp16.
     """
 
     sizes: Sequence[Shapes]
@@ -69,7 +75,9 @@ class Graphs:
     cache: ExportCache
     report: Report
     thorough: bool = False
+    half: bool = False
     lora: dict[str, list[LoraBank]] = field(default_factory=dict)
+    half_parity: dict[str, HalfParity] = field(default_factory=dict)
     seconds_per_row: dict[str, float] = field(default_factory=dict)
     _graphs: dict[str, _Graph] = field(default_factory=dict)
     _tensors: dict[str, TensorFacts] = field(default_factory=dict)
@@ -107,17 +115,24 @@ class Graphs:
                 self._weigh(component, writer)
         for role, graph in self._graphs.items():
             link(graph.export.graph, writer.spans)
-            (folder / _file(role)).write_bytes(graph.export.graph.SerializeToString(deterministic=True))
+            _write(graph.export.graph, folder / _file(role))
+            if self._has_half(role):
+                _write(halved(graph.export.graph), folder / _half_file(role))
 
     def compare(self, folder: Path, backend: Backend) -> dict[str, ParityFacts]:
-        """Runs every written graph; raises BundleDiffers when one does not answer as its component did."""
+        """Runs every written graph; raises BundleDiffers when one does not answer as its component did.
+
+        `half_parity` is known after it.
+        """
         figures = {}
         for role, graph in self._graphs.items():
             self.report(f"{role}: comparing with {graph.component.model_class}")
-            path = folder / _file(role)
             large = self._parameters[graph.component.name] > LARGE_PARAMETERS
-            session = frugal_session(path) if large else backend.load(path)
-            figures[role] = compare_part(graph.part, session, graph.references)
+            load = frugal_session if large else backend.load
+            figures[role] = compare_part(graph.part, load(folder / _file(role)), graph.references)
+            if self._has_half(role):
+                self.report(f"{role}: comparing in fp16")
+                self.half_parity[role] = self._compare_half(graph, folder, load)
             graph.references.clear()
         return figures
 
@@ -126,6 +141,7 @@ class Graphs:
         return {
             role: PartFacts(
                 graph=_file(role),
+                half=_half_file(role) if self._has_half(role) else None,
                 inputs=[_port(value) for value in graph.export.graph.graph.input],
                 outputs=[_port(value) for value in graph.export.graph.graph.output],
                 component=graph.component.name,
@@ -133,6 +149,21 @@ class Graphs:
             )
             for role, graph in self._graphs.items()
         }
+
+    def _has_half(self, role: str) -> bool:
+        return self.half and role in ROLES and not self._graphs[role].component.overflows
+
+    @staticmethod
+    def _compare_half(graph: _Graph, folder: Path, load: Callable[[Path], Session]) -> HalfParity:
+        """First the graph as it is written, then as a GPU will round."""
+        role = graph.part.role
+        compare_half(graph.part, load(folder / _half_file(role)), graph.references[:1])
+        path = folder / "emulated.onnx"  # beside the weights, for as long as it runs
+        _write(emulated(graph.export.graph), path)
+        try:
+            return compare_half(graph.part, load(path), graph.references)
+        finally:
+            path.unlink()
 
     def _add(self, component: Component, part: Part, hollow: nn.Module) -> None:
         key = cache_key(part, hollow, component, self.sizes[0])
@@ -196,6 +227,14 @@ def _dtype(value: torch.Tensor) -> str:
 
 def _file(role: str) -> str:
     return f"{role}.onnx"
+
+
+def _half_file(role: str) -> str:
+    return f"{role}_fp16.onnx"
+
+
+def _write(graph: onnx.ModelProto, path: Path) -> None:
+    path.write_bytes(graph.SerializeToString(deterministic=True))
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

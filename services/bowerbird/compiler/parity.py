@@ -5,7 +5,8 @@ weights: one side in memory at a time. Each part is compared at three fixed inpu
 three times, each row at its own), and at one of every other size. Whole pictures are compared by `pictures`.
 
 Two questions are asked. Does the graph compute what the class computes with the same rounded weights? That is a matter
-of 1e-4. And what did rounding cost? That is a matter of decibels, and for int8 the reason to refuse.
+of 1e-4. And what did rounding cost? That is a matter of decibels, and for int8 the reason to refuse. Of a graph that
+computes in fp16 only the second is asked (`compare_half`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bowerbird.compiler.parts import Part, Shapes
 from bowerbird.engine.backend import Floats, Session
 from bowerbird.engine.backends.cpu import CpuSession
 from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
-from bowerbird.engine.bundle import ParityFacts
+from bowerbird.engine.bundle import HalfParity, ParityFacts
 
 ROWS = 3
 PART_TOLERANCE = 2e-4
@@ -101,6 +102,25 @@ def compare_part(part: Part, session: Session, references: Sequence[Reference]) 
         rounding_psnr_db=round(psnr_db, 1),
         inputs=inputs,
     )
+
+
+def compare_half(part: Part, session: Session, references: Sequence[Reference]) -> HalfParity:
+    """The figures of a part in fp16, against the checkpoint as it was; raises BundleDiffers below the tolerance."""
+    psnr_db, inputs = MAX_PSNR_DB, 0
+    for reference in references:
+        outputs = session.run(reference.inputs)
+        inputs += len(next(iter(reference.inputs.values())))
+        for port in part.outputs:
+            exact, answer = reference.exact[port], outputs[port]
+            if not np.isfinite(answer).all():
+                raise BundleDiffers(f"{part.role} overflows in fp16; --no-half leaves it in float32.")
+            psnr_db = min(psnr_db, psnr(answer, exact, float(np.ptp(exact))))
+    if not psnr_db >= ROUNDING_TOLERANCE_DB:
+        raise BundleDiffers(
+            f"In fp16 {part.role} answers to {psnr_db:.1f} dB PSNR; at least {ROUNDING_TOLERANCE_DB} dB is wanted. "
+            "--no-half leaves it in float32."
+        )
+    return HalfParity(psnr_db=round(psnr_db, 1), tolerance_db=ROUNDING_TOLERANCE_DB, inputs=inputs)
 
 
 def frugal_session(graph: Path) -> Session:

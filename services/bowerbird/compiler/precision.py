@@ -5,11 +5,11 @@
     fp32   as they were trained
     int8   a quarter: matrices and convolutions as int8 with one scale per output channel, the rest as fp16
 
-Graphs compute in float32 whatever the weights are kept in: a Cast, and for int8 a Mul, stands behind each weight, which
-a runtime folds at load or has kernels for. It is no DequantizeLinear: ONNX Runtime 1.31 takes that before a MatMul for
-leave to round the activations to int8 as well, which costs 0.6 % of an answer (*measured*) that nobody offered. int8 is
-symmetric (no zero point), rounded to nearest: Jacob et al., "Quantization and training of neural networks for efficient
-integer-arithmetic-only inference", 2018. Torch-free.
+Graphs compute in float32 whatever the weights are kept in (`halving` makes others, for GPUs): a Cast, and for int8 a
+Mul, stands behind each weight, which a runtime folds at load or has kernels for. It is no DequantizeLinear: ONNX
+Runtime 1.31 takes that before a MatMul for leave to round the activations to int8 as well, which costs 0.6 % of an
+answer (*measured*) that nobody offered. int8 is symmetric (no zero point), rounded to nearest: Jacob et al.,
+"Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018. Torch-free.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bowerbird.engine.backend import Backend, open_backend
+from bowerbird.engine.backend import Backend, computes_in_half, open_backend
 from bowerbird.engine.bundle import Bundle
 from bowerbird.settings import Settings
 
@@ -28,6 +28,7 @@ def prepare(bundle: Bundle, backends: Sequence[Backend], report: Callable[[str],
         if own is not None:
             own(bundle, report)
             continue
-        for role, part in bundle.manifest.parts.items():
+        for role in bundle.manifest.parts:
             report(f"{role}: preparing for {backend.name}")
-            backend.load(bundle.path(part.graph), rowwise=role.startswith("denoiser"), key=bundle.part_digest(role))
+            graph = bundle.graph(role, half=computes_in_half(backend))
+            backend.load(graph, rowwise=role.startswith("denoiser"), key=bundle.part_digest(role))

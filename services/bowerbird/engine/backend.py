@@ -98,6 +98,11 @@ class Backend(Protocol):
         ...
 
 
+def computes_in_half(backend: Backend) -> bool:
+    """True where a part's fp16 graph is to be taken; TensorRT makes fp16 of the other itself."""
+    return backend.name == "cuda"
+
+
 def is_shared(name: str) -> bool:
     """True for the inputs that are not by row: LoRA banks, `lora_<k>_down` and `lora_<k>_up`."""
     return name.startswith("lora_") and name.endswith(("_down", "_up"))

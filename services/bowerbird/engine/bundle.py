@@ -56,6 +56,7 @@ class PartFacts(Contract):
     """
 
     graph: FileName
+    half: FileName | None = Field(default=None, description="the same ports and weights, computed in fp16: for a GPU")
     inputs: list[Port]
     outputs: list[Port]
     component: str
@@ -163,6 +164,14 @@ class ParityFacts(Contract):
     inputs: int = Field(ge=1, description="fixed inputs that were compared")
 
 
+class HalfParity(Contract):
+    """How far a part computed in fp16 is from the checkpoint as it was; the peak is the range of its answers."""
+
+    psnr_db: float
+    tolerance_db: float
+    inputs: int = Field(ge=1)
+
+
 class PictureParity(Contract):
     """Whole pictures by this bundle against whole pictures by diffusers from the same noise."""
 
@@ -184,7 +193,7 @@ class Manifest(Contract):
     files: dict[FileName, FileFacts]
     parts: dict[str, PartFacts]
     configs: dict[str, dict[str, Any]] = Field(description="config of each component, for `compiler.restore`")
-    precision: Precision = Field(default="fp16", description="how weights are kept; graphs compute in float32")
+    precision: Precision = Field(default="fp16", description="how weights are kept; a `graph` computes in float32")
     tokenizer: TokenizerFacts | None = None
     tokenizer_2: TokenizerFacts | None = Field(default=None, description="of `text_encoder_2`, where there is one")
     lora: dict[str, list[LoraBank]] = Field(
@@ -193,14 +202,16 @@ class Manifest(Contract):
     drawing: DrawingFacts | None = None
     judging: JudgingFacts | None = None
     parity: dict[str, ParityFacts]
+    half_parity: dict[str, HalfParity] = Field(default_factory=dict, description="of parts that have a `half`")
     picture_parity: PictureParity | None = None
     compiled_with: dict[str, str] = Field(description="package -> version")
 
     @model_validator(mode="after")
     def _every_graph_is_listed(self) -> Manifest:
         for role, part in self.parts.items():
-            if part.graph not in self.files:
-                raise ValueError(f"the graph of {role}, {part.graph}, is not among the files")
+            for graph in (part.graph, part.half):
+                if graph is not None and graph not in self.files:
+                    raise ValueError(f"the graph of {role}, {graph}, is not among the files")
         for role in self.lora:
             if f"{role}_lora" not in self.parts:
                 raise ValueError(f"{role} has LoRA banks but no part {role}_lora")
@@ -240,6 +251,11 @@ class Bundle:
         if role not in self.manifest.parts:
             raise BundleInvalid(f"{self.folder} has no {role}; it has {', '.join(sorted(self.manifest.parts))}.")
         return self.manifest.parts[role]
+
+    def graph(self, role: str, *, half: bool = False) -> Path:
+        """The graph of a part; with `half` the one that computes in fp16, where there is one. Raises as `part`."""
+        part = self.part(role)
+        return self.path((half and part.half) or part.graph)
 
     def part_digest(self, role: str) -> str:
         """Names what a part computes: sha256 over the digests of its graph and of the weights; a cache key."""

@@ -5,8 +5,8 @@ belongs to. `Engine.draw` turns it for one order, `executor` for all requests of
 
 What fails belongs to whom it failed for. A frame that became NaN fails its request and not its batch mates. When the
 runtime gives up on a batch, its groups are computed once more, one by one, and only those fail that fail again; when it
-was for want of memory, batches are half as large from then on. A device that is lost stays lost (`device_lost`): only
-another process can have it again.
+was for want of memory, batches are half as large until enough of them went through (`scheduling/ceiling.py`). A device
+that is lost stays lost (`device_lost`): only another process can have it again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
 from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES, STEP_SECONDS, STEPS
 from bowerbird.engine.order import Event, Step
 from bowerbird.engine.progress import Drawing, Piece
+from bowerbird.engine.scheduling.ceiling import BatchCeiling
 from bowerbird.engine.scheduling.scheduler import Scheduler
 from bowerbird.engine.scheduling.work import Batch, Stage, Task, Work
 from bowerbird.errors import BowerbirdError, DrawingFailed, StageFull
@@ -56,6 +57,7 @@ class EngineCore:
         self._engine = engine
         self._parked: list[Work[Drawing]] = []
         self.device_lost = False
+        self._ceiling = BatchCeiling(engine.rows_per_batch)
         self.scheduler: Scheduler[Drawing] = Scheduler(engine.costs, engine.rows_per_batch)
 
     @property
@@ -95,6 +97,8 @@ class EngineCore:
             return []
         if clean:
             self._engine.costs.observe(batch.stage, batch.bucket, batch.rows, seconds)
+            if batch.stage is Stage.STEP and self._ceiling.held(self._rows_run(batch), batch.tasks[0].work.shape.rows):
+                self._limit("memory sufficed: batches may have up to %d rows again")
         if batch.stage is Stage.STEP:
             STEP_SECONDS.labels(batch.rows).observe(seconds)
             STEPS.inc(len(batch.tasks))
@@ -158,7 +162,15 @@ class EngineCore:
         if isinstance(error, OutOfMemory | MemoryError):
             OUT_OF_MEMORY.inc()
             if batch.stage is Stage.STEP:
-                self.scheduler.rows = max(1, min(self.scheduler.rows, batch.rows) // 2)
-                self._engine.limit_rows(self.scheduler.rows)
-                BATCH_CEILING.set(self.scheduler.rows)
-                logger.warning("out of memory: batches have at most %d rows from now on", self.scheduler.rows)
+                self._ceiling.exceeded(self._rows_run(batch))
+                self._limit("out of memory: batches have at most %d rows for now")
+
+    def _rows_run(self, batch: Batch[Drawing]) -> int:
+        """Rows that were computed, the dead ones of a fixed shape included."""
+        return max(batch.rows, self._engine.denoiser.fixed_rows)
+
+    def _limit(self, said: str) -> None:
+        self.scheduler.rows = self._ceiling.rows
+        self._engine.limit_rows(self._ceiling.rows)
+        BATCH_CEILING.set(self._ceiling.rows)
+        logger.warning(said, self._ceiling.rows)

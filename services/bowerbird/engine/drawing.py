@@ -19,7 +19,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from bowerbird.contracts import DrawRequest, Size, seed_of
-from bowerbird.engine.backend import Backend, Session
+from bowerbird.engine.backend import Backend, Session, computes_in_half
 from bowerbird.engine.bundle import SAMPLERS, Bundle
 from bowerbird.engine.core import EngineCore
 from bowerbird.engine.lora.banks import LoraBanks
@@ -54,7 +54,7 @@ class Engine:
         lora_slots: int = 8,
         fixed_batch: bool = False,
     ) -> None:
-        """`loras` is the folder of LoRA files; with `fixed_batch` every call is filled up to the largest batch.
+        """`loras` is the folder of LoRA files; with `fixed_batch` every call has one shape, that of the largest batch.
 
         Raises BundleInvalid for a bundle that cannot draw.
         """
@@ -66,7 +66,8 @@ class Engine:
                 f"{bundle.path(SAMPLERS)} does not hold a table for each of 1-{self.facts.max_steps} steps."
             )
         self.shelf = LoraShelf(loras, bundle)
-        self.banks = LoraBanks(bundle, backend, lora_slots) if loras and bundle.manifest.lora else None
+        takes_loras = loras is not None and bool(bundle.manifest.lora)
+        self.banks = LoraBanks(bundle, backend, lora_slots, fixed=fixed_batch) if takes_loras else None
         self.conditioner = Conditioner(bundle, backend, self.banks)
         self.denoiser = Denoiser(
             _load(bundle, backend, "denoiser"),
@@ -153,7 +154,7 @@ class Engine:
         self.denoiser.fixed_rows = rows if self.fixed_batch else 0
 
     def warm_up(self) -> None:
-        """Runs everything once, since first runs allocate, and measures what it costs."""
+        """Runs everything, since first runs allocate, and measures what it costs."""
         warm_up(self)
 
     def compute(self, batch: Batch[Drawing]) -> Results:
@@ -170,7 +171,7 @@ class Engine:
                 return {first: self._preview(drawing.groups[first.index])}
             case Stage.DECODE:
                 group = drawing.groups[first.index]
-                return {first: Frame(group.index, group.seed, self.decoder.frame(group.latents))}
+                return {first: Frame(group.index, group.seed, self.decoder.frame(group.latents, group.index))}
 
     def release(self, drawing: Drawing) -> None:
         """Its LoRAs may make room for others."""
@@ -228,6 +229,5 @@ class Engine:
 
 
 def _load(bundle: Bundle, backend: Backend, role: str) -> Session:
-    return backend.load(
-        bundle.path(bundle.part(role).graph), rowwise=role.startswith("denoiser"), key=bundle.part_digest(role)
-    )
+    graph = bundle.graph(role, half=computes_in_half(backend))
+    return backend.load(graph, rowwise=role.startswith("denoiser"), key=bundle.part_digest(role))

@@ -2,10 +2,12 @@
 
 `opening` calls `refuse_too_large` between the digests and the graphs. The estimate, in bytes:
 
-    weights   numbers of each part's component x `number_bytes` of the backend (a part with LoRA counts again: it is a
-              session of its own), and a tenth more for the runtime's graphs and staging
+    weights   numbers of the component of each part that is loaded x `number_bytes` of the backend (where LoRAs are
+              taken, the part with LoRA counts again: it is a session of its own), and a tenth more for the runtime's
+              graphs and staging
     working   2 x 3 x channels x height x width x `number_bytes`: three tensors of the decoder's last but one stage at
               the largest size, once for the decoder and once for the denoiser
+    banks     where LoRAs are taken, their slots at the rank that warming up makes room for (`lora.banks.bank_bytes`)
 
 It is there to refuse what cannot fit and errs to the small side; a run that does not fit after all is OutOfMemory, and
 the scheduler answers it with smaller batches.
@@ -15,38 +17,57 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from safetensors import SafetensorError, safe_open
 
-from bowerbird.engine.backend import Backend
-from bowerbird.engine.bundle import WEIGHTS, Bundle
+from bowerbird.engine.backend import Backend, computes_in_half
+from bowerbird.engine.bundle import TEXT_ENCODERS, WEIGHTS, Bundle
+from bowerbird.engine.lora.banks import bank_bytes
 from bowerbird.errors import BundleInvalid, BundleTooLarge
 
 CGROUPS = Path("/sys/fs/cgroup")
+LOADED = (*TEXT_ENCODERS, "denoiser", "decoder", "preview")
+"""What `Engine` loads of a bundle; the autoencoder's encoder waits for edits."""
 USUAL_CHANNELS = 256
 """Of Stable Diffusion's decoder where it is widest at full size; taken where a config does not say."""
 
 
-def refuse_too_large(bundle: Bundle, backend: Backend) -> None:
+@dataclass(frozen=True, slots=True)
+class LoraRoom:
+    """The LoRAs that are kept ready, and the rank that there will be room for."""
+
+    slots: int
+    rank: int
+
+
+def refuse_too_large(bundle: Bundle, backend: Backend, loras: LoraRoom | None = None) -> None:
     """Raises BundleTooLarge when the estimate exceeds `backend.memory_bytes`; a budget of 0 is not known, and no bound.
 
-    Raises BundleInvalid when the header of the weights cannot be read.
+    `loras` is None where none are taken. Raises BundleInvalid when the header of the weights cannot be read.
     """
-    needed = needed_bytes(bundle, backend.number_bytes)
+    banks = 0 if loras is None else bank_bytes(bundle, backend, loras.slots, loras.rank)
+    half = computes_in_half(backend)
+    needed = needed_bytes(bundle, backend.number_bytes, with_lora=loras is not None, half=half) + banks
     if 0 < backend.memory_bytes < needed:
         manifest = bundle.manifest
+        room = ""
+        if loras is not None:
+            room = f", {_mebibytes(banks)} of it for {loras.slots} LoRAs of rank {loras.rank} (BOWERBIRD_LORA_SLOTS)"
         raise BundleTooLarge(
-            f"{manifest.name} {manifest.version} needs about {_mebibytes(needed)} on {backend.name}, and may take "
+            f"{manifest.name} {manifest.version} needs about {_mebibytes(needed)} on {backend.name}{room}; it may take "
             f"{_mebibytes(backend.memory_bytes)} (BOWERBIRD_MEMORY_BYTES, or else what is free)."
         )
 
 
-def needed_bytes(bundle: Bundle, number_bytes: int) -> int:
-    """The estimate of the module's docstring."""
+def needed_bytes(bundle: Bundle, number_bytes: int, *, with_lora: bool = False, half: bool = False) -> int:
+    """The estimate of the module's docstring, but for the banks; with `half`, of the graphs in fp16 where there are."""
     numbers = _numbers_by_component(bundle)
-    weights = sum(numbers[part.component] for part in bundle.manifest.parts.values()) * number_bytes
+    roles = [*LOADED, *(f"{role}_lora" for role in bundle.manifest.lora if with_lora)]
+    parts = [part for role, part in bundle.manifest.parts.items() if role in roles]
+    weights = sum(numbers[part.component] * (2 if half and part.half else number_bytes) for part in parts)
     working = 0
     if drawing := bundle.manifest.drawing:
         pixels = max(size.width * size.height for size in drawing.sizes)

@@ -21,7 +21,8 @@ RETRIED_BATCHES = Counter(
 )
 OUT_OF_MEMORY = Counter("bowerbird_out_of_memory_total", "Batches for which the device had no memory.")
 BATCH_CEILING = Gauge(
-    "bowerbird_batch_ceiling_rows", "Rows that a batch may have now; halved whenever the device had no memory for one."
+    "bowerbird_batch_ceiling_rows",
+    "Rows that a batch may have now; halved when the device had no memory for one, doubled when it had for many.",
 )
 COMPUTE_UNIT_SECONDS = Gauge(
     "bowerbird_compute_unit_seconds", "One row of one step of the model's first size, as measured at start."

@@ -15,7 +15,9 @@ from pathlib import Path
 from bowerbird.engine.backend import Backend
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.drawing import Engine
-from bowerbird.engine.memory import refuse_too_large
+from bowerbird.engine.lora.files import MAX_RANK
+from bowerbird.engine.lora.shelf import LoraShelf
+from bowerbird.engine.memory import LoraRoom, refuse_too_large
 from bowerbird.engine.metrics import COLD_START_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,10 @@ def open_engine(
     seconds: dict[str, float] = {}
     with _phase("verify", seconds):
         bundle = Bundle.open(folder)
-    refuse_too_large(bundle, backend)
+    takes_loras = loras is not None and bool(bundle.manifest.lora)
+    rank = MAX_RANK if fixed_batch else LoraShelf(loras, bundle).likely_rank()
+    room = LoraRoom(lora_slots, rank) if takes_loras else None
+    refuse_too_large(bundle, backend, room)
     with _phase("load", seconds):
         engine = Engine(bundle, backend, loras=loras, lora_slots=lora_slots, fixed_batch=fixed_batch)
     with _phase("warm_up", seconds):

@@ -1,19 +1,26 @@
-"""Warming up: everything runs once before the first request, and is measured while it does.
+"""Warming up: everything runs before the first request, and is measured while it does.
 
-First runs allocate, start threads, and compile on some runtimes; nobody should wait for that. What a second run takes
-is what the scheduler starts from; it costs a small model milliseconds, and a large one is not run a second time: its
-first measurement is corrected by the first pictures.
+First runs allocate, start threads, and compile on some runtimes; nobody should wait for that. What a later run takes is
+what the scheduler starts from. The first size is always run; then, while `MORE_SECONDS` last, the graphs with LoRAs and
+every other size, the cheapest first. A piece that would probably take more than is left is not run: what it costs is
+carried over from a size that was (`scheduling/costs.py`), and its first pictures correct that.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bowerbird.contracts import Size
 from bowerbird.engine.metrics import BATCH_CEILING, COMPUTE_UNIT_SECONDS
+from bowerbird.engine.model.conditioning import PromptIds
+from bowerbird.engine.order import Order
 from bowerbird.engine.progress import Drawing
 from bowerbird.engine.scheduling.work import Bucket, Stage
 
@@ -21,55 +28,107 @@ if TYPE_CHECKING:
     from bowerbird.engine.drawing import Engine
 
 AGAIN_BELOW_SECONDS = 0.1
-"""A first run that took longer is its own measurement."""
+"""A first run that took longer is its own measurement, except on a GPU, or when it took much longer than expected."""
+
+GPU_RUNS = 3
+"""The first of a shape allocates, the second is captured as a CUDA graph, the third is what all others will be."""
 
 MEASURE_SECONDS = 1.0
 """What looking for the largest batch that pays may take, once it has begun to warm a size."""
 
+MORE_SECONDS = 5.0
+"""What all sizes but the first, and LoRAs, may take: a cold start is what a user waits for."""
+
+FIRST_RUN = 2.0
+"""A first run takes about so many times what later ones do."""
+
 
 def warm_up(engine: Engine) -> None:
-    """Runs and measures every stage at the first size; on a GPU, finds out how many rows a batch should have."""
-    size = engine.facts.sizes[0]
-    bucket = Bucket(engine.facts.latents.shape(size))
-    first = Drawing(engine.blank(size))
-    _measure(engine, Stage.ENCODE, bucket, 1, lambda: engine.groups(first))
-    _measure_steps(engine, bucket, size)
-    latents = engine.groups(first)[0].latents
-    _measure(engine, Stage.DECODE, bucket, 1, lambda: engine.decoder.frame(latents))
-    if (preview := engine.preview) is not None:
-        _measure(engine, Stage.PREVIEW, bucket, 1, lambda: preview.picture(latents))
+    """Runs and measures every stage, and every size in time; on a GPU, finds out how many rows a batch should have."""
+    first, *others = engine.facts.sizes
+    prompts = _prompts(engine, first)
+    _measure(engine, Stage.ENCODE, _bucket(engine, first), 1, lambda: engine.groups(Drawing(next(prompts))))
+    engine.limit_rows(_rows_that_pay(engine, first))
+    _run_pictures(engine, first, math.inf)
+    until = time.perf_counter() + MORE_SECONDS
+    if engine.banks is not None:
+        engine.banks.prepare(engine.shelf.likely_rank())
+        _run_steps(engine, first, until, lora=True)
+    for size in sorted(others, key=lambda size: size.width * size.height):
+        _run_steps(engine, size, until)
+        _run_pictures(engine, size, until)
+        if engine.banks is not None:
+            _run_steps(engine, size, until, lora=True)
     BATCH_CEILING.set(engine.rows_per_batch)
     COMPUTE_UNIT_SECONDS.set(engine.costs.unit_seconds)
 
 
-def _measure_steps(engine: Engine, bucket: Bucket, size: Size) -> None:
+def _prompts(engine: Engine, size: Size) -> Iterator[Order]:
+    """Orders of no two equal prompts, since what was encoded once is known: the empty one's tokens, turned."""
+    blank = engine.blank(size)
+    for turn in count():
+        yield replace(blank, positive=PromptIds(tuple(np.roll(ids, turn) for ids in blank.positive.arrays)))
+
+
+def _rows_that_pay(engine: Engine, size: Size) -> int:
     """Two rows, as a guided picture has them; then one, and where a GPU is to be measured more, while time is left."""
-
-    def measure(rows: int) -> float:
-        order = replace(engine.blank(size, count=rows), negative=None)
-        fresh = [engine.groups(Drawing(order)) for _ in range(2)]
-        return _measure(engine, Stage.STEP, bucket, rows, lambda: engine.denoiser.step(fresh.pop()))
-
     began = time.perf_counter()
     engine.denoiser.fixed_rows = 0
-    if measure(2) < MEASURE_SECONDS / 2:
-        measure(1)
-    best = engine.rows_per_batch
-    if engine.measures_rows:
-        rows = 4
-        while rows <= engine.rows_per_batch and time.perf_counter() - began < MEASURE_SECONDS:
-            measure(rows)
-            rows *= 2
-        best = engine.costs.efficient_rows(bucket, rows // 2)
-    engine.limit_rows(best)
+    if _measure_step(engine, size, 2) < MEASURE_SECONDS / 2:
+        _measure_step(engine, size, 1)
+    if not engine.measures_rows:
+        return engine.rows_per_batch
+    rows = 4
+    while rows <= engine.rows_per_batch and time.perf_counter() - began < MEASURE_SECONDS:
+        _measure_step(engine, size, rows)
+        rows *= 2
+    return engine.costs.efficient_rows(_bucket(engine, size), rows // 2)
+
+
+def _run_steps(engine: Engine, size: Size, until: float, *, lora: bool = False) -> None:
+    """One row, two, and a full batch."""
+    for rows in sorted({1, 2, engine.rows_per_batch}):
+        if _is_in_time(engine, Stage.STEP, _bucket(engine, size, lora), rows, until):
+            _measure_step(engine, size, rows, lora=lora)
+
+
+def _run_pictures(engine: Engine, size: Size, until: float) -> None:
+    """Decoding, and a preview, of grey: from noise as it is before the first step, fp16 might overflow."""
+    bucket = _bucket(engine, size)
+    latents = np.zeros(bucket.shape, np.float32)
+    if _is_in_time(engine, Stage.DECODE, bucket, 1, until):
+        _measure(engine, Stage.DECODE, bucket, 1, lambda: engine.decoder.frame(latents))
+    preview = engine.preview
+    if preview is not None and _is_in_time(engine, Stage.PREVIEW, bucket, 1, until):
+        _measure(engine, Stage.PREVIEW, bucket, 1, lambda: preview.picture(latents))
+
+
+def _measure_step(engine: Engine, size: Size, rows: int, *, lora: bool = False) -> float:
+    drawing = Drawing(replace(engine.blank(size, count=rows), negative=None))
+    if lora and engine.banks is not None:
+        drawing.lora = engine.banks.blank
+    fresh = [engine.groups(drawing) for _ in range(GPU_RUNS)]
+    bucket = _bucket(engine, size, lora)
+    return _measure(engine, Stage.STEP, bucket, rows, lambda: engine.denoiser.step(fresh.pop()))
 
 
 def _measure(engine: Engine, stage: Stage, bucket: Bucket, rows: int, run: Callable[[], object]) -> float:
+    expected = engine.costs.seconds(stage, bucket, rows)
     seconds = _timed(run)
-    if seconds < AGAIN_BELOW_SECONDS:
+    if engine.measures_rows:
+        seconds = min(_timed(run) for _ in range(GPU_RUNS - 1))
+    elif seconds < AGAIN_BELOW_SECONDS or 0 < FIRST_RUN * expected < seconds:
         seconds = min(seconds, _timed(run))
     engine.costs.observe(stage, bucket, rows, seconds)
     return seconds
+
+
+def _is_in_time(engine: Engine, stage: Stage, bucket: Bucket, rows: int, until: float) -> bool:
+    return time.perf_counter() + FIRST_RUN * engine.costs.seconds(stage, bucket, rows) <= until
+
+
+def _bucket(engine: Engine, size: Size, lora: bool = False) -> Bucket:
+    return Bucket(engine.facts.latents.shape(size), lora)
 
 
 def _timed(run: Callable[[], object]) -> float:

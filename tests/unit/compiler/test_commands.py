@@ -98,6 +98,14 @@ def test_compile_refuses_what_is_no_size(tmp_path: Path, size: str) -> None:
     assert "is no size" in result.stderr
 
 
+def test_what_is_computed_in_fp16_is_kept_in_fp16(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
+    wanted = ["compile", str(tmp_path), "--to", str(tmp_path / "bundle"), "--half", "--precision", "bf16"]
+    result = runner.invoke(app, wanted, env={"COLUMNS": "400"})
+    assert result.exit_code == 2
+    assert "kept in fp16" in result.stderr
+
+
 def test_compile_for_a_runtime_that_is_missing_says_so_before_anything_long(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
     (tmp_path / "empty").mkdir()

@@ -16,6 +16,7 @@ from bowerbird.engine.core import EngineCore, Turn
 from bowerbird.engine.drawing import Engine, Frame, Summary
 from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES
 from bowerbird.engine.progress import Drawing
+from bowerbird.engine.scheduling.ceiling import BatchCeiling
 from bowerbird.engine.scheduling.work import Claim, Work
 from bowerbird.errors import DrawingFailed, RequestInvalid
 
@@ -69,6 +70,20 @@ def test_a_diverged_row_fails_its_request_by_name_and_step_and_not_its_batch_mat
     assert isinstance(last[healthy].events[-1], Summary)
 
 
+def test_a_frame_that_is_not_finite_when_decoded_fails_by_name_and_is_not_sent_as_a_dark_one(
+    core: EngineCore, engine: Engine, request_of: Make
+) -> None:
+    sick = admit(core, engine, request_of(seed=1, steps=2, count=2))
+    while not sick.owner.groups or not all(group.finished for group in sick.owner.groups):
+        core.turn()
+    healthy = admit(core, engine, request_of(seed=2, steps=2))
+    sick.owner.groups[1].state[:] = np.nan
+    last = run(core)
+    assert isinstance(last[sick].error, DrawingFailed)
+    assert str(last[sick].error).startswith("Frame 1 became NaN or infinite when it was decoded")
+    assert last[healthy].error is None
+
+
 def test_a_batch_that_the_runtime_gave_up_on_is_computed_again_one_by_one(
     core: EngineCore, engine: Engine, backend: GatedBackend, request_of: Make
 ) -> None:
@@ -111,6 +126,22 @@ def test_out_of_memory_halves_the_batches_and_says_so(
     assert OUT_OF_MEMORY._value.get() - counted == 1
     assert BATCH_CEILING._value.get() == 3
     assert engine.rows_per_batch == 3
+
+
+def test_after_enough_batches_that_memory_sufficed_for_they_grow_again(
+    core: EngineCore, engine: Engine, backend: GatedBackend, request_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "_ceiling", BatchCeiling(6, patience=2))
+    for seed in (1, 2, 3):
+        admit(core, engine, request_of(seed=seed, steps=8))
+    faults = [OutOfMemory("another process had it")]
+    backend.fault = lambda rows: faults.pop() if faults else None
+    while BATCH_CEILING._value.get() != 6 or faults:
+        assert core.turn()
+    assert engine.rows_per_batch == core.scheduler.rows == 6
+    backend.begun.clear()
+    run(core)
+    assert backend.begun[0] == 6
 
 
 def test_an_error_that_is_no_runtimes_fails_only_whom_it_hits(

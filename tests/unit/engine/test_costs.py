@@ -68,3 +68,14 @@ def test_the_largest_batch_that_pays_is_the_last_whose_rows_got_clearly_cheaper(
 
 def test_the_unit_is_one_row_of_the_first_measurement(costs: CostTable) -> None:
     assert costs.unit_seconds == 2.0
+
+
+def test_prompts_cost_the_same_at_every_size(costs: CostTable) -> None:
+    costs.observe(Stage.ENCODE, SMALL, 1, 0.5)
+    assert costs.seconds(Stage.ENCODE, LARGE, 1) == pytest.approx(0.5)
+
+
+def test_units_are_rows_of_the_first_measurement(costs: CostTable) -> None:
+    assert costs.units(Stage.STEP, SMALL, 2) == pytest.approx(1.0)
+    assert costs.units(Stage.STEP, SMALL, 4) == pytest.approx(0.75)
+    assert costs.units(Stage.STEP, LARGE, 4) == pytest.approx(3.0)

@@ -116,7 +116,7 @@ def test_an_opened_engine_is_warm_and_told_how_long_it_took(
     with caplog.at_level("INFO", logger=logger.name):
         engine = open_engine(bundle.folder, CpuBackend(threads=1))
     logger.removeHandler(caplog.handler)
-    assert engine.conditioner.encoded == 1
+    assert engine.conditioner.encoded > 0
     assert "opened tiny 1 on cpu" in caplog.text
     assert set(vars(caplog.records[0])["seconds"]) == {"verify", "load", "warm_up"}
     assert len(frames(engine, request_of())) == 1

@@ -8,8 +8,10 @@ import os
 import resource
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +180,97 @@ def test_a_disk_that_fills_up_is_done_without(bundle: Bundle, tmp_path: Path, ca
     assert session.run(rows(1))["output"].shape == (1, 4, 8, 8)
     assert not list(tmp_path.rglob(RECORD))
     assert len(caplog.records) == 1
+
+
+class TestSweeping:
+    """What is not used any more goes when something new is made."""
+
+    def make(self, folder: Path, part: str, days_unused: float = 0, **options: Any) -> Path:
+        """The set of a part, by a process that ended so many days ago."""
+        entry = PreparedFiles(folder, **options).find({"part": part}, Maker())
+        assert entry is not None
+        used = time.time() - days_unused * 24 * 3600
+        os.utime(entry / RECORD, (used, used))
+        return entry
+
+    def test_a_set_that_nobody_has_used_for_long_goes_and_a_recent_one_stays(self, tmp_path: Path) -> None:
+        old = self.make(tmp_path, "old", days_unused=31)
+        recent = self.make(tmp_path, "recent", days_unused=29)
+        new = self.make(tmp_path, "new")
+        assert not old.exists()
+        assert recent.exists()
+        assert new.exists()
+
+    def test_a_set_that_a_process_uses_stays_however_old(self, tmp_path: Path) -> None:
+        used = self.make(tmp_path, "used")
+        user = PreparedFiles(tmp_path)
+        assert user.existing({"part": "used"}) == used
+        os.utime(used / RECORD, (0, 0))
+        self.make(tmp_path, "new", max_bytes=1)
+        assert used.exists()
+        del user
+        self.make(tmp_path, "newer", max_bytes=1)
+        assert not used.exists()
+
+    def test_being_found_is_being_used(self, tmp_path: Path) -> None:
+        old = self.make(tmp_path, "old", days_unused=31)
+        make = Maker()
+        assert PreparedFiles(tmp_path).find({"part": "old"}, make) == old
+        self.make(tmp_path, "new")
+        assert old.exists()
+        assert make.calls == 0
+
+    def test_beyond_the_bound_the_least_recently_used_goes_first(self, tmp_path: Path) -> None:
+        sets = [self.make(tmp_path, str(days), days_unused=days) for days in (1, 3, 2)]
+        size = sum(path.stat().st_size for path in sets[0].iterdir())
+        self.make(tmp_path, "new", max_bytes=3 * size + size // 2)
+        assert [each.exists() for each in sets] == [True, False, True]
+
+    def test_a_mapped_file_that_was_swept_out_is_still_whole(self, tmp_path: Path) -> None:
+        old = self.make(tmp_path, "old", days_unused=31)
+        mapped = np.memmap(old / "weights.bin", np.uint8, mode="r")
+        self.make(tmp_path, "new")
+        assert not old.exists()
+        assert bytes(mapped) == bytes(range(256)) * 64
+
+    def test_what_was_swept_out_is_made_again(self, tmp_path: Path) -> None:
+        old = self.make(tmp_path, "old", days_unused=31)
+        self.make(tmp_path, "new")
+        make = Maker()
+        assert PreparedFiles(tmp_path).find({"part": "old"}, make) == old
+        assert make.calls == 1
+
+    def test_what_a_killed_process_left_goes_unless_it_is_still_being_made(self, tmp_path: Path) -> None:
+        (tmp_path / "killed.new").mkdir()
+
+        def slow(folder: Path) -> None:
+            self.make(tmp_path, "another")  # meanwhile, somebody else makes and sweeps
+            Maker()(folder)
+
+        assert PreparedFiles(tmp_path).find({"part": "slow"}, slow) is not None
+        assert not list(tmp_path.glob("*.new"))
+
+    def test_engines_that_a_start_would_not_build_again_are_never_swept_out(self, tmp_path: Path) -> None:
+        old = self.make(tmp_path, "old", days_unused=400, swept=False, max_bytes=1)
+        self.make(tmp_path, "new", swept=False, max_bytes=1)
+        assert old.exists()
+
+    def test_workers_that_start_while_another_sweeps_find_or_make_what_they_need(self, tmp_path: Path) -> None:
+        problems: list[str] = []
+
+        def worker(number: int) -> None:
+            for turn in range(20):
+                files = PreparedFiles(tmp_path, max_bytes=1)
+                entry = files.find({"part": str((number + turn) % 5)}, Maker())
+                if entry is None or (entry / "weights.bin").read_bytes() != bytes(range(256)) * 64:
+                    problems.append(str(entry))
+
+        threads = [threading.Thread(target=worker, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not problems
 
 
 def test_the_instruction_set_names_the_machine() -> None:

@@ -31,7 +31,7 @@ def served(bundle: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
         **os.environ,
         "BOWERBIRD_MODEL": str(bundle),
         "BENTOML_DO_NOT_TRACK": "True",
-        "PYTHONPATH": str(SERVICES),
+        "PYTHONPATH": f"{without_training(log.parent)}{os.pathsep}{SERVICES}",
     }
     command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--port", str(port), "--host", "127.0.0.1"]
     with log.open("wb") as output:
@@ -41,6 +41,15 @@ def served(bundle: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
     finally:
         process.terminate()
         process.wait(30)
+
+
+def without_training(folder: Path) -> Path:
+    """A folder that makes a path on which torch, diffusers and transformers are not to be had, as in the image."""
+    absent = folder / "absent"
+    absent.mkdir()
+    for name in ("torch", "diffusers", "transformers"):
+        (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name} here', name='{name}')\n")
+    return absent
 
 
 def until_ready(address: str, process: subprocess.Popen[bytes]) -> None:

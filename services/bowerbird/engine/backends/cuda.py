@@ -3,7 +3,8 @@
 Falling back to the CPU is forbidden to ONNX Runtime: a graph with one node that the GPU has no kernel for is refused,
 not computed slowly. (The CPU provider must not even be listed for that; ONNX Runtime adds it for arithmetic on shapes.)
 The denoiser runs as CUDA graphs, one per shape: at small sizes launching its thousand kernels takes longer than they
-do. The other parts run once a picture and are not worth the memory that a captured graph holds.
+do. The other parts run once a picture and are not worth the memory that a captured graph holds. Where the bundle has
+graphs that compute in fp16 (`compile --backend cuda`), those are loaded; float32 runs on the tensor cores as TF32.
 
 Not measured on a GPU yet: what runs without one (binding, buckets, options) is tested, the rest is said in the options.
 """
@@ -39,7 +40,7 @@ class CudaBackend:
     efficient_rows = ROW_BUCKETS[-1]
     measure_rows = True
     number_bytes = 4
-    """Graphs compute in float32, whatever the precision that a bundle keeps its weights in."""
+    """Of a part without a graph in fp16 (`PartFacts.half`), whatever the precision that its weights are kept in."""
 
     def __init__(self, *, memory_bytes: int = 0) -> None:
         require_provider(CUDA)

@@ -7,6 +7,12 @@ each start would cost more than preparing saves. What is altered, truncated or f
 time makes a set; others that want it wait, and find it. Nothing is ever seen half written.
 
 A folder that cannot be written costs memory and time, never a start: it is said once in the log. It is safe to delete.
+
+Sets of runtimes and bundles of the past are swept out whenever a new one was made, which is when the folder grows:
+those that no process has used for KEEP_SECONDS, and the least recently used beyond MAX_BYTES. Whoever uses a set holds
+a shared lock (flock) on its record for as long as it lives, and what is locked is never swept out. That is for files
+that are opened later (a session that the first lone row loads): what is mapped already would even survive, since Linux
+keeps an unlinked file until its last mapping is gone.
 """
 
 from __future__ import annotations
@@ -18,6 +24,8 @@ import logging
 import os
 import platform
 import shutil
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +37,9 @@ from bowerbird.errors import BundleInvalid
 
 FORMAT = "1"
 RECORD = "prepared.json"
+KEEP_SECONDS = 30 * 24 * 3600
+MAX_BYTES = 32 * 1024**3
+"""Two bundles of Stable Diffusion XL's size, packed in float32."""
 CPU_FLAGS = frozenset(
     {"avx", "avx2", "fma", "f16c", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16", "amx_fp16"}
     | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"}
@@ -51,11 +62,15 @@ class _Record(Contract):
 
 
 class PreparedFiles:
-    """A folder of prepared sets, shared by all processes that may write it."""
+    """A folder of prepared sets, shared by all processes that may write it; only a `swept` one loses old sets."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, swept: bool = True, max_bytes: int = MAX_BYTES) -> None:
         self._folder = folder
+        self._swept = swept
+        self._max_bytes = max_bytes
         self._silent = False
+        self._used: dict[Path, int] = {}
+        weakref.finalize(self, _close, self._used)
 
     def find(self, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path | None:
         """The folder of the set for `facts`; `make` writes its files into the empty folder it is given.
@@ -65,22 +80,28 @@ class PreparedFiles:
         """
         facts = {**facts, "format": FORMAT}
         entry = self._entry(facts)
-        if _is_sound(entry, facts):
+        if self._use(entry, facts):
             return entry
+        made = False
         try:
             with self._only_one(entry):
-                if not _is_sound(entry, facts):
+                if not self._use(entry, facts):
                     _make(entry, facts, make)
+                    self._use(entry, facts)
+                    made = True
         except (OSError, BundleInvalid) as error:  # where the graph is to blame, loading it plainly will say so
             self.say(str(error))
             return None
+        if made and self._swept:
+            with suppress(OSError):  # another process sweeps too, or this one may not
+                self._sweep()
         return entry
 
     def existing(self, facts: Mapping[str, str]) -> Path | None:
         """The folder of the set for `facts`, only if it is there and sound."""
         facts = {**facts, "format": FORMAT}
         entry = self._entry(facts)
-        return entry if _is_sound(entry, facts) else None
+        return entry if self._use(entry, facts) else None
 
     def say(self, what: str) -> None:
         """One warning in this process' life, however many sets are concerned."""
@@ -91,13 +112,72 @@ class PreparedFiles:
     def _entry(self, facts: Mapping[str, str]) -> Path:
         return self._folder / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
+    def _use(self, entry: Path, facts: dict[str, str]) -> bool:
+        """True when the set is sound; then it is locked, and known to be in use now."""
+        try:
+            lock = os.open(entry / RECORD, os.O_RDONLY)
+        except OSError:
+            return False
+        with suppress(OSError):  # a file system without locks, on which nothing is swept out either
+            fcntl.flock(lock, fcntl.LOCK_SH)  # waits for whoever is sweeping it out, after which it is not sound
+        if not _is_sound(entry, facts) or os.fstat(lock).st_nlink == 0:
+            os.close(lock)
+            return False
+        with suppress(OSError):  # a folder that is mounted read-only is swept by nobody
+            os.utime(entry / RECORD)
+        if (before := self._used.get(entry)) is not None:
+            os.close(before)
+        self._used[entry] = lock
+        return True
+
     @contextmanager
     def _only_one(self, entry: Path) -> Iterator[None]:
         """Held by the kernel, and so given back when a process dies."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with entry.with_suffix(".lock").open("w") as lock:
+        with _lock_of(entry).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def _sweep(self) -> None:
+        """Oldest first: what nobody has used for long, then what is too much; and what a killed process left."""
+        for path in self._folder.glob("*.new"):
+            _remove_left(path)
+        sets = sorted((path.stat().st_mtime, path.parent) for path in self._folder.glob(f"*/{RECORD}"))
+        sizes = {entry: sum(path.stat().st_size for path in entry.iterdir()) for _, entry in sets}
+        total = sum(sizes.values())
+        for used, entry in sets:
+            if (time.time() - used > KEEP_SECONDS or total > self._max_bytes) and _remove_unused(entry):
+                total -= sizes[entry]
+                logger.info("removed %s: %d bytes, prepared for a runtime or a bundle of the past", entry, sizes[entry])
+
+
+def _close(locks: dict[Path, int]) -> None:
+    for lock in locks.values():
+        os.close(lock)
+
+
+def _lock_of(entry: Path) -> Path:
+    """Stays when the set goes: unlinked, it could be held by one process while another makes and holds a new one."""
+    return entry.with_suffix(".lock")
+
+
+def _remove_unused(entry: Path) -> bool:
+    """Removes a set, unless somebody uses it or makes it again; what is left of it when this is killed is swept too."""
+    with _lock_of(entry).open("w") as making, (entry / RECORD).open() as using:
+        try:
+            for lock in (making, using):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(entry.rename(entry.with_suffix(".new")))
+    return True
+
+
+def _remove_left(new: Path) -> None:
+    """Removes a folder that was being filled or removed, unless it still is."""
+    with _lock_of(new).open("w") as lock, suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(new)
 
 
 def _make(entry: Path, facts: dict[str, str], make: Callable[[Path], None]) -> None:

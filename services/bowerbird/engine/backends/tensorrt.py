@@ -104,7 +104,7 @@ class TensorrtBackend:
         self._machine = machine or this_machine()
         self._lora_slots = lora_slots
         self._timing = str(cache / "tensorrt" / "timing")
-        self._prepared = PreparedFiles(cache / "tensorrt")
+        self._prepared = PreparedFiles(cache / "tensorrt", swept=False)  # nobody builds again what was swept out
         self.memory_bytes = memory_bytes or self._machine.free_bytes
 
     def prepare(self, bundle: Bundle, report: Callable[[str], None]) -> None:

@@ -17,9 +17,9 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from bowerbird.contracts import MAX_LORAS
 from bowerbird.engine.backend import Array, Backend, Input, Resident
@@ -34,6 +34,17 @@ COUNTS = (1, 2, MAX_LORAS)
 
 STATIC_RANKS, STATIC_COUNTS = (16, MAX_RANK), (MAX_LORAS,)
 """TensorRT builds an engine per shape, in minutes."""
+
+
+def bank_bytes(bundle: Bundle, backend: Backend, slots: int, rank: int) -> int:
+    """What the banks of all roles take on the device, with room for `slots` LoRAs of this rank."""
+    room = _room_for(rank, _ranks(backend))
+    total = 0
+    for role, banks in bundle.manifest.lora.items():
+        for bank in banks:
+            numbers = (slots + 1) * len(bank.modules) * room * (bank.in_features + bank.out_features)
+            total += numbers * _dtype(bundle, role, bank).itemsize
+    return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +87,8 @@ class LoraBanks:
     The event loop and the computing thread may call at once; `inputs` does not wait for a LoRA that is being copied.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, slots: int) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, slots: int, *, fixed: bool = False) -> None:
+        """With `fixed`, arrays have one shape whatever the rows carry and whichever LoRAs came before."""
         self._bundle = bundle
         self._backend = backend
         self._slots = Slots(slots)
@@ -85,19 +97,23 @@ class LoraBanks:
         self._rows: set[LoraRow] = set()
         self._book = threading.Lock()  # slots and rows; held for moments
         self._loading = threading.RLock()  # files and arrays; held while matrices are copied
-        static = backend.name == "tensorrt"
-        self._ranks: tuple[int, ...] = STATIC_RANKS if static else RANKS
-        self._counts: tuple[int, ...] = STATIC_COUNTS if static else COUNTS
+        self._ranks = (MAX_RANK,) if fixed else _ranks(backend)
+        self._counts: tuple[int, ...] = STATIC_COUNTS if fixed or backend.name == "tensorrt" else COUNTS
 
     @property
     def max_rank(self) -> int:
         """The largest rank that is accepted; 0 when the bundle was compiled without LoRA."""
         return MAX_RANK if self._bundle.manifest.lora else 0
 
+    @property
+    def blank(self) -> LoraRow:
+        """A LoRA that changes nothing, of which nothing need be acquired: to warm up with."""
+        return LoraRow(slots=(0,), weights=(0.0,), digests=("",), touches=(frozenset(self._bundle.manifest.lora),))
+
     def prepare(self, rank: int) -> None:
         """Makes room for LoRAs of this rank in every role ahead, so that no request waits for it."""
         for role in self._bundle.manifest.lora:
-            self._with_room(role, self._room_for(rank))
+            self._with_room(role, _room_for(rank, self._ranks))
 
     def acquire(self, uses: Sequence[tuple[LoraFile, float]]) -> LoraRow:
         """Pins each LoRA, copied to the device where it is not there yet; a weight of 0 is no LoRA.
@@ -169,7 +185,7 @@ class LoraBanks:
 
     def _load(self, slot: int, file: LoraFile) -> None:
         self._files[slot] = file
-        rank = self._room_for(file.rank)
+        rank = _room_for(file.rank, self._ranks)
         for role in file.roles:
             before = self._loaded.get(role)
             loaded = self._with_room(role, rank)
@@ -179,9 +195,6 @@ class LoraBanks:
                 down, up = self._padded(file.stacks.get((role, bank.name)), role, bank, loaded.rank)
                 loaded.arrays[f"lora_{bank.name}_down"].write(slot, down)
                 loaded.arrays[f"lora_{bank.name}_up"].write(slot, up)
-
-    def _room_for(self, rank: int) -> int:
-        return next(each for each in self._ranks if each >= rank)
 
     def _with_room(self, role: str, rank: int) -> _Loaded:
         """The role's arrays; larger ones with the same content where they had no room, and runs end with the old."""
@@ -203,21 +216,30 @@ class LoraBanks:
 
     def _padded(self, stack: Stack | None, role: str, bank: LoraBank, rank: int) -> tuple[Array, Array]:
         """What is written into a slot; the file's own arrays where they are that already."""
-        if stack and stack.down.shape[1] == rank and self._dtype(role, bank) == stack.down.dtype:
+        if stack and stack.down.shape[1] == rank and _dtype(self._bundle, role, bank) == stack.down.dtype:
             return stack.down, stack.up
         down, up = self._empty(role, bank, rank)
         _fill(down, up, stack)
         return down, up
 
     def _empty(self, role: str, bank: LoraBank, rank: int, *first: int) -> tuple[Array, Array]:
-        layers, dtype = len(bank.modules), self._dtype(role, bank)
+        layers, dtype = len(bank.modules), _dtype(self._bundle, role, bank)
         down = np.zeros((*first, layers, rank, bank.in_features), dtype)
         return down, np.zeros((*first, layers, bank.out_features, rank), dtype)
 
-    def _dtype(self, role: str, bank: LoraBank) -> DTypeLike:
-        """What the graph reads; a backend whose numbers are shorter makes them so itself."""
-        ports = self._bundle.part(f"{role}_lora").inputs
-        return next(port.dtype for port in ports if port.name == f"lora_{bank.name}_down")
+
+def _ranks(backend: Backend) -> tuple[int, ...]:
+    return STATIC_RANKS if backend.name == "tensorrt" else RANKS
+
+
+def _room_for(rank: int, ranks: Sequence[int]) -> int:
+    return next(each for each in ranks if each >= rank)
+
+
+def _dtype(bundle: Bundle, role: str, bank: LoraBank) -> np.dtype[Any]:
+    """What the graph reads; a backend whose numbers are shorter makes them so itself."""
+    ports = bundle.part(f"{role}_lora").inputs
+    return np.dtype(next(port.dtype for port in ports if port.name == f"lora_{bank.name}_down"))
 
 
 def _picked(row: LoraRow, role: str) -> Iterator[tuple[int, float]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError, deserialize, safe_open
 
 from bowerbird.contracts import LoraFacts
 from bowerbird.engine.backend import Array, Floats
@@ -101,6 +101,22 @@ def read_lora(path: Path, names: Names) -> LoraFile:
         raise LoraInvalid(f"The LoRA {path.stem} cannot be used: {fault}.", param="lora") from fault
     rank = max(len(pair.down) for pair in pairs)
     return LoraFile(path.stem, digest, rank, len(content), _stacks(pairs, rank))
+
+
+def stated_rank(path: Path, names: Names) -> int:
+    """The rank that a file's header states; 0 where `read_lora` would refuse it for its header, or for the rank."""
+    if not path.is_file():  # a pipe would be waited for
+        return 0
+    rank = 0
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for key in file.keys():  # noqa: SIM118 - it is no mapping
+                found = names.find(key)
+                if found is not None and found[1] == "down":
+                    rank = max([rank, *file.get_slice(key).get_shape()[:1]])
+    except (OSError, SafetensorError):
+        return 0
+    return rank if rank <= MAX_RANK else 0
 
 
 def _content(path: Path, max_bytes: int) -> bytes:

@@ -18,13 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from bowerbird.contracts import LoraCatalogue, LoraFacts, LoraId
 from bowerbird.engine.bundle import Bundle
-from bowerbird.engine.lora.files import LoraFile, read_lora
+from bowerbird.engine.lora.files import LoraFile, read_lora, stated_rank
 from bowerbird.engine.lora.names import Names
 from bowerbird.errors import LoraInvalid, LoraUnknown
 
 SUFFIX = ".safetensors"
 KEEP_BYTES = 1024 * 1024 * 1024
 """Six LoRAs of rank 16 on every layer of SDXL."""
+USUAL_RANK = 16
 
 Look = tuple[tuple[int, int, int] | None, ...]
 """Inode, size and nanoseconds of the last change, of the file and of its sidecar: equal looks, equal content."""
@@ -82,6 +83,14 @@ class LoraShelf:
                 if path.exists():  # else it went while we looked
                     refused[path.name] = error.message
         return LoraCatalogue(loras=loras, refused=refused)
+
+    def likely_rank(self) -> int:
+        """What to make room for before anything is named: the largest rank that a file here states, else USUAL_RANK.
+
+        Only headers are read, and believed in nothing else.
+        """
+        paths = self._folder.glob(f"*{SUFFIX}") if self._folder else ()
+        return max((stated_rank(path, self._names) for path in paths), default=0) or USUAL_RANK
 
     def _facts(self, lora_id: str) -> LoraFacts:
         path = self._path(lora_id)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.engine.backend import Floats, Session
+from bowerbird.errors import DrawingFailed
 
 
 class Decoder:
@@ -14,9 +15,15 @@ class Decoder:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def frame(self, latents: Floats) -> NDArray[np.uint8]:
-        """uint8 `[height, width, 3]` of float32 `[channels, height / downscale, width / downscale]`."""
-        return as_pixels(self._session.run({"latents": latents[None]})["pictures"][0])
+    def frame(self, latents: Floats, index: int = 0) -> NDArray[np.uint8]:
+        """uint8 `[height, width, 3]` of float32 `[channels, height / downscale, width / downscale]`.
+
+        Raises DrawingFailed, naming the frame by `index`, when it is not finite: as bytes it would be a dark one.
+        """
+        picture = self._session.run({"latents": latents[None]})["pictures"][0]
+        if not np.isfinite(picture).all():
+            raise DrawingFailed(f"Frame {index} became NaN or infinite when it was decoded; another seed may succeed.")
+        return as_pixels(picture)
 
 
 def as_pixels(picture: Floats) -> NDArray[np.uint8]:

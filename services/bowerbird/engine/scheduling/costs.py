@@ -55,6 +55,10 @@ class CostTable:
             return 0.0
         return _at(self._curves[nearest], rows) * _pixels(key[1]) / _pixels(nearest[1])
 
+    def units(self, stage: Stage, bucket: Bucket, rows: int) -> float:
+        """What one row of such a computation costs, in compute units; `unit_seconds` must have been measured."""
+        return self.seconds(stage, bucket, rows) / rows / self.unit_seconds
+
     def efficient_rows(self, bucket: Bucket, ceiling: int) -> int:
         """The largest measured batch, doubling up to `ceiling`, whose rows are still cheaper than half as many."""
         rows = 1
@@ -67,7 +71,9 @@ class CostTable:
 
 
 def _key(stage: Stage, bucket: Bucket) -> tuple[Stage, Bucket]:
-    """Only the denoiser has a second graph for LoRAs."""
+    """Only the denoiser has a second graph for LoRAs, and prompts take the same time at every size."""
+    if stage is Stage.ENCODE:
+        return stage, Bucket((0, 1, 1))
     return stage, bucket if stage is Stage.STEP else Bucket(bucket.shape)
 
 

@@ -197,6 +197,17 @@ def test_room_that_was_prepared_is_not_made_again(folder: Path, bundle: Bundle) 
     assert_holds(banks, banks.acquire([(lora(folder, "one", given), 1.0)]), [(given, 1.0)])
 
 
+def test_fixed_arrays_have_one_shape_whatever_the_rows_carry(folder: Path, bundle: Bundle) -> None:
+    banks = LoraBanks(bundle, CpuBackend(threads=1), slots=3, fixed=True)
+    files = [lora(folder, f"l{rank}", matrices(rank, rank)) for rank in (2, 30, 64)]
+    shapes = set()
+    for uses in ([], files[:1], files[:2], files):
+        row = banks.acquire([(file, 1.0) for file in uses])
+        shapes.add(tuple((name, value.shape) for name, value in sorted(banks.inputs("denoiser", [row]).items())))
+        banks.release(row)
+    assert len(shapes) == 1
+
+
 class FullDevice(CpuBackend):
     """Has no memory left while `full`."""
 

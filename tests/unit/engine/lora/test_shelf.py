@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bowerbird.engine.lora.shelf import LoraShelf
+from bowerbird.engine.lora.files import MAX_RANK
+from bowerbird.engine.lora.shelf import USUAL_RANK, LoraShelf
 from bowerbird.errors import LoraInvalid, LoraUnknown
 
 from .small_model import ALL, matrices, small_bundle, tensors, write
@@ -158,3 +159,15 @@ def test_a_model_compiled_without_lora_says_so(folder: Path) -> None:
     with pytest.raises(LoraInvalid, match="compiled without LoRA"):
         shelf.find("heron")
     assert shelf.catalogue().refused.keys() == {"heron.safetensors"}
+
+
+def test_room_is_made_for_the_largest_rank_that_a_usable_header_states(folder: Path, shelf: LoraShelf) -> None:
+    assert shelf.likely_rank() == USUAL_RANK
+    write(folder, "small", tensors(matrices(1, 2)))
+    write(folder, "large", tensors(matrices(1, 24)))
+    write(folder, "foreign", {"somewhere.else.lora_A.weight": np.zeros((60, 8), np.float32)})
+    write(folder, "beyond", tensors(matrices(1, MAX_RANK + 1)))
+    (folder / "broken.safetensors").write_bytes(b"half a fi")
+    (folder / "empty.safetensors").touch()
+    os.mkfifo(folder / "pipe.safetensors")
+    assert shelf.likely_rank() == 24
