@@ -1,0 +1,168 @@
+"""Where the rows live: one SQLite file in BOWERBIRD_HOME, or PostgreSQL; both through SQLAlchemy Core's async engine.
+
+`open_database` is called once when the app starts and gives back a database whose tables are at the newest revision
+(one replica migrates, the others wait for it). `reading()` and `writing()` are one transaction each. What the database
+cannot do now (gone, full, not answering) is `RecordsUnavailable`; its own exceptions do not leave this room.
+
+SQLite: WAL, so that readers never wait for the writer. A transaction that will write says so at its beginning (`BEGIN
+IMMEDIATE`): one that reads first and writes later cannot wait for another writer, it fails. `synchronous=FULL`: a
+commit that was answered survives a power cut (https://www.sqlite.org/wal.html#performance_considerations).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, BigInteger, ColumnElement, Connection, Table, event, literal_column, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.records.migrations import upgrade
+
+FILE_NAME = "records.sqlite"
+BUSY_SECONDS = 10.0
+"""How long a transaction waits for another process' transaction before it gives up."""
+CONNECT_SECONDS = 5.0
+RETRY_AFTER_SECONDS = 2
+READERS = 4
+CONNECTIONS = 8
+"""Of one replica to PostgreSQL, whose default is 100 in all."""
+
+_NOW_MS = {
+    "sqlite": "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+
+Clock = Callable[[], ColumnElement[int]]
+
+
+class Database:
+    """One process' connections; `now()` is the database's clock in whole milliseconds since 1970, as SQL."""
+
+    def __init__(self, reader: AsyncEngine, writer: AsyncEngine, now: Clock | None) -> None:
+        self._reader = reader
+        self._writer = writer
+        own = literal_column(_NOW_MS[writer.dialect.name], BigInteger)
+        self.now: Clock = now or (lambda: own)
+
+    @property
+    def is_postgresql(self) -> bool:
+        """True where several replicas may share it."""
+        return self._writer.dialect.name == "postgresql"
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Statements that only read; each sees what is committed when it begins, in either database."""
+        with _facts():
+            async with self._reader.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end unless an exception leaves it."""
+        with _facts():
+            async with self._writer.begin() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._reader.dispose()
+        if self._writer is not self._reader:
+            await self._writer.dispose()
+
+
+def upsert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that may say `ON CONFLICT`, which SQLAlchemy keeps by dialect although both speak the same."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def database_url(configured: str | None, home: Path) -> URL:
+    """`BOWERBIRD_DATABASE_URL` with the driver we use, or the file in `home`."""
+    if configured is None:
+        return URL.create("sqlite+aiosqlite", database=str(home / FILE_NAME))
+    url = make_url(configured)
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg"}
+    backend = url.drivername.partition("+")[0]
+    if backend not in drivers:
+        raise SystemExit(f"BOWERBIRD_DATABASE_URL names {backend!r}. Accepted: postgresql://… or sqlite:///….")
+    return url.set(drivername=drivers[backend])
+
+
+@asynccontextmanager
+async def open_database(url: URL, now: Clock | None = None) -> AsyncIterator[Database]:
+    """The database at its newest revision; `now` replaces its clock, for tests of what time does."""
+    database = Database(*_engines(url), now)
+    try:
+        async with database.writing() as connection:
+            await connection.run_sync(upgrade)
+        yield database
+    finally:
+        await asyncio.shield(database.close())
+
+
+def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """For reading and for writing; one and the same where the database orders writers itself.
+
+    Parameters are hidden from exceptions: among them are prompts.
+    """
+    if url.get_backend_name() == "postgresql":
+        engine = create_async_engine(
+            url,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            hide_parameters=True,
+            pool_timeout=BUSY_SECONDS,
+            pool_pre_ping=True,  # it may have been restarted since
+            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": BUSY_SECONDS},
+        )
+        return engine, engine
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    limits: dict[str, Any] = {"max_overflow": 0, "pool_timeout": BUSY_SECONDS, "hide_parameters": True}
+    reader = create_async_engine(url, pool_size=READERS, **limits)
+    writer = create_async_engine(url, pool_size=1, **limits)
+    _prepare(reader, None, "PRAGMA query_only = ON")
+    _prepare(writer, "BEGIN IMMEDIATE", "PRAGMA journal_mode = WAL")
+    return reader, writer
+
+
+def _prepare(engine: AsyncEngine, begin: str | None, *pragmas: str) -> None:
+    """Takes `BEGIN` away from the driver, which would put it off to the first write, and sets up each connection."""
+    always = (
+        f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}",
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA synchronous = FULL",
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (*always, *pragmas):
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begun(connection: Connection) -> None:
+        if begin is not None:
+            connection.exec_driver_sql(begin)
+
+
+@contextmanager
+def _facts() -> Iterator[None]:
+    """Failures of the database as the fact that a caller can act on; a broken constraint is the caller's own bug."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, PoolTimeout, TimeoutError, OSError) as error:
+        raise RecordsUnavailable(
+            f"The records cannot be read or written now; try again in {RETRY_AFTER_SECONDS} s.",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        ) from error

@@ -1,0 +1,101 @@
+"""What happened to a job, numbered from 1 without gaps, so that a listener may come back to any replica.
+
+An event is written in the transaction of the fact that it tells. The number comes from the job's own row, whose lock
+orders writers. The first event, `queued`, is not stored: the row itself says it, and a submit is one insert.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bowerbird.gateway.records.database import Database
+from bowerbird.gateway.records.job import Claim
+from bowerbird.gateway.records.tables import job_events, jobs
+from bowerbird.gateway.records.writer import Writer
+
+FIRST_EVENT = 1
+"""The number of `queued`, in the row of a new job."""
+PAGE_EVENTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One fact of a job's life."""
+
+    job_id: str
+    number: int
+    kind: str
+    data: Mapping[str, Any]
+    created_ms: int
+
+
+class JobEvents:
+    """The events of all jobs."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    async def note(self, claim: Claim, kind: str, data: Mapping[str, Any]) -> bool:
+        """Writes down what happened to a claimed job; False, and nothing written, when the claim is no longer valid."""
+        return await self._writer.submit(self._note, (claim, kind, data))
+
+    async def read(self, job_id: str, after: int, limit: int = PAGE_EVENTS) -> list[JobEvent]:
+        """Up to `limit` events with a number above `after`, in order; none for a job that does not exist."""
+        told: list[JobEvent] = []
+        async with self._database.reading() as connection:
+            if after < FIRST_EVENT:
+                created_ms = await connection.scalar(select(jobs.c.created_ms).where(jobs.c.id == job_id))
+                told += [] if created_ms is None else [JobEvent(job_id, FIRST_EVENT, "queued", {}, created_ms)]
+            asking = (
+                select(job_events)
+                .where(job_events.c.job_id == job_id, job_events.c.number > after)
+                .order_by(job_events.c.number)
+                .limit(limit - len(told))
+            )
+            rows = (await connection.execute(asking)).all()
+        return told + [JobEvent(row.job_id, row.number, row.kind, json.loads(row.data), row.created_ms) for row in rows]
+
+    async def last_numbers(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The number of the last event of each of these jobs; those that are gone are missing."""
+        numbers: dict[str, int] = {}
+        async with self._database.reading() as connection:
+            for start in range(0, len(job_ids), PAGE_EVENTS):
+                some = job_ids[start : start + PAGE_EVENTS]
+                asking = select(jobs.c.id, jobs.c.events).where(jobs.c.id.in_(some))
+                numbers |= {row.id: row.events for row in (await connection.execute(asking)).all()}
+        return numbers
+
+    async def insert(
+        self, connection: AsyncConnection, events: Sequence[tuple[str, int, str, Mapping[str, Any]]]
+    ) -> None:
+        """Rows of (job, number, kind, data) whose numbers the caller took from the jobs' rows in this transaction."""
+        if events:
+            rows = [
+                {"job_id": job_id, "number": number, "kind": kind, "data": json.dumps(data)}
+                for job_id, number, kind, data in events
+            ]
+            await connection.execute(insert(job_events).values(created_ms=self._database.now()), rows)
+
+    async def _note(
+        self, connection: AsyncConnection, notes: Sequence[tuple[Claim, str, Mapping[str, Any]]]
+    ) -> list[bool]:
+        numbers = []
+        for claim, kind, data in notes:
+            counting = (
+                update(jobs)
+                .where(jobs.c.id == claim.job_id, jobs.c.state == "running", jobs.c.lease_epoch == claim.epoch)
+                .values(events=jobs.c.events + 1)
+                .returning(jobs.c.events)
+            )
+            number = await connection.scalar(counting)
+            if number is not None:
+                await self.insert(connection, [(claim.job_id, number, kind, data)])
+            numbers.append(number)
+        return [number is not None for number in numbers]

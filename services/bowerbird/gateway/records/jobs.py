@@ -1,0 +1,190 @@
+"""Jobs as callers see them: submit, get, list, cancel. Who carries them out uses `claims.Claims`.
+
+A submit has happened when it returns: job and idempotency key are one transaction, in a group with others'
+(`writer`). Every question names the tenant; another tenant's job is unknown, not forbidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Select, bindparam, func, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bowerbird.contracts import WorkClass
+from bowerbird.errors import JobFinished, JobUnknown
+from bowerbird.gateway.records.cursor import read_cursor, write_cursor
+from bowerbird.gateway.records.database import Database
+from bowerbird.gateway.records.idempotency import IdempotencyKeys, KeyedRequest, KeyTarget, Remembered
+from bowerbird.gateway.records.job import Job, JobState, NewJob, StoredPicture
+from bowerbird.gateway.records.job_events import FIRST_EVENT, JobEvents
+from bowerbird.gateway.records.reader import GroupedReads
+from bowerbird.gateway.records.tables import job_pictures, jobs
+from bowerbird.gateway.records.writer import Writer
+
+MAX_PAGE = 100
+MAX_ID_CHARACTERS = 40
+UNFINISHED = (JobState.QUEUED.value, JobState.RUNNING.value)
+_UNKNOWN = "There is no job of this id."
+
+_SEEN = (
+    *(jobs.c.id, jobs.c.tenant, jobs.c.state, jobs.c.work_class, jobs.c.request, jobs.c.cost),
+    *(jobs.c.created_ms, jobs.c.expires_ms, jobs.c.finished_ms),
+    *(jobs.c.attempts, jobs.c.events, jobs.c.result, jobs.c.error),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A new job, and the key under which it may have been submitted before."""
+
+    job: NewJob
+    key: KeyedRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some of a tenant's jobs, newest first, and the cursor of the next page when there is one."""
+
+    jobs: Sequence[Job]
+    next_cursor: str | None
+
+
+class Jobs:
+    """Every job that was accepted and not yet swept away."""
+
+    def __init__(self, database: Database, writer: Writer, keys: IdempotencyKeys, cursor_secret: bytes) -> None:
+        self._database = database
+        self._writer = writer
+        self._keys = keys
+        self._events = JobEvents(database, writer)
+        self._cursor_secret = cursor_secret
+        self._rows: GroupedReads[str, Job] = GroupedReads(self._read)
+
+    async def submit(self, job: NewJob, key: KeyedRequest | None = None) -> Remembered:
+        """Accepts the job, or finds what its key stands for already (`job_id` is then another one's).
+
+        Raises IdempotencyKeyReused, and RecordsUnavailable: when the connection broke in the commit itself the job may
+        have been accepted all the same, and the caller's next request under the same key finds it.
+        """
+        remembered = await self._writer.submit(self._insert, Submission(job, key))
+        return remembered if key is None else remembered.must_be(key)
+
+    async def get(self, tenant: str, job_id: str) -> Job:
+        """One job; raises JobUnknown."""
+        job = await self._rows.get(_id(job_id))
+        if job is None or job.tenant != tenant:
+            raise JobUnknown(_UNKNOWN, param="id")
+        return job
+
+    async def page(self, tenant: str, limit: int, cursor: str | None = None) -> JobPage:
+        """Up to `limit` of a tenant's jobs; raises RequestInvalid for a cursor that is not this tenant's."""
+        asking: Select[Any] = select(*_SEEN).where(jobs.c.tenant == tenant)
+        if cursor is not None:
+            last = read_cursor(self._cursor_secret, tenant, cursor)
+            asking = asking.where(tuple_(jobs.c.created_ms, jobs.c.id) < last)
+        asking = asking.order_by(jobs.c.created_ms.desc(), jobs.c.id.desc()).limit(limit + 1)
+        async with self._database.reading() as connection:
+            found = [_job(row) for row in (await connection.execute(asking)).all()]
+        shown = found[:limit]
+        if len(found) <= limit:
+            return JobPage(shown, None)
+        return JobPage(shown, write_cursor(self._cursor_secret, tenant, shown[-1].created_ms, shown[-1].id))
+
+    async def pictures(self, job_id: str) -> list[StoredPicture]:
+        """The pictures of a finished job, in the order of the answer."""
+        asking = (
+            select(job_pictures.c.key, job_pictures.c.bytes, job_pictures.c.digest)
+            .where(job_pictures.c.job_id == job_id)
+            .order_by(job_pictures.c.number)
+        )
+        async with self._database.reading() as connection:
+            return [StoredPicture(*row) for row in (await connection.execute(asking)).all()]
+
+    async def cancel(self, tenant: str, job_id: str) -> Job:
+        """Ends an unfinished job; who carries it out finds its claim void. Raises JobUnknown or JobFinished."""
+        async with self._database.writing() as connection:
+            ending = (
+                update(jobs)
+                .where(jobs.c.id == _id(job_id), jobs.c.tenant == tenant, jobs.c.state.in_(UNFINISHED))
+                .values(
+                    state=JobState.CANCELLED.value,
+                    finished_ms=self._database.now(),
+                    lease_until_ms=None,
+                    events=jobs.c.events + 1,
+                )
+                .returning(*_SEEN)
+            )
+            row = (await connection.execute(ending)).first()
+            if row is None:
+                state = (await _get(connection, tenant, job_id)).state
+                fact = f"The job is {state} already: there is nothing to cancel."
+                raise JobFinished(fact, param="id", details={"state": state})
+            job = _job(row)
+            await self._events.insert(connection, [(job.id, job.events, job.state, {})])
+            return job
+
+    async def queued(self, tenant: str | None = None) -> int:
+        """How many jobs wait, of one tenant or of all."""
+        asking = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
+        if tenant is not None:
+            asking = asking.where(jobs.c.tenant == tenant)
+        async with self._database.reading() as connection:
+            return await connection.scalar(asking) or 0
+
+    async def _read(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(*_SEEN).where(jobs.c.id.in_(job_ids)))).all()
+        return {row.id: _job(row) for row in rows}
+
+    async def _insert(self, connection: AsyncConnection, submissions: Sequence[Submission]) -> list[Remembered]:
+        """Keys first: they decide which jobs are new (the foreign key is checked at the commit)."""
+        targets = [KeyTarget(each.key, job_id=each.job.id) for each in submissions if each.key is not None]
+        found = iter(await self._keys.insert(connection, targets) if targets else ())
+        outcomes = [Remembered(b"", each.job.id, None) if each.key is None else next(found) for each in submissions]
+        new = [each.job for each, found_ in zip(submissions, outcomes, strict=True) if found_.job_id == each.job.id]
+        if new:
+            now = self._database.now()
+            draft = insert(jobs).values(
+                state=JobState.QUEUED.value,
+                events=FIRST_EVENT,
+                created_ms=now,
+                not_before_ms=now,
+                expires_ms=now + bindparam("lifetime_ms", type_=BigInteger),
+            )
+            await connection.execute(draft, [_new_row(job) for job in new])
+        return outcomes
+
+
+def _id(stated: str) -> str:
+    """An id that may be asked for; raises JobUnknown for what no database takes as text."""
+    if len(stated) > MAX_ID_CHARACTERS or not (stated.isascii() and stated.isprintable()):
+        raise JobUnknown(_UNKNOWN, param="id")
+    return stated
+
+
+async def _get(connection: AsyncConnection, tenant: str, job_id: str) -> Job:
+    asking = select(*_SEEN).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    row = (await connection.execute(asking)).first()
+    if row is None:
+        raise JobUnknown(_UNKNOWN, param="id")
+    return _job(row)
+
+
+def _job(row: Any) -> Job:
+    seen = dict(row._mapping)
+    return Job(**seen | {"state": JobState(seen["state"]), "work_class": WorkClass(seen["work_class"])})
+
+
+def _new_row(job: NewJob) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "tenant": job.tenant,
+        "work_class": job.work_class.value,
+        "request": job.request,
+        "cost": job.cost,
+        "traceparent": job.traceparent,
+        "lifetime_ms": round(job.lifetime_seconds * 1000),
+    }

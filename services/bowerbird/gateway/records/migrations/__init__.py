@@ -1,0 +1,46 @@
+"""Alembic's revisions, oldest first, and `upgrade`, which brings a database to the newest.
+
+A revision is never edited once it is in a release. A new one comes with rows of the revision before it in
+`tests/unit/gateway/records/`: every upgrade is tested with data in the tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+
+NEWEST = "0002"
+"""The last revision in `versions/`: a database that has it is left alone, and Alembic is not even imported."""
+
+_LOCK = 0x626F776572  # "bower": any number that nothing else in this database locks
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Runs what is missing, within the connection's transaction; replicas that start together do it one by one."""
+    if connection.dialect.name == "postgresql":  # SQLite's transaction has excluded other writers from its begin
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    if revision == "head" and _present(connection) == NEWEST:
+        return
+    from alembic import command
+
+    command.upgrade(alembic_config(connection), revision)
+
+
+def _present(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    number: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return number
+
+
+def alembic_config(connection: Connection) -> Any:
+    """What Alembic's commands need to work on this connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,130 @@
+"""A real S3 server for tests: Versity's gateway (Apache-2.0) over a temporary folder, on loopback.
+
+It is built once from the Go module proxy into `~/.cache/bowerbird/s3/<version>/` (two minutes on two cores, 45 MB) by
+`python tests/s3.py`; tests never build. Where it is missing, tests that need it are skipped; in CI they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+MODULE = "github.com/versity/versitygw"
+VERSION = "v1.8.0"
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.05
+
+
+class RunningS3:
+    """A server with one bucket, `pictures`."""
+
+    def __init__(self, url: str, access_key: str, secret_key: str, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.environment: Mapping[str, str] = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": secret_key,
+            "AWS_REGION": "us-east-1",
+        }
+        """What a process needs to reach it."""
+
+    @property
+    def bucket_url(self) -> str:
+        """What BOWERBIRD_PICTURES_URL would begin with."""
+        return "s3://pictures"
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
+
+def server_program() -> Path:
+    """Where the built server is, or will be."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "bowerbird" / "s3" / VERSION / "versitygw"
+
+
+def build() -> None:
+    """Builds the server unless it is there."""
+    program = server_program()
+    if program.exists():
+        return
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+        environment = {**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"}
+        command = ["go", "install", "-trimpath", "-ldflags=-s -w", f"{MODULE}/cmd/versitygw@{VERSION}"]
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        (Path(folder) / "versitygw").replace(program)
+
+
+@contextmanager
+def running_s3() -> Iterator[RunningS3]:
+    """A server over an empty folder; raises FileNotFoundError when it was not built."""
+    program = server_program()
+    if not program.exists():
+        raise FileNotFoundError("The S3 server is not built here (python tests/s3.py builds it, with Go)")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    access_key, secret_key = "bowerbird", secrets.token_hex(20)
+    folder = Path(tempfile.mkdtemp(prefix="bowerbird-s3-"))
+    (folder / "files" / "pictures").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
+    storage = ["posix", "--sidecar", str(folder / "metadata"), str(folder / "files")]
+    environment = {**os.environ, "ROOT_ACCESS_KEY": access_key, "ROOT_SECRET_KEY": secret_key}
+    process = subprocess.Popen(
+        [*command, *storage], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(port, process)
+        yield RunningS3(f"http://127.0.0.1:{port}", access_key, secret_key, process)
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait(STOP_SECONDS)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[RunningS3]:
+    """One server for the whole session; tests use prefixes of their own."""
+    try:
+        with running_s3() as server:
+            yield server
+    except FileNotFoundError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    ends_at = time.monotonic() + START_SECONDS
+    while True:
+        assert process.poll() is None, "the S3 server ended"
+        assert time.monotonic() < ends_at, "the S3 server does not answer"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    build()
