@@ -1,0 +1,179 @@
+"""The order: who waits, who holds which slot, and what happens next.
+
+This is the heart, and it is synchronous: every method says what happened at `now` and leaves the books right. Whoever
+drives it (`admission` in this process, a transport between replicas later) calls `grant` until it returns None after
+anything that may have made room, and again when `endpoints.reopening()` has come.
+
+What it promises (`tests/unit/gateway/admission/test_order.py`):
+
+- Nothing is lost and nothing granted twice: a ticket that was offered waits, or holds one grant, or has left.
+- No endpoint is given more than its slots; no slot stays free that somebody waits for.
+- The order is that of `lines`: fair by cost, and nobody starves. Who is put back is next.
+- A grant of another epoch, or one that was settled, changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bowerbird.gateway.admission.bounds import Amount, Bounds, Occupancy
+from bowerbird.gateway.admission.endpoints import Endpoints, Pauses
+from bowerbird.gateway.admission.estimate import Progress, ServiceRate, units_until_a_slot
+from bowerbird.gateway.admission.lines import Lines
+from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Ticket
+
+FULL_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A slot that a ticket holds; `turn` is the number of its first grant, what follows was read at this one."""
+
+    ticket: Ticket
+    grant: Grant
+    turn: int
+    since: float
+    saturated_seconds: float
+    progress: float
+
+
+class Order:
+    """One stage's queue and slots; `epoch` is that of the owner who keeps it."""
+
+    def __init__(self, bounds: Bounds | None = None, pauses: Pauses | None = None, epoch: int = 0) -> None:
+        self.endpoints = Endpoints(pauses)
+        self._epoch = epoch
+        self._lines = Lines()
+        self._occupancy = Occupancy(bounds or Bounds())
+        self._waiting: dict[str, Ticket] = {}
+        self._turns: dict[str, int] = {}
+        self._held: dict[str, _Held] = {}
+        self._grants = 0
+        self._rate = ServiceRate()
+        self._progress = Progress()
+
+    # --------------------------------------------------------------------------------------------------- who waits
+
+    def offer(self, ticket: Ticket) -> None:
+        """It waits from now on; raises QueueFull, or TenantQueueFull, saying when to come back."""
+        if excess := self._occupancy.excess(ticket):
+            raise excess.refusal(self._seconds_to_empty(ticket if excess.of_tenant else None))
+        self._lines.add(ticket)
+        self._enter(ticket)
+
+    def leave(self, ticket_id: str, now: float) -> None:
+        """Nobody wants it any more, whether it waits or holds a slot; harmless when it has left already."""
+        if ticket := self._waiting.get(ticket_id):
+            self._lines.remove(ticket)
+            self._turns.pop(ticket_id, None)
+            self._exit(ticket)
+        elif held := self._held.get(ticket_id):
+            self.settle(held.grant, now, finished=False)
+
+    # --------------------------------------------------------------------------------------------- who has a slot
+
+    def grant(self, now: float) -> Grant | None:
+        """The next slot, if there is one and somebody waits for it."""
+        endpoint = self.endpoints.least_loaded(now)
+        ticket = self._lines.first() if endpoint else None
+        if endpoint is None or ticket is None:
+            self._rate.saturated(bool(self._waiting and self._held), now)
+            return None
+        readings = now, self._rate.saturated_seconds(now), self._progress_at(now)
+        self._lines.take(ticket)
+        self._exit(ticket)
+        self.endpoints.take(endpoint)
+        self._grants += 1
+        grant = Grant(ticket.id, endpoint.url, self._epoch, self._grants)
+        self._held[ticket.id] = _Held(ticket, grant, self._turns.pop(ticket.id, self._grants), *readings)
+        return grant
+
+    def settle(self, grant: Grant, now: float, finished: bool) -> bool:
+        """The slot is free again; `finished` when what it was given for was computed. False: it is no grant of ours."""
+        held = self._pop(grant, now)
+        if held is None:
+            return False
+        if finished:
+            saturated_seconds = self._rate.saturated_seconds(now) - held.saturated_seconds
+            self._rate.finished(held.ticket.cost, now - held.since, saturated_seconds)
+        self.endpoints.give_back(grant.endpoint, finished)
+        return True
+
+    def put_back(self, grant: Grant, why: PutBack, now: float, pause_seconds: float = FULL_PAUSE_SECONDS) -> bool:
+        """It could not be served there, and is next; a full endpoint is asked again after `pause_seconds`."""
+        held = self._pop(grant, now)
+        if held is None:
+            return False
+        if why is PutBack.FULL:
+            self.endpoints.full(grant.endpoint, now, pause_seconds)
+        else:
+            self.endpoints.lost(grant.endpoint, now)
+        self._turns[grant.ticket_id] = held.turn
+        self._lines.put_back(held.ticket, held.turn)
+        self._enter(held.ticket)
+        return True
+
+    # ------------------------------------------------------------------------------------------ what one is told
+
+    @property
+    def waiting(self) -> int:
+        """How many tickets wait."""
+        return len(self._waiting)
+
+    @property
+    def holding(self) -> int:
+        """How many hold a slot."""
+        return len(self._held)
+
+    def left(self, tenant: str) -> Amount:
+        """What the tenant may still send."""
+        return self._occupancy.left(tenant)
+
+    def place(self, ticket: Ticket, now: float) -> Place:
+        """Where a ticket stands, or would stand if it were offered now."""
+        count, units = self._lines.ahead_of(ticket)
+        rate, slots = self._rate_of_slot(), self.endpoints.slots
+        if not slots or not rate:
+            return Place(count + 1, None)
+        progress = self._progress_at(now)
+        remaining = [max(0.0, each.ticket.cost - (progress - each.progress)) for each in self._held.values()]
+        return Place(count + 1, units_until_a_slot(remaining, slots, count, units) / rate)
+
+    def computing_seconds(self, cost: float) -> float:
+        """How long so many units take while every slot is taken; 0 where that is not known."""
+        rate = self._rate_of_slot()
+        return cost / rate if rate else 0.0
+
+    def _rate_of_slot(self) -> float | None:
+        stated, slots = self.endpoints.units_per_second, self.endpoints.slots
+        return self._rate.of_slot(stated / slots if stated and slots else None)
+
+    def _seconds_to_empty(self, ticket: Ticket | None) -> float | None:
+        """Until all that wait now are granted; those of the ticket's tenant, by its share, where one is given."""
+        rate, slots = self._rate_of_slot(), self.endpoints.slots
+        if not rate or not slots:
+            return None
+        if ticket is None:
+            return self._occupancy.all.units / (rate * slots)
+        return self._occupancy.tenants[ticket.tenant].units / (rate * slots * self._lines.share_of(ticket))
+
+    # ------------------------------------------------------------------------------------------------- the books
+
+    def _enter(self, ticket: Ticket) -> None:
+        self._waiting[ticket.id] = ticket
+        self._occupancy.add(ticket)
+
+    def _exit(self, ticket: Ticket) -> None:
+        del self._waiting[ticket.id]
+        self._occupancy.remove(ticket)
+
+    def _pop(self, grant: Grant, now: float) -> _Held | None:
+        held = self._held.get(grant.ticket_id)
+        if held is None or held.grant != grant:
+            return None
+        self._progress_at(now)
+        return self._held.pop(grant.ticket_id)
+
+    def _progress_at(self, now: float) -> float:
+        """Called before the number of those who hold a slot changes."""
+        return self._progress.at(now, self._rate_of_slot() or 0.0, self.endpoints.slots, len(self._held))

@@ -1,0 +1,60 @@
+"""What waits, and what it is told and given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bowerbird.contracts import WorkClass
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A request in the queue, as the order sees it: not what is drawn, only what that costs and who asked."""
+
+    id: str
+    tenant: str
+    cost: float
+    """Compute units (`contracts.ModelCosts`), above 0."""
+    wait_until: float
+    """When nobody waits for a slot any more, on the monotonic clock."""
+    work_class: WorkClass = WorkClass.INTERACTIVE
+    weight: float = 1.0
+    """The tenant's share, above 0; that of its newest ticket counts."""
+    held_bytes: int = 0
+    """Memory that the request takes while it waits."""
+    finish_by: float = math.inf
+    """When nobody waits for the result any more; a slot too late to finish in time is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a waiting caller is told."""
+
+    position: int
+    """1 is next."""
+    eta_seconds: float | None
+    """Until a slot is granted; None while there is no endpoint that could be waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A slot at one endpoint, for one ticket, by one owner of the order."""
+
+    ticket_id: str
+    endpoint: str
+    """The endpoint's URL."""
+    epoch: int
+    """Of the owner who granted it: a later owner does not honour it."""
+    number: int
+    """Different for each grant of an epoch: a ticket that was put back is granted again."""
+
+
+class PutBack(StrEnum):
+    """Why a granted ticket goes back to the head of the queue."""
+
+    FULL = "full"
+    """The endpoint says that it has no slot: it works for others too, or is about to stop."""
+    LOST = "lost"
+    """The endpoint cannot be reached, or died while it drew."""
