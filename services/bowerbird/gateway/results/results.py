@@ -1,0 +1,175 @@
+"""Pictures for a request that safety has allowed: stored ones where they are right, else drawn, once, and stored.
+
+`story.tell` asks here between the verdict on the prompt and the queue: a hit needs no slot and no model, and a prompt
+that the present policy refuses never gets this far. What may be given is said by the plan (`Lookup`):
+
+    seed   the stored answer to the same recipe and seed: the same bytes
+    any    a stored answer to the same recipe, whatever its seed
+    none   nothing: it is drawn, and stored, in the place of what was there
+
+Neither the store nor its database is needed to draw: a look-up or a store that fails or takes too long is counted, and
+the request goes on without. Results are stored after the answer has left; they are found in memory at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from bowerbird.contracts import WorkClass
+from bowerbird.errors import BowerbirdError, ImageRefused, RequestInvalid
+from bowerbird.gateway.results.flights import Flights
+from bowerbird.gateway.results.key import Names, Recipe
+from bowerbird.gateway.results.lookup import Lookup
+from bowerbird.gateway.results.memory import Memory
+from bowerbird.gateway.results.metrics import ResultMetrics, Source
+from bowerbird.gateway.results.result import Result
+from bowerbird.gateway.results.store import ResultStore
+
+LOOK_UP_SECONDS = 1.0
+"""More than a hundred times what a look-up takes; then drawing is surer."""
+STORE_SECONDS = 30.0
+END_SECONDS = 5.0
+"""For what is still to be stored when the gateway ends."""
+MAX_ARRIVING_BYTES = 64 * 1024 * 1024
+"""Pictures that wait to be stored; what exceeds it is answered and not stored."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for, and how."""
+
+    recipe: Recipe
+    seed: int
+    """What is drawn with if it must be drawn."""
+    lookup: Lookup
+    cost: float
+    """Of drawing it, in compute units."""
+    work_class: WorkClass = WorkClass.INTERACTIVE
+    """Nobody interactive waits for the drawing of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A result, and where it came from."""
+
+    result: Result
+    source: Source
+
+
+class Results:
+    """What one gateway process stores and draws; `store` is None where nothing is to be stored."""
+
+    def __init__(
+        self, store: ResultStore | None, secret: bytes, metrics: ResultMetrics, memory: Memory | None = None
+    ) -> None:
+        self._store = store
+        self._secret = secret
+        self._metrics = metrics
+        self._memory = memory or Memory()
+        self._flights: Flights[Given] = Flights()
+        self._storing: dict[asyncio.Task[None], int] = {}
+
+    @property
+    def stores(self) -> bool:
+        """Whether anything is kept here, so that a request may ask for it."""
+        return self._store is not None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Looks after what is stored until the context ends, and stores what is still to be stored then."""
+        if self._store is None:
+            yield
+            return
+        async with self._store.swept():
+            try:
+                yield
+            finally:
+                await self.settled()
+
+    async def settled(self) -> None:
+        """Waits until what was answered so far is stored, or END_SECONDS."""
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=END_SECONDS)
+
+    async def give(self, wanted: Wanted, draw: Callable[[], Awaitable[Result]]) -> Given:
+        """What is wanted, stored or drawn by `draw`; raises what `draw` raises (`flights` says whose)."""
+        names = wanted.recipe.names(self._secret, wanted.seed)
+        if wanted.lookup is Lookup.NONE:
+            given = Given(await self._drawn(wanted, names, draw), Source.FRESH)
+        else:
+            given = await self._once(wanted, names, draw)
+        self._metrics.answered(given.source, any_seed=wanted.lookup is Lookup.ANY)
+        return given
+
+    async def _once(self, wanted: Wanted, names: Names, draw: Callable[[], Awaitable[Result]]) -> Given:
+        any_seed = wanted.lookup is Lookup.ANY
+        name = names.likeness if any_seed else names.key
+        # Another seed may pass where this one's picture was refused; the request itself stays what it is.
+        final = (RequestInvalid,) if any_seed else (RequestInvalid, ImageRefused)
+
+        async def found_or_drawn() -> Given:
+            found = await self._found(name, any_seed)
+            if found is not None:
+                return Given(found, Source.STORED)
+            return Given(await self._drawn(wanted, names, draw), Source.DRAWN)
+
+        landed = await self._flights.once(f"{wanted.work_class} {name}", found_or_drawn, final)
+        if landed.led or landed.value.source is Source.STORED:
+            return landed.value
+        return replace(landed.value, source=Source.SHARED)
+
+    async def _found(self, name: str, any_seed: bool) -> Result | None:
+        if self._store is None:
+            return None
+        remembered = self._memory.get(name)
+        if remembered is not None:
+            if remembered.row_id is not None:
+                self._store.count_use(remembered.row_id)
+            return remembered.result
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                found = await (self._store.find_like(name) if any_seed else self._store.find(name))
+        except (BowerbirdError, TimeoutError) as error:
+            self._failed("look_up", error)
+            return None
+        if found is None:
+            return None
+        self._memory.put(name, found.result, found.row_id)
+        return found.result
+
+    async def _drawn(self, wanted: Wanted, names: Names, draw: Callable[[], Awaitable[Result]]) -> Result:
+        result = await draw()
+        if self._store is None or not result.is_of(wanted.recipe):
+            return result
+        for name in (names.key, names.likeness):
+            self._memory.put(name, result)
+        if sum(self._storing.values()) + result.bytes > MAX_ARRIVING_BYTES:
+            self._failed("store", None)
+            return result
+        task = asyncio.create_task(self._stored(self._store, names, wanted.cost, result))
+        self._storing[task] = result.bytes
+        task.add_done_callback(self._storing.pop)
+        return result
+
+    async def _stored(self, store: ResultStore, names: Names, cost: float, result: Result) -> None:
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                row_id = await store.put(names, cost, result)
+        except (BowerbirdError, TimeoutError) as error:
+            self._failed("store", error)
+            return
+        for name in (names.key, names.likeness):
+            remembered = self._memory.get(name)
+            if remembered is not None and remembered.result is result:
+                self._memory.put(name, result, row_id)
+
+    def _failed(self, what: str, error: BowerbirdError | TimeoutError | None) -> None:
+        self._metrics.failed(what)
+        reason = error.message if isinstance(error, BowerbirdError) else "too slow" if error else "too many at once"
+        logger.warning("the result store failed", extra={"what": what, "reason": reason})

@@ -1,0 +1,172 @@
+"""What is said to the database about stored results; `store` says it, each function within a transaction of its own.
+
+Whatever writes locks the ledger first (`locked`): replicas take turns, so that bytes and rows agree at every commit and
+no two transactions wait for each other. SQLite has one writer anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bowerbird.gateway.results.table import State, ledger, results
+from bowerbird.gateway.results.worth import credit
+
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The one row that sums up the others."""
+
+    bytes: int
+    inflation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row that answers."""
+
+    id: str
+    pictures: int
+    digest: str
+    facts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A result about to be stored."""
+
+    id: str
+    key: str
+    likeness: str
+    pictures: int
+    bytes: int
+    digest: str
+    facts: str
+    cost: float
+
+
+async def found(connection: AsyncConnection, column: Column[str], name: str, now: ColumnElement[int]) -> Stored | None:
+    """What answers to this name, or None; of several the one that is worth most, so that the others fall out."""
+    asked = (
+        select(results.c.id, results.c.pictures, results.c.digest, results.c.facts)
+        .where(column == name, results.c.state == State.READY, results.c.expires_ms > now)
+        .order_by(results.c.credit.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(asked)).one_or_none()
+    return Stored(*row) if row else None
+
+
+async def locked(connection: AsyncConnection) -> Ledger:
+    """The ledger, which stays as it is until this transaction ends."""
+    row = (await connection.execute(select(ledger.c.bytes, ledger.c.inflation).with_for_update())).one()
+    return Ledger(*row)
+
+
+async def summed(connection: AsyncConnection) -> Ledger:
+    """The ledger as it is now."""
+    return Ledger(*(await connection.execute(select(ledger.c.bytes, ledger.c.inflation))).one())
+
+
+async def reserve(connection: AsyncConnection, arrival: Arrival, inflation: float, until: ColumnElement[int]) -> None:
+    """Puts the row of a result whose files come next; it expires soon, should its writer die."""
+    values = {name: getattr(arrival, name) for name in Arrival.__slots__}
+    own = credit(inflation, 1, arrival.cost, arrival.bytes)
+    await connection.execute(
+        results.insert().values(**values, state=State.ARRIVING, uses=1, credit=own, expires_ms=until)
+    )
+    await _add_bytes(connection, arrival.bytes)
+
+
+async def make_ready(connection: AsyncConnection, arrival: Arrival, until: ColumnElement[int]) -> bool:
+    """Lets a row whose files are written answer, instead of its namesakes; False when it was given up meanwhile."""
+    own = (results.c.id == arrival.id) & (results.c.state == State.ARRIVING)
+    made = await connection.execute(update(results).where(own).values(state=State.READY, expires_ms=until))
+    if not made.rowcount:
+        return False
+    namesakes = (results.c.key == arrival.key) & (results.c.id != arrival.id) & (results.c.state == State.READY)
+    await connection.execute(update(results).where(namesakes).values(state=State.LEAVING))
+    return True
+
+
+async def give_up(connection: AsyncConnection, row_id: str) -> bool:
+    """Lets nobody find a row any more; False when it was leaving anyway."""
+    own = (results.c.id == row_id) & (results.c.state == State.READY)
+    return bool((await connection.execute(update(results).where(own).values(state=State.LEAVING))).rowcount)
+
+
+async def count_uses(connection: AsyncConnection, uses: Mapping[str, int], inflation: float) -> None:
+    """Lifts the credit of what was used so often since it was last counted (`worth.credit`)."""
+    if not uses:
+        return
+    more = results.c.uses + bindparam("more")
+    lift = (
+        update(results)
+        .where(results.c.id == bindparam("used"), results.c.state == State.READY)
+        .values(uses=more, credit=inflation + more * results.c.cost / results.c.bytes)
+    )
+    await connection.execute(lift, [{"used": each, "more": count} for each, count in sorted(uses.items())])
+
+
+async def evict(connection: AsyncConnection, wanted_bytes: int, inflation: float) -> int:
+    """Has the least worth leave until at least `wanted_bytes` will be free; how many, and inflation follows them."""
+    evicted, freed = 0, await leaving_bytes(connection)
+    while freed < wanted_bytes:
+        least = (
+            select(results.c.id, results.c.bytes, results.c.credit)
+            .where(results.c.state == State.READY)
+            .order_by(results.c.credit, results.c.expires_ms)
+            .limit(PAGE)
+        )
+        victims = []
+        for row_id, size, own_credit in await connection.execute(least):
+            if freed >= wanted_bytes:
+                break
+            victims.append(row_id)
+            freed, inflation = freed + size, max(inflation, own_credit)
+        if not victims:
+            break
+        await connection.execute(update(results).where(results.c.id.in_(victims)).values(state=State.LEAVING))
+        evicted += len(victims)
+    await connection.execute(update(ledger).values(inflation=inflation))
+    return evicted
+
+
+async def expire(connection: AsyncConnection, now: ColumnElement[int]) -> int:
+    """Has leave what is too old, and arrivals whose writer has died; how many."""
+    old = (results.c.expires_ms <= now) & (results.c.state != State.LEAVING)
+    return (await connection.execute(update(results).where(old).values(state=State.LEAVING))).rowcount
+
+
+async def leaving(connection: AsyncConnection) -> Sequence[tuple[str, int]]:
+    """Ids and numbers of pictures of some whose files are to be deleted."""
+    asked = select(results.c.id, results.c.pictures).where(results.c.state == State.LEAVING).limit(PAGE)
+    return [(row_id, pictures) for row_id, pictures in await connection.execute(asked)]
+
+
+async def leaving_bytes(connection: AsyncConnection) -> int:
+    """What is about to be free."""
+    asked = select(func.coalesce(func.sum(results.c.bytes), 0)).where(results.c.state == State.LEAVING)
+    return int((await connection.execute(asked)).scalar_one())
+
+
+async def remove(connection: AsyncConnection, row_ids: Sequence[str]) -> None:
+    """Takes away the rows whose files are deleted."""
+    gone = delete(results).where(results.c.id.in_(row_ids), results.c.state == State.LEAVING).returning(results.c.bytes)
+    await _add_bytes(connection, -sum((await connection.execute(gone)).scalars()))
+
+
+async def known(connection: AsyncConnection, row_ids: Sequence[str]) -> set[str]:
+    """Those of these ids that have a row."""
+    return set((await connection.execute(select(results.c.id).where(results.c.id.in_(row_ids)))).scalars())
+
+
+async def _add_bytes(connection: AsyncConnection, count: int) -> None:
+    values: dict[str, Any] = {"bytes": ledger.c.bytes + count}
+    await connection.execute(update(ledger).values(**values))

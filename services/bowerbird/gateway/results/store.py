@@ -1,0 +1,240 @@
+"""Results in rows and files: found by name, put in by what they are worth, taken out when they expire or make room.
+
+`results.Results` asks here; `swept` runs for as long as the gateway does. The order of things is what makes a crash
+harmless: a row names its files before they are written and until they are deleted (`table`). The bytes of all rows, and
+so of all files, are within `max_bytes` at every moment: room is made, and its files are gone, before a new row counts.
+
+What a reader holds is checked: a file that is missing or altered makes its row leave, and the answer is "not found".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from sqlalchemy import Column, ColumnElement
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bowerbird.errors import BowerbirdError, PictureLost
+from bowerbird.gateway.pictures import PictureStore
+from bowerbird.gateway.records.database import Database
+from bowerbird.gateway.results import rows
+from bowerbird.gateway.results.key import Names
+from bowerbird.gateway.results.metrics import Departure, ResultMetrics
+from bowerbird.gateway.results.result import Facts, Result
+from bowerbird.gateway.results.table import results
+
+PREFIX = "results/"
+ID_BYTES = 16
+ARRIVAL_SECONDS = 60.0
+"""Within which a writer has written its files, or is taken for dead."""
+SWEEP_SECONDS = 30.0
+"""Between two rounds: uses are counted, what expired is removed."""
+END_SECONDS = 5.0
+"""For the last round, when the gateway ends."""
+ROUNDS_PER_SEARCH = 120
+"""Every so many rounds (an hour), and in the first, files that no row names are looked for."""
+ATTEMPTS = 3
+"""To find room: another replica may take what was made."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How much is kept, and for how long."""
+
+    max_bytes: int
+    ttl_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A result, and its row's id."""
+
+    result: Result
+    row_id: str
+
+
+class ResultStore:
+    """The stored results of all replicas that share a database and a picture store."""
+
+    def __init__(self, database: Database, pictures: PictureStore, keeping: Keeping, metrics: ResultMetrics) -> None:
+        self._database = database
+        self._pictures = pictures
+        self._keeping = keeping
+        self._metrics = metrics
+        self._uses: Counter[str] = Counter()
+
+    async def find(self, key: str) -> Found | None:
+        """The result of this very recipe and seed, or None."""
+        return await self._found(results.c.key, key)
+
+    async def find_like(self, likeness: str) -> Found | None:
+        """A result of this recipe with whatever seed, or None."""
+        return await self._found(results.c.likeness, likeness)
+
+    def count_use(self, row_id: str) -> None:
+        """Notes that a result answered a request without being asked for here; `find` notes it by itself."""
+        self._uses[row_id] += 1
+
+    async def put(self, names: Names, cost: float, result: Result) -> str | None:
+        """Stores a result in the place of its namesake and gives its row's id; None when there is no room for it.
+
+        `cost` is what drawing it took, in compute units. What is larger than the store makes nothing leave.
+        """
+        arrival = _arrival(names, cost, result)
+        if not 0 < arrival.bytes <= self._keeping.max_bytes or not await self._reserved(arrival):
+            return None
+        files = _files(arrival.id, arrival.pictures)
+        await asyncio.gather(*map(self._pictures.put, files, result.pictures))
+        async with self._database.writing() as connection:
+            await rows.locked(connection)
+            ready = await rows.make_ready(connection, arrival, self._after(self._keeping.ttl_seconds))
+        if not ready:  # it took so long that a sweep has declared it dead, and may have been through with it
+            await self._pictures.delete(files)
+        return arrival.id if ready else None
+
+    async def sweep(self) -> None:
+        """Counts the uses since the last time, and removes what expired, had to leave, or was left half done."""
+        async with self._database.writing() as connection:
+            await self._count_uses(connection, await rows.locked(connection))
+            expired = await rows.expire(connection, self._database.now())
+        self._metrics.left(Departure.EXPIRED, expired)
+        await self._remove_leaving()
+        async with self._database.reading() as connection:
+            self._metrics.holds((await rows.summed(connection)).bytes)
+
+    async def search(self) -> int:
+        """Deletes files that no row names; how many. A row is there before its files, so whose row is gone stays lost.
+
+        There are none unless a process was paused for more than ARRIVAL_SECONDS while it wrote, and then killed.
+        """
+        files = [file async for file in self._pictures.keys(PREFIX)]
+        ids = sorted({_id_of(file) for file in files})
+        known: set[str] = set()
+        for at in range(0, len(ids), rows.PAGE):
+            async with self._database.reading() as connection:
+                known |= await rows.known(connection, ids[at : at + rows.PAGE])
+        lost = [file for file in files if _id_of(file) not in known]
+        if lost:
+            await self._pictures.delete(lost)
+            logger.warning("deleted files of results that no row names", extra={"files": len(lost)})
+        return len(lost)
+
+    @asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """Sweeps now and every SWEEP_SECONDS until the context ends, and counts the last uses then."""
+        ended = asyncio.Event()
+        sweeping = asyncio.create_task(self._sweep_until(ended))
+        try:
+            yield
+        finally:
+            ended.set()  # not cancelled, unless it hangs: a connection is given back rather than broken
+            await asyncio.wait({sweeping}, timeout=END_SECONDS)
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+    async def _found(self, column: Column[str], name: str) -> Found | None:
+        async with self._database.reading() as connection:
+            stored = await rows.found(connection, column, name, self._database.now())
+        if stored is None:
+            return None
+        try:
+            bodies = await asyncio.gather(*(self._pictures.get(file) for file in _files(stored.id, stored.pictures)))
+            result = Result(Facts.model_validate_json(stored.facts), list(bodies))
+        except (PictureLost, ValidationError):
+            result = None
+        if result is None or result.digest != stored.digest:
+            await self._give_up(stored.id)
+            return None
+        self.count_use(stored.id)
+        return Found(result, stored.id)
+
+    async def _reserved(self, arrival: rows.Arrival) -> bool:
+        """Whether a row for it could be put within the bound, after others have left for it where they must."""
+        for _ in range(ATTEMPTS):
+            async with self._database.writing() as connection:
+                ledger = await rows.locked(connection)
+                missing = ledger.bytes + arrival.bytes - self._keeping.max_bytes
+                if missing <= 0:
+                    await rows.reserve(connection, arrival, ledger.inflation, self._after(ARRIVAL_SECONDS))
+                    return True
+                await self._count_uses(connection, ledger)
+                evicted = await rows.evict(connection, missing, ledger.inflation)
+            self._metrics.left(Departure.EVICTED, evicted)
+            await self._remove_leaving()
+        return False
+
+    async def _remove_leaving(self) -> None:
+        """Deletes the files of what leaves, then its rows."""
+        while True:
+            async with self._database.reading() as connection:
+                leaving = await rows.leaving(connection)
+            if not leaving:
+                return
+            await self._pictures.delete([file for row_id, pictures in leaving for file in _files(row_id, pictures)])
+            async with self._database.writing() as connection:
+                await rows.locked(connection)
+                await rows.remove(connection, [row_id for row_id, _ in leaving])
+
+    async def _give_up(self, row_id: str) -> None:
+        """Its files are missing or altered: that is damage, unless it was made to leave since its row was read."""
+        async with self._database.writing() as connection:
+            await rows.locked(connection)
+            damaged = await rows.give_up(connection, row_id)
+        if damaged:
+            logger.warning("a stored result is missing or altered and will not be used", extra={"result": row_id})
+            self._metrics.left(Departure.DAMAGED, 1)
+
+    async def _count_uses(self, connection: AsyncConnection, ledger: rows.Ledger) -> None:
+        uses, self._uses = self._uses, Counter()
+        await rows.count_uses(connection, uses, ledger.inflation)
+
+    async def _sweep_until(self, ended: asyncio.Event) -> None:
+        for round_number in itertools.count():
+            last = ended.is_set()
+            try:
+                await self.sweep()
+                if round_number % ROUNDS_PER_SEARCH == 0 and not last:
+                    await self.search()
+            except BowerbirdError as error:  # the database or the files are away: they are looked after when back
+                logger.warning("stored results could not be swept", extra={"reason": error.message})
+            except Exception:  # a bug must not end what keeps the store within its bounds, and must be seen
+                logger.exception("stored results could not be swept")
+            if last:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await ended.wait()
+
+    def _after(self, seconds: float) -> ColumnElement[int]:
+        return self._database.now() + round(seconds * 1000)
+
+
+def _arrival(names: Names, cost: float, result: Result) -> rows.Arrival:
+    return rows.Arrival(
+        id=secrets.token_hex(ID_BYTES),
+        key=names.key,
+        likeness=names.likeness,
+        pictures=len(result.pictures),
+        bytes=result.bytes,
+        digest=result.digest,
+        facts=result.facts.model_dump_json(),
+        cost=cost,
+    )
+
+
+def _files(row_id: str, pictures: int) -> list[str]:
+    return [f"{PREFIX}{row_id}-{number}" for number in range(pictures)]
+
+
+def _id_of(file: str) -> str:
+    return file.removeprefix(PREFIX).partition("-")[0]

@@ -1,0 +1,44 @@
+"""Entity tags, and when a drawing is what was looked up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bowerbird.gateway.results.result import Result, tag_is_known
+
+from .drawings import OTHER_DIGEST, recipe, result
+
+
+def test_the_tag_is_that_of_the_pictures_in_their_order() -> None:
+    ours = result(b"robin", b"jay")
+    assert ours.entity_tag == Result(ours.facts, [b"robin", b"jay"]).entity_tag
+    assert len({each.entity_tag for each in (ours, result(b"jay", b"robin"), result(b"rob", b"injay"))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("if_none_match", "known"),
+    [
+        ("*", True),
+        ('"abc"', True),
+        ('W/"abc"', True),
+        ('"x", W/"abc" ,"y"', True),
+        ('"x,abc"', False),
+        ('"ABC"', False),
+        ("abc", False),
+        ('"abc', False),
+        ("", False),
+        ('W/"abcd"', False),
+    ],
+)
+def test_if_none_match_is_compared_weakly(if_none_match: str, known: bool) -> None:
+    assert tag_is_known(if_none_match, 'W/"abc"') is known
+
+
+def test_a_drawing_is_stored_only_under_what_it_was_drawn_with() -> None:
+    assert result(b"robin").is_of(recipe())
+    assert not result(b"robin", b"jay").is_of(recipe())
+    assert not result(b"robin").is_of(replace(recipe(), model=OTHER_DIGEST))
+    assert not result(b"robin").is_of(replace(recipe(), policy=OTHER_DIGEST))
+    assert not result(b"robin").is_of(replace(recipe(), loras=(("ink", OTHER_DIGEST, 1.0),)))
