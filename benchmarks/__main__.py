@@ -9,7 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-ALL = ("curation", "engine", "fresh_clone", "gpu", "safety", "stack")
+ALL = ("curation", "engine", "fresh_clone", "gpu", "result_cache", "safety", "stack")
 
 
 def main() -> None:

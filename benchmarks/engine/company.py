@@ -38,10 +38,10 @@ class SeenDecoder:
         self._decoder = decoder
         self.latents: Floats = np.zeros(0, np.float32)
 
-    def frame(self, latents: Floats) -> Any:
+    def frame(self, latents: Floats, index: int = 0) -> Any:
         """As the decoder's own."""
         self.latents = latents.copy()
-        return self._decoder.frame(latents)
+        return self._decoder.frame(latents, index)
 
 
 def measure(scale: Scale) -> Iterator[Row]:
