@@ -9,6 +9,8 @@ from hypothesis import settings
 
 from .embedded_stack import RunningStack, running_stack
 from .otlp import Collector, running_collector
+from .postgresql import postgresql  # noqa: F401 - a fixture
+from .s3 import s3  # noqa: F401 - a fixture
 
 # Time is measured in benchmarks/, never asserted in a test: a busy machine is not a bug.
 settings.register_profile("bowerbird", settings(), deadline=None)

@@ -218,6 +218,26 @@ class Size(Contract):
         return f"{self.width}x{self.height}"
 
 
+class SizeCosts(Contract):
+    """What pieces of work cost at one size, in compute units, when the model is busy."""
+
+    size: Size
+    encode: float = Field(ge=0, allow_inf_nan=False, description="the prompts of one request")
+    step: float = Field(gt=0, allow_inf_nan=False, description="one row of one step, in a batch as large as pays")
+    decode: float = Field(ge=0, allow_inf_nan=False, description="one frame")
+
+
+class ModelCosts(Contract):
+    """What a request will cost: `encode + frames x (steps x rows x step + decode)` compute units.
+
+    The unit is one row of one step at the first size, as this pod measured it; it tells pods apart.
+    """
+
+    unit_seconds: float = Field(gt=0, allow_inf_nan=False)
+    guided_rows: int = Field(ge=1, le=2, description="rows of a frame with guidance; without, it is one")
+    sizes: list[SizeCosts] = Field(min_length=1)
+
+
 class ModelDescription(Contract):
     """What a service can draw; the gateway checks requests against it before any model is asked."""
 
@@ -236,6 +256,7 @@ class ModelDescription(Contract):
     max_lora_rank: int = Field(
         default=0, ge=0, description="0: compiled without LoRA, or served without a folder of them"
     )
+    costs: ModelCosts | None = Field(default=None, description="None when nothing was measured")
     lineage: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -10,17 +10,29 @@
     │   └── ModelUnknown               404  no such model (OpenAI answers 404)
     ├── KeyInvalid                     401  no key, or one that is not configured
     ├── RouteUnknown                   404  no such path
+    ├── JobUnknown                     404  no job of this id, or another tenant's
     ├── MethodUnsupported              405  the path exists, the method does not
+    ├── JobUnfinished                  409  the job has no result yet: try again
+    ├── JobFinished                    409  a finished job cannot be cancelled: final
+    ├── JobCancelled                   409  a cancelled job has no result: final
+    ├── JobExpired                     410  the job was not finished in time, and will not be
+    ├── IdempotencyKeyReused           422  the key came with another body before
     ├── BodyTooLarge                   413  more bytes than stated
     ├── PromptRefused                  400  safety said no to the prompt: final, never retried
     │   └── CrisisSupport              400  a person may be in danger: help text, no job, nothing kept
     ├── ImageRefused                   400  safety said no to every candidate
     ├── FeatureUnavailable             501  known, not built into this deployment
     ├── StageUnavailable               503  a stage is down or starting: try again
+    │   ├── RecordsUnavailable         503  the database or the picture store cannot be asked: try again
     │   ├── StageFull                  429  all slots of a stage are taken: try again
+    │   ├── QueueFull                  429  no more may wait than do: try again
+    │   │   └── TenantQueueFull        429  no more of this tenant may wait than do: try again
+    │   ├── QueueTimeout               429  no slot was free within the time that it was waited for
     │   └── DeadlineExceeded           503  the time the caller allowed ran out
     ├── StageBroken                    502  a stage answered, but not as its contract says
     ├── DrawingFailed                  500  the model failed on this picture: NaN, or the backend's error
+    ├── JobQuarantined                 500  the job failed by its own fault too often and is not tried again
+    ├── PictureLost                    500  a stored picture is gone, or not the one that was stored
     ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
     ├── CertificateInvalid             500  a certificate or key that nothing can be signed with
     ├── PolicyInvalid                  500  a safety policy, or a file it pins, that is not understood
@@ -45,6 +57,8 @@ class BowerbirdError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
+    final: ClassVar[bool] = False
+    """True where a client would ask again by the status alone, in vain: the answer says `x-should-retry: false`."""
 
     def __init__(
         self,
@@ -122,6 +136,63 @@ class RouteUnknown(BowerbirdError):
     code = "unknown_url"
 
 
+class JobUnknown(BowerbirdError):
+    """There is no job of this id; a job of another tenant looks the same."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "job_not_found"
+
+
+class JobUnfinished(BowerbirdError):
+    """The job is queued or running: its result may be there later."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "job_not_finished"
+
+
+class JobFinished(BowerbirdError):
+    """The job has ended, in the state that the error names: nothing is left to cancel."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "job_finished"
+    final = True
+
+
+class JobCancelled(BowerbirdError):
+    """The job was cancelled: it has no result, and will have none."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "job_cancelled"
+    final = True
+
+
+class JobExpired(BowerbirdError):
+    """The job was not finished within the time that jobs are kept for: it will not be."""
+
+    status = 410
+    type = "invalid_request_error"
+    code = "job_expired"
+
+
+class JobQuarantined(BowerbirdError):
+    """The job failed by its own fault so often that it is not tried again; the last failure is named."""
+
+    code = "job_quarantined"
+    final = True
+
+
+class IdempotencyKeyReused(BowerbirdError):
+    """The `Idempotency-Key` came with another request before: a key belongs to one request for 24 hours."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
+
+
 class MethodUnsupported(BowerbirdError):
     """The path exists, but not with this method."""
 
@@ -175,12 +246,40 @@ class StageUnavailable(BowerbirdError):
     code = "stage_unavailable"
 
 
+class RecordsUnavailable(StageUnavailable):
+    """The database or the picture store cannot be asked now, or is full; asking again later may succeed."""
+
+    code = "records_unavailable"
+
+
 class StageFull(StageUnavailable):
     """All slots of a stage are taken; a slot is free again when computing has stopped."""
 
     status = 429
     type = "rate_limit_error"
     code = "stage_full"
+
+
+class QueueFull(StageUnavailable):
+    """As many requests wait as may; `Retry-After` says when there is room again as fast as the queue moves now."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+
+
+class TenantQueueFull(QueueFull):
+    """As many of the tenant's requests wait as may; those of others are not in the way."""
+
+    code = "tenant_queue_full"
+
+
+class QueueTimeout(StageUnavailable):
+    """No slot was free within the time that the request was kept waiting for."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_timeout"
 
 
 class DeadlineExceeded(StageUnavailable):
@@ -200,6 +299,13 @@ class DrawingFailed(BowerbirdError):
     """The model failed on this picture, and only on this one: numbers ran away, or the runtime gave up twice."""
 
     code = "drawing_failed"
+
+
+class PictureLost(BowerbirdError):
+    """A picture that a finished job names is not in the store, or not the one that was stored."""
+
+    code = "picture_lost"
+    final = True
 
 
 class LabelFailed(BowerbirdError):

@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     text_to_image_url: str = "http://127.0.0.1:8002"
     animation_url: str = "http://127.0.0.1:8003"
     curation_url: str = "http://127.0.0.1:8004"
-    """Where the gateway finds the stages."""
+    """Where the gateway finds the stages. `text_to_image_url` may be several with commas between them: requests go to
+    the least loaded."""
 
     model: Path = PACKAGED_MODELS / "fledgling"
     """The bundle that text-to-image draws with; the one that comes with it by default."""
@@ -57,7 +58,47 @@ class Settings(BaseSettings):
     """PEM roots whose manifests count as `trusted`; None trusts the development root only."""
 
     request_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
-    """How long a request may take when the caller names no deadline: twenty pictures on two slow cores."""
+    """How long a request may take to compute when the caller names no deadline: twenty pictures on two slow cores."""
+
+    queue_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    """How long a request may wait for a slot before that, also for a model that starts; a large one takes minutes."""
+
+    queue_requests: int = Field(default=1024, ge=1)
+    """Requests that may wait in all: each has a connection and a task, together some tens of KiB."""
+
+    queue_units: float = Field(default=200_000.0, gt=0)
+    """Compute units that may wait in all (one is a row of a step): 5 000 guided pictures of 20 steps."""
+
+    queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    """Memory that requests may take in all while they wait."""
+
+    queue_tenant_part: float = Field(default=0.25, gt=0, le=1)
+    """The part of each of these that one tenant may have: who floods the gateway fills that part and no more."""
+
+    tenant_weights: dict[str, Annotated[float, Field(ge=0.01, le=100)]] = {}
+    """Tenant -> its share of the model, as JSON; 1 for those that are not named. Tenants are named as in the log."""
+
+    database_url: str | None = None
+    """`postgresql://user:password@host/name`, which several gateways may share; None is a SQLite file in `home`."""
+
+    pictures_url: str | None = None
+    """Where the pictures of jobs lie: `s3://bucket/path` (with AWS_* for endpoint and credentials) or `file:///path`;
+    None is a folder in `home`."""
+
+    job_lifetime_seconds: float = Field(default=86_400.0, gt=0, le=30 * 86_400)
+    """A job that is not finished by then never will be: nobody waits for a picture longer than a day."""
+
+    job_retention_seconds: float = Field(default=86_400.0, ge=86_400.0, le=365 * 86_400)
+    """How long a finished job and its pictures are kept; not below the day for which an `Idempotency-Key` names it."""
+
+    job_backlog: int = Field(default=10_000, ge=1)
+    """Jobs of one tenant that may wait: rows in a database, not memory."""
+
+    result_bytes: int = Field(default=2 * 1024**3, ge=0)
+    """Pictures kept in all to answer later requests: some twenty thousand of 256 x 256. 0 keeps none."""
+
+    result_ttl_seconds: float = Field(default=30 * 86_400, ge=1)
+    """How long such a picture is kept at most."""
 
     stage_poll_seconds: float = Field(default=1.0, gt=0, le=60)
     """How often the gateway looks whether a stage is ready: a person at `make up` waits for it."""

@@ -82,8 +82,13 @@ def error_handlers() -> dict[Any, Handler]:
 
 
 def error_response(error: BowerbirdError) -> JSONResponse:
-    """An error as the caller sees it: OpenAI's shape, `Retry-After` where asking again makes sense."""
+    """An error as the caller sees it: OpenAI's shape, `Retry-After` where asking again makes sense.
+
+    `x-should-retry: false` where it does not although the status says so: OpenAI's clients read it before the status.
+    """
     headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    if error.final:
+        headers["x-should-retry"] = "false"
     return JSONResponse(error_body(error), error.status, headers)
 
 

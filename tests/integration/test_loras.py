@@ -23,6 +23,7 @@ from ..embedded_stack import RunningStack
 pytestmark = pytest.mark.timeout(300)
 
 PROMPT = "an american robin perched on a branch in winter"
+QUICK: dict[str, Any] = {"steps": 3, "seed": 11, "cache": "fresh"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def loras(stack: RunningStack) -> Iterator[tuple[str, ...]]:
 
 
 def draw(gateway: httpx2.Client, **fields: Any) -> httpx2.Response:
-    return gateway.post("/v1/images/generations", json={"prompt": PROMPT, "steps": 3, "seed": 11, **fields})
+    return gateway.post("/v1/images/generations", json={"prompt": PROMPT, **QUICK, **fields})
 
 
 def picture(answer: httpx2.Response) -> bytes:

@@ -19,7 +19,7 @@ from ..embedded_stack import RunningStack
 pytestmark = pytest.mark.timeout(300)
 
 PROMPT = "an american robin perched on a branch in winter"
-QUICK: dict[str, Any] = {"steps": 2, "seed": 11}
+QUICK: dict[str, Any] = {"steps": 2, "seed": 11, "cache": "fresh"}
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,8 @@ class DrawOptions(TypedDict, total=False):
     """Quality of webp and jpeg, 0 to 100."""
     seed: int
     """Picture i has a seed that follows from this one; left out, the gateway chooses."""
+    cache: Literal["auto", "any", "fresh"]
+    """Whether pictures that were drawn before will do: those of the same seed, any, or none."""
     negative_prompt: str
     """What should not be seen."""
     steps: int

@@ -35,7 +35,7 @@ async def draw_first_picture(url: str, key: str | None, path: Path) -> FirstPict
     started = time.monotonic()
     try:
         async with AsyncClient(url, key, timeout_seconds=TIMEOUT_SECONDS) as client:
-            [drawing] = await client.draw(PROMPT, seed=SEED, n=1)
+            [drawing] = await client.draw(PROMPT, seed=SEED, n=1, cache="fresh")
     except BowerbirdError as error:
         raise SelfCheckFailed(f"Every service is ready, but the first picture failed: {error.message}") from error
     await asyncio.to_thread(_write, path, drawing)

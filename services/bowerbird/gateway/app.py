@@ -19,13 +19,23 @@ from starlette.routing import Route
 from bowerbird import __version__
 from bowerbird.errors import BowerbirdError
 from bowerbird.gateway.access import Access
+from bowerbird.gateway.admission.admission import Admission
+from bowerbird.gateway.admission.bounds import Bounds
+from bowerbird.gateway.admission.endpoints import Pauses
+from bowerbird.gateway.admission.order import Order
+from bowerbird.gateway.api.arrival import gateway_of
 from bowerbird.gateway.api.docs import docs
+from bowerbird.gateway.api.job_drawing import draw_job
 from bowerbird.gateway.api.openapi import openapi_json
 from bowerbird.gateway.api.operations import OPERATIONS
+from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import ClientGone
 from bowerbird.gateway.identity import Identity
+from bowerbird.gateway.jobs.room import JobRoom
 from bowerbird.gateway.metrics import Metrics
+from bowerbird.gateway.records.opening import open_records
+from bowerbird.gateway.results.opening import open_results
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
 from bowerbird.settings import Settings
@@ -41,11 +51,20 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         urls = stage_urls(settings)
-        async with open_session() as session:
-            stages = Stages(session, urls, settings.stage_poll_seconds)
+        async with (
+            open_session() as session,
+            open_records(settings) as records,
+            open_results(settings, records, metrics.registry) as results,
+        ):
+            admission = open_admission(settings)
+            metrics.watch(admission)
+            stages = Stages(session, urls, settings.stage_poll_seconds, admission)
             identity = Identity.of_keys(settings.api_keys)
-            app.state.gateway = Gateway(settings, identity, metrics, Upstream(session, urls), stages)
-            async with stages.watched():
+            jobs = JobRoom.of(records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed))
+            app.state.gateway = Gateway(
+                settings, identity, metrics, Upstream(session, urls), stages, admission, records, results, jobs
+            )
+            async with stages.watched(), jobs.running():
                 yield
 
     documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
@@ -64,10 +83,21 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
+def open_admission(settings: Settings) -> Admission:
+    """The queue before text-to-image, within what the settings allow."""
+    bounds = Bounds(settings.queue_requests, settings.queue_units, settings.queue_bytes, settings.queue_tenant_part)
+    # A pause shorter than the time between two looks would end unseen.
+    return Admission(Order(bounds, Pauses(settings.stage_poll_seconds, 30 * settings.stage_poll_seconds)))
+
+
 async def _answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, BowerbirdError)  # noqa: S101 - the table above says so; for the type checker
     request.state.error_code = error.code
-    return error_response(error)
+    response = error_response(error)
+    if error.status == TOO_MANY:
+        gateway_of(request).metrics.refused(error.code)
+        response.headers.update(rate_limit(request))
+    return response
 
 
 async def _answer_nobody(request: Request, _: Exception) -> Response:

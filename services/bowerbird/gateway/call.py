@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opentelemetry import trace
 
-from bowerbird.contracts import FLOW_HEADER, REQUEST_ID_HEADER
+from bowerbird.contracts import CLASS_HEADER, FLOW_HEADER, REQUEST_ID_HEADER, WEIGHT_HEADER, WorkClass
 from bowerbird.deadline import Deadline
 from bowerbird.errors import DeadlineExceeded
 from bowerbird.gateway.metrics import Metrics
 
 DEFAULT_LOCALE = "en"
+NEVER = Deadline(math.inf)
 
 tracer = trace.get_tracer("bowerbird.gateway")
+
+
+def _nobody(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +37,23 @@ class Call:
 
     request_id: str
     deadline: Deadline
+    """Of what is done for the request now; every hop is told what is left of it."""
     metrics: Metrics
     locale: str = DEFAULT_LOCALE
     """BCP 47, of the caller; chooses the language of a help text."""
     flow: str = ""
     """Whose request it is, as an opaque name: stages share the model fairly between flows (`flow_of`)."""
+    work_class: WorkClass = WorkClass.INTERACTIVE
+    weight: float = 1.0
+    """The tenant's share of the model."""
+    patience: Deadline = NEVER
+    """Until when the caller waits for the answer, whatever is done meanwhile."""
+    queue_seconds: float | None = None
+    """How long it may wait for a slot; None: as long as the settings say."""
+    computing_seconds: float = math.inf
+    """How long computing may take once there is capacity."""
+    on_stage: Callable[[str], None] = _nobody
+    """Hears the name of each stage that begins."""
     began: float = field(default_factory=time.perf_counter)
     """When the request arrived, on this process' performance counter."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -47,18 +65,31 @@ class Call:
     def stage(self, name: str) -> Iterator[None]:
         """A span and a measured time around one stage; both are kept when the stage fails."""
         start = time.perf_counter()
+        self.on_stage(name)
         with tracer.start_as_current_span(name):
             try:
                 yield
             finally:
-                self.seconds[name] = time.perf_counter() - start
-                self.metrics.stage_took(name, self.seconds[name])
+                took = time.perf_counter() - start
+                self.seconds[name] = self.seconds.get(name, 0.0) + took  # a stage that was tried again took both times
+                self.metrics.stage_took(name, took)
+
+    def computing(self) -> Call:
+        """The same call from the moment at which there is capacity for it: the time to compute begins now."""
+        return replace(self, deadline=Deadline(min(self.patience.at, Deadline.after(self.computing_seconds).at)))
+
+    @asynccontextmanager
+    async def within_patience(self) -> AsyncIterator[None]:
+        """Cancels what runs inside, waiting included, when the caller waits no longer."""
+        async with replace(self, deadline=self.patience).within_deadline():
+            yield
 
     @asynccontextmanager
     async def within_deadline(self) -> AsyncIterator[None]:
         """Cancels what runs inside when the deadline passes, and says so as a fact."""
+        remaining = self.deadline.remaining_seconds
         try:
-            async with asyncio.timeout(self.deadline.remaining_seconds):
+            async with asyncio.timeout(remaining if math.isfinite(remaining) else None):
                 yield
         except TimeoutError as error:
             raise DeadlineExceeded(
@@ -66,8 +97,14 @@ class Call:
             ) from error
 
     def headers(self) -> dict[str, str]:
-        """Request id, flow and remaining time for the next hop; raises DeadlineExceeded when none remains."""
-        return {REQUEST_ID_HEADER: self.request_id, FLOW_HEADER: self.flow, **self.deadline.headers()}
+        """Request id, whose it is and what is left of the time; raises DeadlineExceeded when nothing is."""
+        return {
+            REQUEST_ID_HEADER: self.request_id,
+            FLOW_HEADER: self.flow,
+            CLASS_HEADER: self.work_class,
+            WEIGHT_HEADER: f"{self.weight:g}",
+            **self.deadline.headers(),
+        }
 
 
 def flow_of(tenant: str) -> str:

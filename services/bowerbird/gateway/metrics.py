@@ -1,16 +1,19 @@
 """The gateway's Prometheus metrics: seconds by route and by stage, with buckets that reach ten minutes.
 
 Labels are bounded: a route is its template in the route table (`unknown` for what matched none), an outcome one of
-seven words; never a path, a tenant or a prompt. Histograms carry the trace id as exemplar, which OpenMetrics shows and
-the older text format leaves out.
+eight words, a reason an error's code; never a path, a tenant or a prompt. Histograms carry the trace id as exemplar,
+which OpenMetrics shows and the older text format leaves out.
 """
 
 from __future__ import annotations
 
 from opentelemetry import trace
-from prometheus_client import CollectorRegistry, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from bowerbird.contracts import WorkClass
+from bowerbird.gateway.admission.admission import Admission
+from bowerbird.gateway.admission.ticket import PutBack
 from bowerbird.telemetry import SECONDS_BUCKETS
 
 CLIENT_GONE = 499
@@ -41,6 +44,27 @@ class Metrics:
         self.in_flight = Gauge(
             "bowerbird_requests_in_flight", "Requests that are being answered.", registry=self._registry
         )
+        self._queue = Histogram(
+            "bowerbird_queue_seconds",
+            "How long a request waited for a slot that it was granted.",
+            ["class"],
+            buckets=SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        self._refusals = Counter(
+            "bowerbird_refusals", "Requests that were told to come back later.", ["reason"], registry=self._registry
+        )
+        self._put_back = Counter(
+            "bowerbird_put_back",
+            "Granted requests that an endpoint did not serve, being full or lost; they were next again.",
+            ["reason"],
+            registry=self._registry,
+        )
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where other parts of the gateway register theirs."""
+        return self._registry
 
     def request_took(self, route: str, outcome: str, seconds: float) -> None:
         """Writes down one answered request."""
@@ -50,6 +74,26 @@ class Metrics:
         """Writes down one stage of a request."""
         self._stages.labels(stage).observe(seconds, _exemplar())
 
+    def queue_took(self, work_class: WorkClass, seconds: float) -> None:
+        """Writes down the wait of one request that has a slot now."""
+        self._queue.labels(work_class).observe(seconds, _exemplar())
+
+    def refused(self, code: str) -> None:
+        """Writes down one answer that says to come back later; `code` is an error's."""
+        self._refusals.labels(code).inc()
+
+    def put_back(self, why: PutBack) -> None:
+        """Writes down one granted request that an endpoint did not serve."""
+        self._put_back.labels(why).inc()
+
+    def watch(self, admission: Admission) -> None:
+        """Shows how many wait and how many hold a slot, whenever the metrics are read."""
+        for name, text, count in (
+            ("bowerbird_waiting_requests", "Requests that wait for a slot.", lambda: admission.waiting),
+            ("bowerbird_slots_held", "Slots of text-to-image that requests hold.", lambda: admission.holding),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(count)
+
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text and its media type, in the format that the scraper's `Accept` header asks for."""
         encode, media_type = choose_encoder(accept)
@@ -57,10 +101,10 @@ class Metrics:
 
 
 def outcome_of(status: int, code: str | None) -> str:
-    """One word for how a request ended: ok, refused, invalid, cancelled, unavailable, broken or error."""
+    """One word for how a request ended: ok, refused, invalid, limited, cancelled, unavailable, broken or error."""
     if code in REFUSED_CODES:
         return "refused"
-    named = {CLIENT_GONE: "cancelled", 501: "unavailable", 503: "unavailable", 502: "broken"}
+    named = {CLIENT_GONE: "cancelled", 429: "limited", 501: "unavailable", 503: "unavailable", 502: "broken"}
     if status in named:
         return named[status]
     return "ok" if status < 400 else "invalid" if status < 500 else "error"

@@ -21,6 +21,7 @@ from bowerbird.contracts import (
 )
 from bowerbird.errors import FieldUnknown, ModelUnknown, RequestInvalid, SizeUnsupported
 from bowerbird.gateway.api.image_request import GenerateImages, Quality
+from bowerbird.gateway.results.lookup import Lookup, lookup_of
 
 # A fresh seed leaves room for the frames after it and is exact as a number in every JSON reader (below 2**53).
 FRESH_SEED_BITS = 48
@@ -63,6 +64,8 @@ class Plan:
     output_format: OutputFormat
     output_compression: int
     lora: tuple[LoraUse, ...] = ()
+    lookup: Lookup = Lookup.NONE
+    """Which stored pictures may answer instead."""
 
     @property
     def frames(self) -> int:
@@ -83,8 +86,11 @@ class Plan:
         )
 
 
-def plan_images(asked: GenerateImages, model: ModelDescription, max_pixels: int) -> Plan:
-    """The plan of a request; raises ModelUnknown, SizeUnsupported, FieldUnknown or RequestInvalid, naming the field."""
+def plan_images(asked: GenerateImages, model: ModelDescription, max_pixels: int, *, stores: bool = False) -> Plan:
+    """The plan of a request; raises ModelUnknown, SizeUnsupported, FieldUnknown or RequestInvalid, naming the field.
+
+    `stores` says whether pictures are kept that could answer it.
+    """
     if asked.model not in (None, model.name):
         raise ModelUnknown(
             f"model: {asked.model!r} is not served here. Accepted: {model.name!r}, or no model at all.", param="model"
@@ -105,10 +111,25 @@ def plan_images(asked: GenerateImages, model: ModelDescription, max_pixels: int)
         output_format=asked.output_format,
         output_compression=100 if asked.output_compression is None else asked.output_compression,
         lora=tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora),
+        lookup=lookup_of(asked.cache, asked.seed, stores=stores),
     )
     _refuse_ineffective(asked, plan)
     _refuse_excessive(plan, max_pixels)
     return plan
+
+
+def compute_units(plan: Plan) -> float:
+    """What the plan costs, by what the model says of itself; without that, by pixels: rows of steps of its first size.
+
+    This is what tenants share and what the queue is measured in, so it must be there before anything is computed.
+    """
+    stated, first = plan.model.costs, plan.model.sizes[0]
+    costs = next((each for each in stated.sizes if each.size == plan.size), None) if stated else None
+    guided_rows = stated.guided_rows if stated else 2
+    steps = plan.frames * plan.steps * (guided_rows if plan.guidance_scale > 1 else 1)
+    if costs is None:
+        return steps * (plan.size.width * plan.size.height) / (first.width * first.height)
+    return costs.encode + steps * costs.step + plan.frames * costs.decode
 
 
 def _size(asked: str, model: ModelDescription) -> Size:

@@ -2,13 +2,17 @@
 
     identify, price   the handler, before: whose key, which plan (`identity`, `plan`)
     check_prompt      safety decides before anything is computed or kept; no answer means no
-    admit             every stage that drawing needs is there (a place in a queue comes here later)
+    recall            a picture that was drawn before may answer, or one that is being drawn for somebody else
+    admit             a place in the queue, until a slot is granted: from here on somebody else waits
     draw              candidates arrive one by one, and go on to curation (judge) and safety (check_images) at once
     choose            of each picture the best candidate that safety lets leave
     publish           encoded, labelled and signed; what is not labelled does not leave
 
 Whatever ends it early (an error, the deadline, a client that hung up) cancels what is still open upstream: closing a
 stage's connection is how it learns that nobody waits any more. The first fact wins; the others follow from it.
+
+An endpoint that is full after all, or that dies while it draws, is not the end of it: the request is next in the queue
+again and drawn elsewhere, from the same seeds to the same picture. A death is forgiven once.
 """
 
 from __future__ import annotations
@@ -17,9 +21,11 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from opentelemetry import trace
@@ -31,7 +37,6 @@ from bowerbird.contracts import (
     Decision,
     DrawDone,
     FrameFacts,
-    FrameJudgement,
     ImageCheck,
     ImageDecisions,
     Judgement,
@@ -43,17 +48,26 @@ from bowerbird.contracts import (
     PublishRequest,
     seed_of,
 )
-from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBroken
+from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBroken, StageUnavailable
+from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan
+from bowerbird.gateway.recall import recall_or_draw
+from bowerbird.gateway.results.key import Subject
+from bowerbird.gateway.results.metrics import Source
+from bowerbird.gateway.results.result import Chosen, Facts, Result
 from bowerbird.gateway.spool import FrameSpool, frame_spool
-from bowerbird.gateway.stages import NEEDED_TO_DRAW, Stages
+from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Stage, Upstream, as_contract
+from bowerbird.gateway.waiting import Attempt, admit, slot, ticket_of
 from bowerbird.parts import END_OF_STREAM, Kind, Part, part
 from bowerbird.telemetry import trace_id
 
-Facts = TypeVar("Facts", bound=BaseModel)
+Contract = TypeVar("Contract", bound=BaseModel)
+
+FORGIVEN_LOSSES = 1
+"""Endpoints that may die under a request before it fails: a second death may well be its own doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,39 +89,64 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """The frame that was chosen for one picture."""
-
-    frame: int
-    seed: int
-    judgement: FrameJudgement
-
-
-@dataclass(frozen=True, slots=True)
 class Told:
     """How a story ends when it ends well: one picture for each that was asked for, and what the answer says of them."""
 
     allowed: Allowed
-    drawn: Drawn
-    chosen: list[Chosen]
-    pictures: list[bytes]
+    result: Result
+    source: Source
 
 
-async def tell(plan: Plan, call: Call, gateway: Gateway) -> Told:
-    """Draws what was planned; raises the first fact that speaks against it."""
-    upstream = gateway.upstream
+async def tell(plan: Plan, call: Call, gateway: Gateway, place: Tell | None = None) -> Told:
+    """Gives what was planned; raises the first fact that speaks against it. While it waits, `place` hears its place."""
     annotate(plan, call)
-    async with call.within_deadline():
-        allowed = await check_prompt(plan, call, upstream)
-        gateway.stages.require(*NEEDED_TO_DRAW)  # admission: the queue that waits for a free slot stands here later
-        async with frame_spool(gateway.settings.spool_bytes) as frames:
-            drawn = await draw_judge_and_check(plan, allowed, frames, call, upstream)
-            check_model(plan, drawn, gateway.stages)
-            chosen = choose(plan, drawn)
-            frames.keep_only([each.frame for each in chosen])
-            wanted = order(drawn.done, plan, allowed, chosen, call)
-            pictures = await publish(wanted, chosen, frames, call, upstream)
-    return Told(allowed, drawn, chosen, pictures)
+    async with call.within_patience():
+        async with call.within_deadline():
+            allowed = await check_prompt(plan, call, gateway.upstream)
+        subject = Subject(call.flow, allowed.prompt, allowed.negative_prompt, allowed.decision.policy.digest)
+        draw = partial(wait_and_compute, plan, allowed, call, gateway, place)
+        given = await recall_or_draw(plan, subject, call, gateway, draw)
+    trace.get_current_span().set_attribute("bowerbird.source", given.source.value)
+    return Told(allowed, given.result, given.source)
+
+
+async def wait_and_compute(plan: Plan, allowed: Allowed, call: Call, gateway: Gateway, place: Tell | None) -> Result:
+    """Draws, at an endpoint whose turn it is."""
+    async with gateway.admission.place(ticket_of(plan, call, gateway.settings), place) as turn:
+        while True:
+            attempt = await admit(turn, call, gateway)
+            try:
+                return await compute(plan, allowed, attempt, gateway)
+            except (StageUnavailable, StageBroken):
+                if not turn.waits_again or turn.losses > FORGIVEN_LOSSES:
+                    raise
+
+
+async def compute(plan: Plan, allowed: Allowed, attempt: Attempt, gateway: Gateway) -> Result:
+    """Everything after the queue, within the time that computing may take."""
+    call, upstream = attempt.call, attempt.upstream
+    async with call.within_deadline(), frame_spool(gateway.settings.spool_bytes) as frames:
+        drawn = await draw_judge_and_check(plan, allowed, frames, attempt)
+        check_model(plan, drawn, gateway.stages)
+        chosen = choose(plan, drawn)
+        frames.keep_only([each.frame for each in chosen])
+        wanted = order(drawn.done, plan, allowed, chosen, call)
+        pictures = await publish(wanted, chosen, frames, call, upstream)
+    call.seconds.update({f"draw.{phase}": seconds for phase, seconds in drawn.done.seconds.items()})
+    return Result(facts_of(drawn, chosen, call), pictures)
+
+
+def facts_of(drawn: Drawn, chosen: list[Chosen], call: Call) -> Facts:
+    """What the answer says of the pictures, now and whenever they answer again."""
+    return Facts(
+        request_id=call.request_id,
+        created=int(time.time()),
+        model=drawn.done.model,
+        model_digest=drawn.done.digest,
+        policy=drawn.verdicts.policy.digest,
+        loras=drawn.done.loras,
+        chosen=chosen,
+    )
 
 
 async def check_prompt(plan: Plan, call: Call, upstream: Upstream) -> Allowed:
@@ -143,16 +182,15 @@ def refusal_of(decision: Decision) -> PromptRefused:
     return PromptRefused(f"The safety policy refuses this prompt{named}.", param="prompt", details=facts)
 
 
-async def draw_judge_and_check(
-    plan: Plan, allowed: Allowed, frames: FrameSpool, call: Call, upstream: Upstream
-) -> Drawn:
+async def draw_judge_and_check(plan: Plan, allowed: Allowed, frames: FrameSpool, attempt: Attempt) -> Drawn:
     """Three stages at once over the same frames; the first that fails ends the others."""
+    call, upstream = attempt.call, attempt.upstream
     to_judge = JudgeRequest(prompt=allowed.prompt, images=plan.images, candidates=plan.candidates)
     to_check = ImageCheck(count=plan.frames)
     everything = range(plan.frames)
     try:
         async with asyncio.TaskGroup() as stages:
-            drawing = stages.create_task(draw(plan, allowed, frames, call, upstream))
+            drawing = stages.create_task(draw(plan, allowed, frames, attempt))
             judging = stages.create_task(judge(upload(to_judge, frames, everything), call, upstream))
             checking = stages.create_task(check_images(upload(to_check, frames, everything), call, upstream))
     except BaseExceptionGroup as group:
@@ -160,12 +198,12 @@ async def draw_judge_and_check(
     return Drawn(drawing.result(), judging.result(), checking.result())
 
 
-async def draw(plan: Plan, allowed: Allowed, frames: FrameSpool, call: Call, upstream: Upstream) -> DrawDone:
+async def draw(plan: Plan, allowed: Allowed, frames: FrameSpool, attempt: Attempt) -> DrawDone:
     """Keeps each frame as it arrives; raises StageBroken when fewer or more come than were asked for."""
     request = plan.draw_request(allowed.prompt, allowed.negative_prompt)
     done: DrawDone | None = None
-    with call.stage("draw"):
-        async with aclosing(upstream.draw(request, call)) as parts:
+    with attempt.call.stage("draw"), slot(attempt):
+        async with aclosing(attempt.upstream.draw(request, attempt.call)) as parts:
             async for each in parts:
                 if each.kind is Kind.FRAMES:
                     facts = _facts(FrameFacts, each, Stage.TEXT_TO_IMAGE)
@@ -174,9 +212,9 @@ async def draw(plan: Plan, allowed: Allowed, frames: FrameSpool, call: Call, ups
                     await frames.put(facts.index, part(Kind.FRAMES, each.body, facts))
                 elif each.kind is Kind.DONE:
                     done = as_contract(DrawDone, each.body, Stage.TEXT_TO_IMAGE)
-    seeds = [seed_of(plan.seed, index) for index in range(plan.frames)]
-    if done is None or len(frames) != plan.frames or done.seeds != seeds:
-        raise _broken(Stage.TEXT_TO_IMAGE, f"did not draw the {plan.frames} frames that were asked for")
+        seeds = [seed_of(plan.seed, index) for index in range(plan.frames)]
+        if done is None or len(frames) != plan.frames or done.seeds != seeds:
+            raise _broken(Stage.TEXT_TO_IMAGE, f"did not draw the {plan.frames} frames that were asked for")
     return done
 
 
@@ -296,7 +334,7 @@ def _published_index(published: Part) -> int:
     return picture.index
 
 
-def _facts(contract: type[Facts], of: Part, stage: Stage) -> Facts:
+def _facts(contract: type[Contract], of: Part, stage: Stage) -> Contract:
     return as_contract(contract, json.dumps(of.facts).encode(), stage)
 
 

@@ -2,7 +2,8 @@
 
 The story calls these. What comes back is either what the contract promises or a fact of `errors`: an error that a stage
 stated arrives as the same class; a stage that cannot be reached is `StageUnavailable` with its name; one that answers
-otherwise than its contract says is `StageBroken`. Nothing is retried here: the caller is told when to ask again.
+otherwise than its contract says is `StageBroken`. Nothing is retried here. Which of several text-to-image endpoints
+draws is admission's to say: `at` gives an upstream that draws there.
 
 The deadline is the story's (`asyncio.timeout` around all of it); only connecting is bounded here. Spans of the hops and
 their `traceparent` come from OpenTelemetry's client instrumentation.
@@ -11,8 +12,8 @@ their `traceparent` come from OpenTelemetry's client instrumentation.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import TypeVar
 
@@ -67,15 +68,15 @@ class Stage(StrEnum):
     CURATION = "curation"
 
 
-def stage_urls(settings: Settings) -> dict[Stage, str]:
-    """Where each stage is, without a trailing slash."""
+def stage_urls(settings: Settings) -> dict[Stage, tuple[str, ...]]:
+    """Where each stage is, without a trailing slash; one endpoint or several."""
     urls = {
         Stage.SAFETY: settings.safety_url,
         Stage.TEXT_TO_IMAGE: settings.text_to_image_url,
         Stage.ANIMATION: settings.animation_url,
         Stage.CURATION: settings.curation_url,
     }
-    return {stage: url.rstrip("/") for stage, url in urls.items()}
+    return {stage: tuple(url.strip().rstrip("/") for url in each.split(",")) for stage, each in urls.items()}
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -92,9 +93,13 @@ def open_session() -> aiohttp.ClientSession:
 class Upstream:
     """Asks the stages on behalf of one request at a time, many at once."""
 
-    def __init__(self, session: aiohttp.ClientSession, urls: Mapping[Stage, str]) -> None:
+    def __init__(self, session: aiohttp.ClientSession, urls: Mapping[Stage, Sequence[str]]) -> None:
         self._session = session
         self._urls = urls
+
+    def at(self, endpoint: str) -> Upstream:
+        """The same stages, with text-to-image at this endpoint."""
+        return Upstream(self._session, {**self._urls, Stage.TEXT_TO_IMAGE: (endpoint,)})
 
     async def check_prompt(self, check: PromptCheck, call: Call) -> Decision:
         """Safety's decision about a prompt."""
@@ -113,8 +118,12 @@ class Upstream:
         return await self._ask(Stage.CURATION, "/check_provenance", file, call, ProvenanceReport)
 
     async def loras(self, call: Call) -> LoraCatalogue:
-        """The LoRAs that text-to-image could draw with now."""
-        return await self._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
+        """The LoRAs that text-to-image could draw with now, by the first endpoint that answers."""
+        *others, last = self._urls[Stage.TEXT_TO_IMAGE]
+        for endpoint in others:
+            with suppress(StageUnavailable):
+                return await self.at(endpoint).loras(call)
+        return await self.at(last)._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
 
     def draw(self, request: DrawRequest, call: Call) -> AsyncGenerator[Part]:
         """The parts of a drawing as they arrive; the last one is `done`, or an error was raised."""
@@ -151,7 +160,7 @@ class Upstream:
         method = "GET" if body is None else "POST"
         headers = call.headers() | ({} if body is None else {"Content-Type": _media_type(path, body)})
         try:
-            async with self._session.request(method, self._urls[stage] + path, data=body, headers=headers) as answer:
+            async with self._session.request(method, self._urls[stage][0] + path, data=body, headers=headers) as answer:
                 answered = True
                 name, _, version = answer.headers.get(SERVICE_HEADER, "").partition("/")
                 if version:

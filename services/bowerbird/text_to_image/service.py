@@ -22,12 +22,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bowerbird.contracts import DrawRequest, ModelDescription
+from bowerbird.contracts import DrawRequest, ModelCosts, ModelDescription, SizeCosts
 from bowerbird.settings import Settings
 from bowerbird.text_to_image.claim import claim_of
 from bowerbird.worker import WORKER_OPTIONS, create_worker_app, read_json
 
 if TYPE_CHECKING:
+    from bowerbird.engine.drawing import Engine
     from bowerbird.engine.executor import Executor
 
 
@@ -49,9 +50,33 @@ async def describe(request: Request) -> Response:
         max_prompt_tokens=engine.conditioner.max_prompt_tokens,
         slots=executor.slots,
         max_lora_rank=engine.max_lora_rank,
+        costs=costs_of(engine),
         lineage=manifest.lineage,
     )
     return Response(description.model_dump_json(), media_type="application/json")
+
+
+def costs_of(engine: Engine) -> ModelCosts | None:
+    """What requests cost here, as far as the engine has measured it; None before it has run."""
+    from bowerbird.engine.scheduling.work import Bucket, Stage
+
+    costs, facts = engine.costs, engine.facts
+    if not costs.unit_seconds:
+        return None
+    buckets = {size: Bucket(facts.latents.shape(size)) for size in facts.sizes}
+    return ModelCosts(
+        unit_seconds=costs.unit_seconds,
+        guided_rows=1 if facts.embeds_guidance else 2,
+        sizes=[
+            SizeCosts(
+                size=size,
+                encode=costs.units(Stage.ENCODE, bucket, 1),
+                step=costs.units(Stage.STEP, bucket, engine.rows_per_batch),
+                decode=costs.units(Stage.DECODE, bucket, 1),
+            )
+            for size, bucket in buckets.items()
+        ],
+    )
 
 
 async def loras(request: Request) -> Response:

@@ -81,6 +81,7 @@ async def test_the_first_picture_is_drawn_as_any_client_would(gateway: Gateway, 
     assert picture.path.read_bytes() == b"picture 0"
     assert picture.trace_id == TRACE_ID
     assert gateway.asked[0]["seed"] == SEED
+    assert gateway.asked[0]["cache"] == "fresh"
 
 
 async def test_why_the_first_picture_failed_is_told(gateway: Gateway, tmp_path: Path) -> None:  # noqa: F811

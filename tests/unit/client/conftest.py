@@ -20,6 +20,7 @@ from bowerbird.errors import BowerbirdError
 from bowerbird.gateway.api.images import GenerationFacts, Image, ImageFacts, ImagesResponse
 from bowerbird.gateway.api.models import Model, ModelFacts, ModelList
 from bowerbird.gateway.api.provenance import C2paResult, ContentProvenanceCheck, ProvenanceFacts
+from bowerbird.gateway.results.metrics import Source
 from bowerbird.worker import error_response
 
 DIGEST = "sha256:" + "0" * 64
@@ -98,6 +99,8 @@ def _images(body: dict[str, Any]) -> ImagesResponse:
         size="256x256",
         bowerbird=GenerationFacts(
             request_id="req_1",
+            drawn_by="req_1",
+            source=Source.DRAWN,
             trace_id=TRACE_ID,
             model="fledgling",
             model_digest=DIGEST,

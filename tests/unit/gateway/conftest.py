@@ -6,7 +6,7 @@ import base64
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bowerbird.settings import Settings
 from .stand_ins import StandIns, served
 
 StartGateway = Callable[..., httpx2.Client]
+GatewayIn = Callable[..., AbstractContextManager[httpx2.Client]]
 
 PROMPT = "an american robin perched on a branch in winter"
 
@@ -31,8 +32,12 @@ def _stand_ins() -> Iterator[tuple[StandIns, str]]:
 
 
 @pytest.fixture(scope="session")
-def _gateway(_stand_ins: tuple[StandIns, str]) -> Iterator[httpx2.Client]:
-    with served(create_app(settings_for(_stand_ins[1]))) as url, httpx2.Client(base_url=url, timeout=20) as client:
+def _gateway(_stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    home = tmp_path_factory.mktemp("home")
+    with (
+        served(create_app(settings_for(_stand_ins[1], home))) as url,
+        httpx2.Client(base_url=url, timeout=20) as client,
+    ):
         until_ready(client, "safety", "text-to-image", "curation")
         yield client
 
@@ -52,12 +57,16 @@ def gateway(_gateway: httpx2.Client, stages: StandIns) -> httpx2.Client:
 
 
 @pytest.fixture
-def start_gateway(_stand_ins: tuple[StandIns, str], stages: StandIns) -> Iterator[StartGateway]:
+def start_gateway(
+    _stand_ins: tuple[StandIns, str], stages: StandIns, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartGateway]:
     """Starts a gateway of one's own: `start_gateway(api_keys=…)`; waits for the stages named in `ready`."""
     with ExitStack() as running:
 
         def start(ready: tuple[str, ...] = ("safety", "text-to-image", "curation"), **changes: object) -> httpx2.Client:
-            url = running.enter_context(served(create_app(settings_for(_stand_ins[1], **changes))))
+            url = running.enter_context(
+                served(create_app(settings_for(_stand_ins[1], tmp_path_factory.mktemp("home"), **changes)))
+            )
             client = running.enter_context(httpx2.Client(base_url=url, timeout=20))
             until_ready(client, *ready)
             return client
@@ -65,16 +74,34 @@ def start_gateway(_stand_ins: tuple[StandIns, str], stages: StandIns) -> Iterato
         yield start
 
 
-def settings_for(stages_url: str, **changes: object) -> Settings:
+@pytest.fixture
+def gateway_in(_stand_ins: tuple[StandIns, str], stages: StandIns) -> GatewayIn:
+    """A gateway whose state lies in a given folder: `with gateway_in(home) as client`, again and again."""
+
+    @contextmanager
+    def started(home: Path, **changes: object) -> Iterator[httpx2.Client]:
+        with (
+            served(create_app(settings_for(_stand_ins[1], home, **changes))) as url,
+            httpx2.Client(base_url=url, timeout=20) as client,
+        ):
+            until_ready(client, "safety", "text-to-image", "curation")
+            yield client
+
+    return started
+
+
+def settings_for(stages_url: str, home: Path, **changes: object) -> Settings:
     """Settings whose stages are the stand-ins, looked at often."""
     settings = Settings(
-        home=Path("unused"),
+        home=home,
         safety_url=f"{stages_url}/safety",
         text_to_image_url=f"{stages_url}/text-to-image",
         animation_url=f"{stages_url}/animation",
         curation_url=f"{stages_url}/curation/",
         stage_poll_seconds=0.1,
         request_timeout_seconds=20,
+        queue_timeout_seconds=10,
+        result_bytes=0,  # a test that repeats a seed wants it drawn; results/ has tests of what is kept
     )
     return settings.model_copy(update=changes)
 

@@ -169,6 +169,15 @@ def test_absurd_deadline_is_refused(gateway: httpx2.Client, stages: StandIns, de
     assert not stages.seen
 
 
+@pytest.mark.parametrize("stated", ["", "urgent", "Batch"])
+def test_class_that_does_not_exist_is_refused(gateway: httpx2.Client, stages: StandIns, stated: str) -> None:
+    answer = gateway.post(GENERATIONS, json={"prompt": "a robin"}, headers={"Bowerbird-Class": stated})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Bowerbird-Class")
+    assert "interactive, batch" in answer.json()["error"]["message"]
+    assert not stages.seen
+
+
 def test_more_pixels_than_one_request_may_have_are_refused(start_gateway: StartGateway, stages: StandIns) -> None:
     gateway = start_gateway(max_request_pixels=4096)
 

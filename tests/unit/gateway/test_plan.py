@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.contracts import MAX_FRAMES_PER_REQUEST, ModelDescription, OutputFormat
+from bowerbird.contracts import MAX_FRAMES_PER_REQUEST, ModelCosts, ModelDescription, OutputFormat, SizeCosts
 from bowerbird.errors import RequestInvalid
 from bowerbird.gateway.api.image_request import GenerateImages, Quality
-from bowerbird.gateway.plan import QUALITY, Plan, plan_images
+from bowerbird.gateway.plan import QUALITY, Plan, compute_units, plan_images
 
 from .stand_ins import MODEL
 
@@ -53,6 +53,40 @@ def test_low_quality_of_a_one_step_model_is_one_step() -> None:
 
 def test_every_quality_but_auto_has_its_row() -> None:
     assert set(QUALITY) == set(Quality) - {Quality.AUTO}
+
+
+COSTS = ModelCosts(
+    unit_seconds=0.1,
+    guided_rows=2,
+    sizes=[
+        SizeCosts(size=MODEL.sizes[0], encode=0.5, step=1.0, decode=3.0),
+        SizeCosts(size=MODEL.sizes[1], encode=0.5, step=2.5, decode=5.0),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "units"),
+    [
+        ({}, 0.5 + 20 * 2 + 3),
+        ({"guidance_scale": 1.0}, 0.5 + 20 + 3),
+        ({"size": "64x32", "steps": 4}, 0.5 + 4 * 2 * 2.5 + 5),
+        ({"n": 2, "candidates": 3, "steps": 4}, 0.5 + 6 * (4 * 2 + 3)),
+    ],
+)
+def test_a_plan_costs_what_the_model_says_of_its_pieces(fields: dict[str, Any], units: float) -> None:
+    model = MODEL.model_copy(update={"costs": COSTS})
+    assert compute_units(planned(model, **fields)) == pytest.approx(units)
+
+
+def test_guidance_that_is_built_in_costs_no_second_row() -> None:
+    model = MODEL.model_copy(update={"costs": COSTS.model_copy(update={"guided_rows": 1})})
+    assert compute_units(planned(model, guidance_scale=4.0)) == pytest.approx(0.5 + 20 + 3)
+
+
+def test_without_the_models_word_a_plan_costs_by_its_pixels() -> None:
+    assert compute_units(planned(steps=3)) == 6
+    assert compute_units(planned(steps=3, size="64x32", n=2)) == 24
 
 
 @given(

@@ -51,7 +51,16 @@ def test_answer_headers_say_how_the_pictures_came_to_be(gateway: httpx2.Client) 
     assert answer.headers["bowerbird-request-id"] == answer.headers["x-request-id"]
     assert answer.headers["bowerbird-request-id"] == answer.json()["bowerbird"]["request_id"]
     timings = [each.split(";")[0] for each in answer.headers["server-timing"].split(", ")]
-    assert set(timings) == {"check_prompt", "draw", "draw.denoise", "judge", "check_images", "publish", "total"}
+    assert set(timings) == {
+        "check_prompt",
+        "admit",
+        "draw",
+        "draw.denoise",
+        "judge",
+        "check_images",
+        "publish",
+        "total",
+    }
 
 
 def test_scores_header_stays_a_structured_field_whatever_a_score_is_called(

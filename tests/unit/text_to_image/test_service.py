@@ -295,6 +295,19 @@ async def test_the_description_is_the_bundles(client: httpx.AsyncClient, tiny_fo
     assert description.lineage == {"made": "by hand"}
 
 
+async def test_what_requests_cost_is_described_once_it_was_measured(client: httpx.AsyncClient) -> None:
+    assert ModelDescription.model_validate_json((await client.get("/describe")).content).costs is None
+    await parts_of(await client.post("/draw", json=DRAW))
+
+    costs = ModelDescription.model_validate_json((await client.get("/describe")).content).costs
+    assert costs is not None
+    assert costs.guided_rows == 2
+    assert [str(each.size) for each in costs.sizes] == ["16x16"]
+    assert costs.unit_seconds > 0
+    assert costs.sizes[0].step > 0
+    assert costs.sizes[0].decode > 0
+
+
 async def test_every_step_is_a_span_in_the_callers_trace_and_no_span_holds_the_prompt(
     client: httpx.AsyncClient,
 ) -> None:

@@ -21,6 +21,7 @@ from bowerbird.contracts import (
     OutputFormat,
 )
 from bowerbird.gateway.api.body import RequestBody
+from bowerbird.gateway.results.lookup import Cache
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, pattern=r"\S")]
 Identifier = Annotated[str, Field(max_length=256)]
@@ -105,6 +106,12 @@ class GenerateImages(RequestBody):
         le=MAX_SEED,
         description="Same seed, same picture; candidate c of picture i has seed + i x candidates + c. A fresh one when "
         "absent.",
+    )
+    cache: Cache = Field(
+        default=Cache.AUTO,
+        description="Whether pictures that were drawn before will do. auto: with a seed, yes: those of the same "
+        "fields, model and policy, byte for byte (their label names the request that drew them); without, no. any: "
+        "without a seed, yes, whatever theirs was. fresh: no. What others had drawn is never given.",
     )
     negative_prompt: Text | None = Field(
         default=None, description="What to keep away from; needs a guidance_scale above 1."

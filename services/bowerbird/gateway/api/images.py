@@ -7,9 +7,11 @@ picture again or to find it in a trace. The same facts stand in headers, for tho
 from __future__ import annotations
 
 import base64
+import logging
 import math
 import re
 import time
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field
@@ -17,14 +19,32 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird.contracts import Action, Digest, FrameJudgement, OutputFormat, PolicyReference, Score
+from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.admission.admission import Tell
+from bowerbird.gateway.api.accepting import accept, acceptance_of
 from bowerbird.gateway.api.arrival import arrive
 from bowerbird.gateway.api.body import ResponseBody, read_json
 from bowerbird.gateway.api.image_request import GenerateImages
+from bowerbird.gateway.api.rate_limit import rate_limit
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
-from bowerbird.gateway.plan import Plan, plan_images
+from bowerbird.gateway.plan import Plan, compute_units, plan_images
+from bowerbird.gateway.records.usage import UsageEntry
+from bowerbird.gateway.results.metrics import Source
+from bowerbird.gateway.results.result import tag_is_known
 from bowerbird.gateway.story import Told, tell
 from bowerbird.telemetry import trace_id
+
+logger = logging.getLogger(__name__)
+
+CACHE_STATUS = {
+    Source.STORED: "bowerbird; hit",
+    Source.SHARED: "bowerbird; fwd=miss; collapsed",
+    Source.DRAWN: "bowerbird; fwd=miss",
+    Source.FRESH: "bowerbird; fwd=request",
+}
+"""RFC 9211: what the result store did for this answer."""
 
 _NOT_A_KEY_CHARACTER = re.compile(r"[^a-z0-9_.*-]")
 
@@ -51,6 +71,13 @@ class GenerationFacts(ResponseBody):
     """How the pictures came to be; ours, beside OpenAI's fields."""
 
     request_id: str
+    drawn_by: str = Field(
+        description="Request that drew the pictures, which their label names; an earlier one where they were stored."
+    )
+    source: Source = Field(
+        description="stored: drawn before; shared: drawn for another request that came at the same time; drawn: "
+        "nothing was found; fresh: nothing was looked for."
+    )
     trace_id: str | None = Field(description="W3C, 32 hexadecimal digits.")
     model: str
     model_digest: Digest = Field(description="Of the bundle that drew.")
@@ -67,7 +94,7 @@ class GenerationFacts(ResponseBody):
 class ImagesResponse(ResponseBody):
     """OpenAI's answer, with ours under `bowerbird`."""
 
-    created: int = Field(description="Unix seconds.")
+    created: int = Field(description="Unix seconds when the pictures were drawn.")
     background: Literal["opaque"] = "opaque"
     data: list[Image]
     output_format: OutputFormat
@@ -77,15 +104,72 @@ class ImagesResponse(ResponseBody):
     bowerbird: GenerationFacts
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A finished story and how it is answered."""
+
+    plan: Plan
+    told: Told
+    body: ImagesResponse
+    headers: dict[str, str]
+
+
 async def generate(request: Request) -> Response:
-    """Draws what the body asks for."""
+    """Draws what the body asks for, at once or as a job."""
     gateway, call = arrive(request)
     asked = await read_json(request, GenerateImages)
-    plan = plan_images(asked, gateway.stages.model(), gateway.settings.max_request_pixels)
-    told = await unless_hung_up(request, tell(plan, call, gateway))
+    if acceptance := acceptance_of(request):
+        return await accept(request, call, asked, acceptance)
+    drawing = await unless_hung_up(request, draw_images(asked, call, gateway))
+    await count(drawing, call.request_id, request.state.tenant, gateway)
+    headers = {**drawing.headers, **rate_limit(request)}
+    if tag_is_known(request.headers.get("if-none-match", ""), drawing.headers["ETag"]):
+        return Response(None, 304, headers)
+    return Response(drawing.body.model_dump_json(), 200, headers, "application/json")
+
+
+async def draw_images(
+    asked: GenerateImages, call: Call, gateway: Gateway, place: Tell | None = None, action: Action | None = None
+) -> Drawing:
+    """The story of a request, or of the job that it became, with its answer.
+
+    `action` is what safety did with a job's prompt when it was accepted: what is drawn is what it left of it.
+    """
+    stores = gateway.results.stores
+    plan = plan_images(asked, gateway.stages.model(), gateway.settings.max_request_pixels, stores=stores)
+    told = await tell(plan, call, gateway, place)
+    if action is not None:
+        decision = told.allowed.decision.model_copy(update={"action": action})
+        told = replace(told, allowed=replace(told.allowed, decision=decision))
     call.seconds["total"] = time.perf_counter() - call.began
-    body = answer(asked, plan, told, call)
-    return Response(body.model_dump_json(), 200, headers(plan, told, call), "application/json")
+    return Drawing(plan, told, answer(asked, plan, told, call), headers(plan, told, call))
+
+
+async def count(drawing: Drawing, request_id: str, tenant: str, gateway: Gateway) -> None:
+    """Writes down what a request that is no job has cost; a picture that is drawn is given away all the same."""
+    entry = usage_of(drawing, request_id, tenant)
+    if not entry.compute_units:
+        gateway.records.usage.record_soon(entry)
+        return
+    try:
+        await gateway.records.usage.record(entry)
+    except RecordsUnavailable:
+        logger.warning("usage was not written down", extra={"request_id": request_id})
+
+
+def usage_of(drawing: Drawing, work_id: str, tenant: str) -> UsageEntry:
+    """What a finished request or job cost and brought; what was drawn before, or for another, costs nothing."""
+    plan = drawing.plan
+    drew = drawing.told.source in (Source.DRAWN, Source.FRESH)
+    return UsageEntry(
+        work_id=work_id,
+        tenant=tenant,
+        model_digest=plan.model.digest,
+        variant=plan.model.name,
+        compute_units=compute_units(plan) if drew else 0.0,
+        pixels=plan.frames * plan.size.width * plan.size.height if drew else 0,
+        pictures=plan.images,
+    )
 
 
 def answer(asked: GenerateImages, plan: Plan, told: Told, call: Call) -> ImagesResponse:
@@ -94,13 +178,15 @@ def answer(asked: GenerateImages, plan: Plan, told: Told, call: Call) -> ImagesR
     revised = told.allowed.prompt if decision.action is Action.REDACT else None
     facts = GenerationFacts(
         request_id=call.request_id,
+        drawn_by=told.result.facts.request_id,
+        source=told.source,
         trace_id=trace_id(),
-        model=told.drawn.done.model,
-        model_digest=told.drawn.done.digest,
+        model=told.result.facts.model,
+        model_digest=told.result.facts.model_digest,
         steps=plan.steps,
         guidance_scale=plan.guidance_scale,
         candidates=plan.candidates,
-        loras=told.drawn.done.loras,
+        loras=told.result.facts.loras,
         images=[
             ImageFacts(
                 seed=each.seed,
@@ -108,17 +194,17 @@ def answer(asked: GenerateImages, plan: Plan, told: Told, call: Call) -> ImagesR
                 total=each.judgement.total,
                 scores=_finite(each.judgement.scores),
             )
-            for each in told.chosen
+            for each in told.result.facts.chosen
         ],
         safety=decision.action,
         policy=decision.policy,
-        seconds={name: round(seconds, 4) for name, seconds in _seconds(told, call).items()},
+        seconds={name: round(seconds, 4) for name, seconds in call.seconds.items()},
     )
     return ImagesResponse(
-        created=int(time.time()),
+        created=told.result.facts.created,
         data=[
             Image(b64_json=base64.b64encode(picture).decode("ascii"), revised_prompt=revised)
-            for picture in told.pictures
+            for picture in told.result.pictures
         ],
         output_format=plan.output_format,
         quality=plan.quality.value,
@@ -133,17 +219,15 @@ def headers(plan: Plan, told: Told, call: Call) -> dict[str, str]:
 
     `Bowerbird-Scores` is a structured field (RFC 9651): a list of totals, each with its scores as parameters.
     """
+    chosen = told.result.facts.chosen
     return {
+        "ETag": told.result.entity_tag,
+        "Cache-Status": CACHE_STATUS[told.source],
         "Bowerbird-Model-Digest": plan.model.digest,
-        "Bowerbird-Seeds": ", ".join(str(each.seed) for each in told.chosen),
-        "Bowerbird-Scores": ", ".join(_scores(each.judgement) for each in told.chosen),
-        "Server-Timing": ", ".join(f"{name};dur={value * 1000:.1f}" for name, value in _seconds(told, call).items()),
+        "Bowerbird-Seeds": ", ".join(str(each.seed) for each in chosen),
+        "Bowerbird-Scores": ", ".join(_scores(each.judgement) for each in chosen),
+        "Server-Timing": ", ".join(f"{name};dur={value * 1000:.1f}" for name, value in call.seconds.items()),
     }
-
-
-def _seconds(told: Told, call: Call) -> dict[str, float]:
-    phases = {f"draw.{phase}": seconds for phase, seconds in told.drawn.done.seconds.items()}
-    return {**call.seconds, **phases}
 
 
 def _scores(judgement: FrameJudgement) -> str:

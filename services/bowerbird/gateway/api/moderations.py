@@ -119,6 +119,7 @@ async def create_moderation(request: Request) -> Response:
                 return [await gateway.upstream.check_prompt(check, call) for check in checks]
 
     decisions = await unless_hung_up(request, decide())
+    request.state.keep_nothing = any(decision.action is Action.CRISIS for decision in decisions)
     results = [merged(decisions)] if asked.is_one_input else [merged([decision]) for decision in decisions]
     body = Moderations(id=f"modr_{call.request_id.removeprefix('req_')}", model=MODEL, results=results)
     return Response(body.model_dump_json(), media_type="application/json")

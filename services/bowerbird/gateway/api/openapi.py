@@ -14,16 +14,45 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird import __version__
+from bowerbird.contracts import WorkClass
 from bowerbird.deadline import MAX_DEADLINE_MS
 from bowerbird.errors import BowerbirdError, StageUnavailable
-from bowerbird.gateway.api.operations import JSON, OPERATIONS, TEXT, Operation
+from bowerbird.gateway.api.idempotency import MAX_KEY_CHARACTERS
+from bowerbird.gateway.api.operations import JSON, OPERATIONS, Operation
 
 _REF = "#/components/schemas/{model}"
 _DEADLINE = {
     "name": "Bowerbird-Deadline-Ms",
     "in": "header",
-    "description": "How long you will wait, in milliseconds; when it has passed, the work ends and the answer is 503.",
+    "description": "How long you will wait, in milliseconds, in the queue and for the answer; when it has passed, the "
+    "work ends and the answer is 503. Without it both are bounded apart, and so that an openai client still listens.",
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS},
+}
+_CLASS = {
+    "name": "Bowerbird-Class",
+    "in": "header",
+    "description": "Who waits for it: somebody at a screen, or nobody in particular, who lets the others go first.",
+    "schema": {"type": "string", "enum": list(WorkClass), "default": WorkClass.INTERACTIVE},
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and request get the same answer for 24 hours, also while the first is being answered; "
+    "pictures under a key are drawn even when you hang up.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`respond-async`: answer 202 with a job; with `wait=<seconds>` only if it is not finished by then.",
+    "schema": {"type": "string"},
+}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags of pictures that you have (RFC 9110): where they would be the answer, it is 304 without a "
+    "body, although the method is POST.",
+    "schema": {"type": "string"},
 }
 _EVERY_ANSWER = {
     "x-request-id": "the request's id, also as Bowerbird-Request-Id",
@@ -85,7 +114,7 @@ def document() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     bodies = [(each.body, "validation") for each in OPERATIONS if each.body]
-    answers = [(each.answer, "serialization") for each in OPERATIONS if each.answer]
+    answers = [(body, "serialization") for each in OPERATIONS for body in (each.answer, each.accepted) if body]
     wanted: Any = [*bodies, *answers, (ErrorResponse, "serialization")]
     _, schemas = models_json_schema(wanted, ref_template=_REF)
     defined: dict[str, Any] = schemas["$defs"]
@@ -96,7 +125,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
-        "responses": {"200": _answer(operation), **_errors(operation.all_errors)},
+        "responses": {"200": _answer(operation), **_other_answers(operation), **_errors(operation.all_errors)},
         "security": [{"key": []}, {}] if operation.needs_key else [],
     }
     parameters: list[dict[str, Any]] = [
@@ -108,7 +137,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         if operation.example is not None:
             media["example"] = dict(operation.example)
         documented["requestBody"] = {"required": True, "content": {operation.body_media_type: media}}
-        parameters.append(_DEADLINE)
+        parameters += [_DEADLINE, _CLASS, _KEY] + ([_PREFER] if operation.accepted else [])
+    parameters += [_IF_NONE_MATCH] if operation.not_modified else []
+    parameters += [{"name": name, "in": "query", "schema": dict(schema)} for name, schema in operation.query.items()]
     if parameters:
         documented["parameters"] = parameters
     return documented
@@ -116,13 +147,39 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _answer(operation: Operation) -> dict[str, Any]:
     if operation.answer is None:
-        content = {TEXT: {"schema": {"type": "string"}}}
+        content = {operation.text_media_type: {"schema": {"type": "string"}}}
     else:
         content = {JSON: {"schema": {"$ref": _REF.format(model=operation.answer.__name__)}}}
     return {
         "description": (operation.answer.__doc__ or "") if operation.answer else "Text.",
         "headers": _headers({**_EVERY_ANSWER, **operation.answer_headers}),
         "content": content,
+    }
+
+
+def _other_answers(operation: Operation) -> dict[str, Any]:
+    return {**_accepted(operation), **_not_modified(operation)}
+
+
+def _not_modified(operation: Operation) -> dict[str, Any]:
+    """Status 304, where there is one."""
+    if operation.not_modified is None:
+        return {}
+    headers = _headers({**_EVERY_ANSWER, **operation.answer_headers})
+    return {"304": {"description": operation.not_modified, "headers": headers}}
+
+
+def _accepted(operation: Operation) -> dict[str, Any]:
+    """Status 202, where there is one."""
+    if operation.accepted is None:
+        return {}
+    headers = {"Location": "the job", "Retry-After": "seconds after which looking at it makes sense"}
+    return {
+        "202": {
+            "description": operation.accepted.__doc__ or "",
+            "headers": _headers({**_EVERY_ANSWER, **headers}),
+            "content": {JSON: {"schema": {"$ref": _REF.format(model=operation.accepted.__name__)}}},
+        }
     }
 
 

@@ -124,7 +124,7 @@ def test_what_changes_nothing_of_the_picture_does_not_matter(
 def test_without_a_seed_every_request_is_drawn_unless_any_picture_will_do(
     keeper: httpx2.Client, seed: int, stages: StandIns
 ) -> None:
-    ours = {"prompt": f"a robin, number {seed}"}
+    ours: dict[str, Any] = {"prompt": f"a robin, number {seed}"}
     first, second = draw(keeper, **ours), draw(keeper, **ours)
     assert (first.headers["cache-status"], draws(stages)) == ("bowerbird; fwd=request", 2)
 

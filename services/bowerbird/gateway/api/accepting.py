@@ -1,0 +1,135 @@
+"""Requests for pictures that are accepted as jobs: `Prefer: respond-async`, `Idempotency-Key`, or both.
+
+Accepted is what stands in the database before the client hears of it. Safety decides first: of a prompt that may not be
+drawn nothing is kept. Who asked for `respond-async` gets the job (202) at once, or the pictures when they are there
+within `wait` seconds (RFC 7240); who only sent a key gets the pictures. When the client leaves, or its time is over,
+the job goes on: the same key finds it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+from opentelemetry.propagate import inject
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bowerbird.errors import DeadlineExceeded, IdempotencyKeyReused
+from bowerbird.gateway.api.idempotency import keyed_request, read_key
+from bowerbird.gateway.api.image_request import GenerateImages
+from bowerbird.gateway.api.job_body import job_body, job_path, result_response
+from bowerbird.gateway.call import Call
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.hang_up import unless_hung_up
+from bowerbird.gateway.jobs.request import job_request
+from bowerbird.gateway.plan import compute_units, plan_images
+from bowerbird.gateway.records.idempotency import KeyedRequest
+from bowerbird.gateway.records.job import Job, NewJob
+from bowerbird.gateway.story import check_prompt
+
+MAX_WAIT_SECONDS = 3600.0
+LOOK_SECONDS = 10.0
+"""How long news of a job may be missed before its row is read again."""
+LONGEST_RETRY_SECONDS = 60
+
+_WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """How a request is to be accepted."""
+
+    key: str | None
+    respond_async: bool
+    wait_seconds: float
+    """How long the caller of `respond_async` waits for the pictures before it takes the job instead."""
+
+
+def acceptance_of(request: Request) -> Acceptance | None:
+    """What the headers ask for; None for a plain request. Raises RequestInvalid for a key that is none."""
+    key = read_key(request)
+    preferences = ",".join(request.headers.getlist("prefer")).lower()
+    respond_async = "respond-async" in (each.strip() for each in preferences.split(","))
+    if key is None and not respond_async:
+        return None
+    wait = _WAIT.search(preferences)
+    seconds = min(float(wait.group(1)), MAX_WAIT_SECONDS) if wait else 0.0
+    return Acceptance(key, respond_async, seconds)
+
+
+async def accept(request: Request, call: Call, asked: GenerateImages, acceptance: Acceptance) -> Response:
+    """The job, or its pictures; raises whatever the story may raise, or IdempotencyKeyReused."""
+    gateway: Gateway = request.app.state.gateway
+    keyed = None
+    if acceptance.key is not None:
+        keyed = keyed_request(request, gateway, acceptance.key, asked.model_dump_json().encode())
+    found = await gateway.records.keys.find(keyed) if keyed else None
+    job_id = found.job_id if found else await _submit(request, call, asked, keyed)
+    if job_id is None:
+        raise IdempotencyKeyReused("Idempotency-Key belongs to another request.", param="Idempotency-Key")
+    settings = gateway.settings
+    seconds = settings.queue_timeout_seconds + settings.request_timeout_seconds
+    until = time.monotonic() + (acceptance.wait_seconds if acceptance.respond_async else seconds)
+    job = await unless_hung_up(request, _finished(request, gateway, job_id, min(call.patience.at, until)))
+    if job.state.final:
+        return await result_response(job, gateway)
+    if acceptance.respond_async:
+        return _accepted(job, gateway)
+    raise DeadlineExceeded(
+        "The deadline passed before the pictures were finished. They will be: ask again with the same Idempotency-Key.",
+        retry_after_seconds=1,
+        details={"job": job_id},
+    )
+
+
+async def _submit(request: Request, call: Call, asked: GenerateImages, keyed: KeyedRequest | None) -> str | None:
+    """The id of the job that this request became, or of the one that its key became meanwhile."""
+    gateway: Gateway = request.app.state.gateway
+    stores = gateway.results.stores
+    plan = plan_images(asked, gateway.stages.model(), gateway.settings.max_request_pixels, stores=stores)
+    await gateway.jobs.backlog.admit(request.state.tenant)
+
+    async def checked() -> NewJob:
+        async with call.within_deadline():
+            allowed = await check_prompt(plan, call, gateway.upstream)
+        return NewJob(
+            id=f"job_{secrets.token_hex(12)}",
+            tenant=request.state.tenant,
+            work_class=call.work_class,
+            request=job_request(asked, plan, allowed, call.locale),
+            cost=compute_units(plan),
+            lifetime_seconds=gateway.settings.job_lifetime_seconds,
+            traceparent=_traceparent(),
+        )
+
+    job = await unless_hung_up(request, checked())
+    remembered = await gateway.records.jobs.submit(job, keyed)
+    gateway.jobs.carrier.wake()
+    return remembered.job_id
+
+
+async def _finished(request: Request, gateway: Gateway, job_id: str, until: float) -> Job:
+    """The job when it has ended, or as it is at `until` (monotonic seconds)."""
+    while True:
+        job = await gateway.records.jobs.get(request.state.tenant, job_id)
+        left = until - time.monotonic()
+        if job.state.final or left <= 0:
+            return job
+        await gateway.jobs.watch.wait(job_id, job.events, min(left, LOOK_SECONDS))
+
+
+def _accepted(job: Job, gateway: Gateway) -> Response:
+    body = job_body(job, gateway)
+    seconds = min(LONGEST_RETRY_SECONDS, max(1, math.ceil(body.eta_seconds or 0)))
+    headers = {"Location": job_path(job.id), "Retry-After": str(seconds), "Preference-Applied": "respond-async"}
+    return Response(body.model_dump_json(), 202, headers, "application/json")
+
+
+def _traceparent() -> str | None:
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.get("traceparent")

@@ -1,0 +1,109 @@
+"""A job as the API shows it, and its result: pictures from the store in the answer that was written when it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from bowerbird.contracts import WorkClass
+from bowerbird.errors import BowerbirdError, JobCancelled, JobExpired, JobUnfinished, PictureLost, error_from_body
+from bowerbird.gateway.admission.ticket import Place
+from bowerbird.gateway.api.body import ResponseBody
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.jobs.request import JobResult
+from bowerbird.gateway.records.job import Job, JobState, StoredPicture
+
+RETRY_AFTER_SECONDS = 2
+
+
+class JobBody(ResponseBody):
+    """A job: what was accepted, and how far it is."""
+
+    id: str
+    object: Literal["job"] = "job"
+    status: JobState
+    created_at: int = Field(description="Unix seconds.")
+    expires_at: int = Field(description="Unix seconds; when it is not finished by then, it will not be.")
+    finished_at: int | None = Field(description="Unix seconds.")
+    work_class: WorkClass
+    compute_units: float = Field(description="What it costs, as predicted when it was accepted.")
+    attempts: int = Field(description="How often it was begun.")
+    phase: str | None = Field(description="The stage it is in, or `waiting`; known by the replica that carries it.")
+    position: int | None = Field(description="Its place in the queue; 1 is next.")
+    eta_seconds: float | None = Field(description="Until it leaves the queue, as predicted now.")
+    error: dict[str, Any] | None = Field(description="Why it failed, in the shape of every error.")
+
+
+def job_body(job: Job, gateway: Gateway) -> JobBody:
+    """The job as this replica knows it."""
+    phase, place = progress_of(job.id, gateway) if job.state is JobState.RUNNING else (None, None)
+    return JobBody(
+        id=job.id,
+        status=job.state,
+        created_at=job.created_ms // 1000,
+        expires_at=job.expires_ms // 1000,
+        finished_at=None if job.finished_ms is None else job.finished_ms // 1000,
+        work_class=job.work_class,
+        compute_units=job.cost,
+        attempts=job.attempts,
+        phase=phase,
+        position=place.position if place else None,
+        eta_seconds=place.eta_seconds if place else None,
+        error=None if job.error is None else json.loads(job.error)["error"],
+    )
+
+
+def progress_of(job_id: str, gateway: Gateway) -> tuple[str | None, Place | None]:
+    """The phase of a job that is carried here, and its place in the queue while it waits there."""
+    progress = gateway.jobs.carrier.progress(job_id)
+    if progress is None:
+        return None, None
+    return progress.phase, progress.place if progress.phase in ("waiting", "admit") else None
+
+
+async def result_response(job: Job, gateway: Gateway) -> Response:
+    """The answer of a finished job.
+
+    Raises what it failed with, JobUnfinished, JobCancelled, JobExpired, or PictureLost.
+    """
+    if job.state is not JobState.SUCCEEDED or job.result is None:
+        raise _no_result(job)
+    result = JobResult.model_validate_json(job.result)
+    pictures = await gateway.records.jobs.pictures(job.id)
+    bodies = await asyncio.gather(*(_read(picture, gateway) for picture in pictures))
+    for image, body in zip(result.body["data"], bodies, strict=True):
+        image["b64_json"] = base64.b64encode(body).decode("ascii")
+    headers = {**result.headers, "Location": job_path(job.id)}
+    return Response(json.dumps(result.body), 200, headers, "application/json")
+
+
+def job_path(job_id: str) -> str:
+    """Where a job is found."""
+    return f"/v1/jobs/{job_id}"
+
+
+def _no_result(job: Job) -> BowerbirdError:
+    if job.state is JobState.FAILED:
+        body = json.loads(job.error or "{}")
+        return error_from_body(None, body) or BowerbirdError("The job failed.")
+    if job.state is JobState.CANCELLED:
+        return JobCancelled("The job was cancelled: it has no result.", param="id")
+    if job.state is JobState.EXPIRED:
+        ended = datetime.fromtimestamp(job.expires_ms / 1000, UTC).isoformat(timespec="seconds")
+        return JobExpired(f"The job was not finished by {ended} and will not be.", param="id")
+    fact = f"The job is {job.state}: its result is not there yet; try again in {RETRY_AFTER_SECONDS} s."
+    return JobUnfinished(fact, param="id", retry_after_seconds=RETRY_AFTER_SECONDS, details={"state": job.state})
+
+
+async def _read(picture: StoredPicture, gateway: Gateway) -> bytes:
+    body = await gateway.records.pictures.get(picture.key)
+    if f"sha256:{hashlib.sha256(body).hexdigest()}" != picture.digest:
+        raise PictureLost("A stored picture is not the one that was stored.")
+    return body

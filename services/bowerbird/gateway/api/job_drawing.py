@@ -1,0 +1,48 @@
+"""How a claimed job is drawn: its request becomes a plan again, the story draws it, and the answer is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bowerbird.deadline import Deadline
+from bowerbird.gateway.admission.ticket import Place
+from bowerbird.gateway.api.images import draw_images, usage_of
+from bowerbird.gateway.call import Call, flow_of
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.jobs.carrying import Drawn
+from bowerbird.gateway.jobs.request import JobResult, read_job_request
+from bowerbird.gateway.records.job import Claim
+from bowerbird.gateway.results.lookup import Cache
+
+
+async def draw_job(
+    gateway: Gateway, claim: Claim, progress: Callable[[str], None], place: Callable[[Place], None]
+) -> Drawn:
+    """The pictures and the answer of a job; raises what the story raises."""
+    request = read_job_request(claim.request)
+    settings = gateway.settings
+    call = Call(
+        request_id=claim.job_id,
+        deadline=Deadline.after(settings.request_timeout_seconds),
+        metrics=gateway.metrics,
+        locale=request.locale,
+        flow=flow_of(claim.tenant),
+        work_class=claim.work_class,
+        weight=settings.tenant_weights.get(claim.tenant, 1.0),
+        patience=Deadline.after(claim.remaining_seconds),
+        queue_seconds=claim.remaining_seconds,
+        computing_seconds=settings.request_timeout_seconds,
+        on_stage=progress,
+    )
+    asked = request.asked
+    if asked.cache is Cache.ANY and not gateway.results.stores:  # any more: it was accepted, so it is drawn
+        asked = asked.model_copy(update={"cache": Cache.FRESH})
+    drawing = await draw_images(asked, call, gateway, place, request.action)
+    body = drawing.body.model_dump(mode="json")
+    for image in body["data"]:
+        image["b64_json"] = ""
+    return Drawn(
+        drawing.told.result.pictures,
+        JobResult(headers=drawing.headers, body=body).model_dump_json(),
+        usage_of(drawing, claim.job_id, claim.tenant),
+    )

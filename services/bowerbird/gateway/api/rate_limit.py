@@ -1,0 +1,29 @@
+"""What a tenant may still have waiting, in headers: `RateLimit-Policy` and `RateLimit`.
+
+draft-ietf-httpapi-ratelimit-headers-11: lists of structured fields (RFC 9651), a policy's name with its quota `q` and
+the quota's unit `qu`, and what remains of it, `r`. Both quotas are of what waits at the same time, not of what is sent
+within a window: whoever waits for each answer before sending the next request never meets them.
+"""
+
+from __future__ import annotations
+
+import math
+
+from starlette.requests import Request
+
+from bowerbird.gateway.api.arrival import gateway_of
+from bowerbird.gateway.call import flow_of
+
+TOO_MANY = 429
+
+
+def rate_limit(request: Request) -> dict[str, str]:
+    """The headers for the tenant of a request that has arrived."""
+    gateway = gateway_of(request)
+    settings, left = gateway.settings, gateway.admission.left(flow_of(request.state.tenant))
+    requests = math.floor(settings.queue_requests * settings.queue_tenant_part)
+    units = math.floor(settings.queue_units * settings.queue_tenant_part)
+    return {
+        "RateLimit-Policy": f'"requests";q={requests};qu="concurrent-requests", "compute";q={units};qu="compute-units"',
+        "RateLimit": f'"requests";r={left.requests}, "compute";r={math.floor(left.units)}',
+    }

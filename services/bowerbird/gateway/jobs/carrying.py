@@ -1,0 +1,227 @@
+"""Carries jobs through: claims them, tells the story for each, stores the pictures, ends the claim.
+
+Each replica carries as many as it can hold at a time; most of them wait for their turn in admission, which knows cost
+and weight. A claim is renewed while it is worked on. When it turns out void (cancelled, expired, taken over because
+this process was paused) the work is cancelled, which closes the connections to the stages. A process that stops puts
+its jobs back; one that dies leaves them to whoever claims them when the lease has run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from opentelemetry.propagate import extract
+
+from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.admission.ticket import Place
+from bowerbird.gateway.call import tracer
+from bowerbird.gateway.jobs.outcome import ending_of
+from bowerbird.gateway.jobs.watching import JobWatch
+from bowerbird.gateway.records.job import Claim, Ending, PutBack, StoredPicture, Success
+from bowerbird.gateway.records.opening import Records
+from bowerbird.gateway.records.retention import picture_key
+from bowerbird.gateway.records.usage import UsageEntry
+
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
+"""A cancel in another replica is noticed after this long; three renewals may fail before a lease is lost."""
+LOOK_SECONDS = 1.0
+"""How often jobs of other replicas, rested and orphaned ones are looked for; own submits are claimed at once."""
+JOBS_IN_HAND = 64
+FREE_ENOUGH = 16
+"""Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
+AGAIN_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What the story brought for a job."""
+
+    pictures: list[bytes]
+    result: str
+    """JSON: the answer without its pictures."""
+    usage: UsageEntry
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a job that is carried here is; for those who listen."""
+
+    phase: str = "waiting"
+    place: Place | None = None
+
+
+class Draw(Protocol):
+    """How a claimed job is drawn; raises what the story raises."""
+
+    def __call__(
+        self, claim: Claim, progress: Callable[[str], None], place: Callable[[Place], None]
+    ) -> Awaitable[Drawn]:
+        """Tells the phases it enters to `progress`, and its place in the queue to `place`."""
+
+
+@dataclass(eq=False, slots=True)
+class _InHand:
+    claim: Claim
+    progress: Progress = field(default_factory=Progress)
+    task: asyncio.Task[None] | None = None
+    notes: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Carrier:
+    """This replica's hands; `watch` hears of everything that happens to a job here."""
+
+    def __init__(self, records: Records, watch: JobWatch, draw: Draw) -> None:
+        self._records = records
+        self._watch = watch
+        self._draw = draw
+        self._hands: dict[str, _InHand] = {}
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """A job was submitted here."""
+        self._wake.set()
+
+    def progress(self, job_id: str) -> Progress | None:
+        """Where a job is, if it is carried here."""
+        hand = self._hands.get(job_id)
+        return hand.progress if hand else None
+
+    def stop(self, job_id: str) -> None:
+        """Ends the work on a job at once, whose claim is void: it was cancelled here."""
+        if (hand := self._hands.get(job_id)) and hand.task:
+            hand.task.cancel()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Carries jobs until the context ends, then puts back what is not finished."""
+        loops = [asyncio.create_task(_for_ever(work)) for work in (self._claim, self._renew)]
+        try:
+            yield
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self._put_everything_back()
+
+    async def _claim(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._wake.wait()
+        self._wake.clear()
+        while (free := JOBS_IN_HAND - len(self._hands)) > 0:
+            claims = await self._records.claims.claim(free, LEASE_SECONDS)
+            for claim in claims:
+                self._take(claim)
+            if len(claims) < free:
+                return
+
+    async def _renew(self) -> None:
+        await asyncio.sleep(RENEW_SECONDS)
+        hands = list(self._hands.values())
+        if not hands:
+            return
+        valid = await self._records.claims.renew([hand.claim for hand in hands], LEASE_SECONDS)
+        for hand in hands:
+            if hand.claim.job_id not in valid and hand.task and self._hands.get(hand.claim.job_id) is hand:
+                hand.task.cancel()
+
+    def _take(self, claim: Claim) -> None:
+        if before := self._hands.get(claim.job_id):  # our own claim, whose lease ran out while we were paused
+            assert before.task is not None  # noqa: S101 - set two lines below, before anything else runs
+            before.task.cancel()
+        hand = self._hands[claim.job_id] = _InHand(claim)
+        hand.task = asyncio.create_task(self._carry(hand))
+
+    async def _carry(self, hand: _InHand) -> None:
+        claim = hand.claim
+        self._watch.notify(claim.job_id)
+        try:
+            with tracer.start_as_current_span("job", extract({"traceparent": claim.traceparent or ""})) as span:
+                span.set_attributes({"bowerbird.job": claim.job_id, "bowerbird.attempt": claim.attempts})
+                ending = await self._attempt(hand)
+            await asyncio.gather(*hand.notes, return_exceptions=True)
+            await self._end(claim, ending)
+        except Exception:  # a bug: the lease runs out, and the job is claimed again
+            logger.exception("a job was let go of", extra={"job": claim.job_id})
+        finally:
+            if self._hands.get(claim.job_id) is hand:
+                del self._hands[claim.job_id]
+            if JOBS_IN_HAND - len(self._hands) == FREE_ENOUGH:
+                self._wake.set()
+            self._watch.notify(claim.job_id)
+
+    async def _attempt(self, hand: _InHand) -> Ending:
+        claim = hand.claim
+
+        def entered(phase: str) -> None:
+            hand.progress.phase = phase
+            hand.notes.append(asyncio.create_task(self._note(claim, phase)))
+
+        def placed(place: Place) -> None:
+            hand.progress.place = place
+
+        try:
+            drawn = await self._draw(claim, entered, placed)
+            return Success(drawn.result, await self._store(claim, drawn.pictures), drawn.usage)
+        except Exception as error:  # whatever it is, a job must not hang on it
+            ending = ending_of(error, claim.attempts)
+            facts = {"job": claim.job_id, "attempt": claim.attempts, "error": type(error).__name__}
+            logger.warning("an attempt at a job failed", extra=facts)
+            return ending
+
+    async def _note(self, claim: Claim, phase: str) -> None:
+        with suppress(RecordsUnavailable):  # listeners miss a phase; the job does not suffer for it
+            await self._records.events.note(claim, "phase", {"phase": phase})
+        self._watch.notify(claim.job_id)
+
+    async def _store(self, claim: Claim, pictures: list[bytes]) -> list[StoredPicture]:
+        stored = []
+        for number, picture in enumerate(pictures):
+            digest = f"sha256:{hashlib.sha256(picture).hexdigest()}"
+            stored.append(StoredPicture(picture_key(claim.job_id, claim.epoch, number), len(picture), digest))
+        await asyncio.gather(
+            *(self._records.pictures.put(each.key, body) for each, body in zip(stored, pictures, strict=True))
+        )
+        return stored
+
+    async def _end(self, claim: Claim, ending: Ending) -> None:
+        """Ends the claim, as often as it takes while the database is away; pictures of a void claim are removed."""
+        while True:
+            try:
+                valid = await self._records.claims.finish(claim, ending)
+                break
+            except RecordsUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
+        if not valid and isinstance(ending, Success):
+            with suppress(RecordsUnavailable):  # the sweeper finds them
+                await self._records.pictures.delete([picture.key for picture in ending.pictures])
+
+    async def _put_everything_back(self) -> None:
+        hands = list(self._hands.values())
+        tasks = [hand.task for hand in hands if hand.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        back = PutBack("gateway_stopped")
+        await asyncio.gather(*(self._records.claims.finish(hand.claim, back) for hand in hands), return_exceptions=True)
+
+
+async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        try:
+            await work()
+        except RecordsUnavailable:
+            logger.warning("jobs are not carried while the records cannot be written")
+            await asyncio.sleep(AGAIN_SECONDS)
+        except Exception:  # a bug: jobs must not stand still for it
+            logger.exception("jobs were not looked after")
+            await asyncio.sleep(AGAIN_SECONDS)

@@ -1,0 +1,61 @@
+"""What a job remembers of its request: enough to draw it after a restart, and nothing that may not be kept.
+
+It is the request's own body with every value settled (seed, steps, size …) and the prompt as safety let it through, so
+that drawing it later is drawing it as accepted, whoever does it: the same plan comes out of it again, unless the model
+has changed meanwhile to one that cannot draw it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bowerbird.contracts import Action
+from bowerbird.gateway.api.image_request import GenerateImages
+from bowerbird.gateway.call import DEFAULT_LOCALE
+from bowerbird.gateway.plan import Plan
+from bowerbird.gateway.results.lookup import Lookup
+from bowerbird.gateway.story import Allowed
+
+
+class JobRequest(BaseModel):
+    """A job's `request` column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    asked: GenerateImages
+    action: Action
+    """What safety did with the prompt as it came; `redact` when it is not the one that is kept."""
+    locale: str = DEFAULT_LOCALE
+
+
+class JobResult(BaseModel):
+    """A job's `result` column: the answer, whose pictures lie in the store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+def job_request(asked: GenerateImages, plan: Plan, allowed: Allowed, locale: str) -> str:
+    """The JSON of an accepted request."""
+    settled = {
+        "prompt": allowed.prompt,
+        "negative_prompt": allowed.negative_prompt,
+        "size": str(plan.size),
+        "steps": plan.steps,
+        "guidance_scale": plan.guidance_scale,
+        "seed": None if plan.lookup is Lookup.ANY else plan.seed,  # where any stored picture will do, none is chosen
+        "candidates": plan.candidates,
+        "quality": plan.quality,
+    }
+    body = asked.model_copy(update=settled)
+    return JobRequest(asked=body, action=allowed.decision.action, locale=locale).model_dump_json(exclude_none=True)
+
+
+def read_job_request(stored: str) -> JobRequest:
+    """What `job_request` wrote."""
+    return JobRequest.model_validate(json.loads(stored), strict=False)

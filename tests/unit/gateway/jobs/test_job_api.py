@@ -1,0 +1,376 @@
+"""`/v1/jobs` on a real socket: accepted means kept, told about, finished or ended by its caller."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.responses import Response
+
+from bowerbird.contracts import Action
+from bowerbird.errors import DrawingFailed, StageUnavailable
+from bowerbird.gateway.records.database import FILE_NAME
+
+from ..conftest import PROMPT, GatewayIn, StartGateway, draw, pictures
+from ..stand_ins import StandIns, decision, verdicts
+
+ASYNC = {"Prefer": "respond-async"}
+
+
+def submit(gateway: httpx2.Client, headers: dict[str, str] | None = None, **fields: Any) -> str:
+    """The id of a new job."""
+    answer = draw(gateway, {**ASYNC, **(headers or {})}, **fields)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def ended(gateway: httpx2.Client, job_id: str) -> dict[str, Any]:
+    """The job when it has ended."""
+    for _ in range(600):
+        job: dict[str, Any] = gateway.get(f"/v1/jobs/{job_id}").json()
+        if job["finished_at"] is not None:
+            return job
+        time.sleep(0.02)
+    raise AssertionError(f"the job did not end: {job}")
+
+
+def events(lines: Iterator[str]) -> list[dict[str, str]]:
+    """Server-sent events as a browser reads them."""
+    told: list[dict[str, str]] = []
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:
+            fields[name] = value
+        elif fields:
+            told.append(fields)
+            fields = {}
+    return told
+
+
+def heard(gateway: httpx2.Client, job_id: str, last: str | None = None) -> list[dict[str, str]]:
+    """Every event of a job's stream, to its end."""
+    headers = {} if last is None else {"Last-Event-ID": last}
+    with gateway.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return events(answer.iter_lines())
+
+
+def test_respond_async_answers_with_a_job_that_is_drawn(gateway: httpx2.Client) -> None:
+    answer = draw(gateway, ASYNC, seed=7)
+    assert answer.status_code == 202
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    job_id = answer.json()["id"]
+    assert answer.headers["location"] == f"/v1/jobs/{job_id}"
+    assert answer.json()["status"] in ("queued", "running")
+    job = ended(gateway, job_id)
+    assert (job["status"], job["attempts"], job["error"]) == ("succeeded", 1, None)
+
+
+def test_a_jobs_result_is_what_the_request_would_have_got(gateway: httpx2.Client) -> None:
+    at_once = draw(gateway, seed=7, n=2, candidates=2, user="someone")
+    job_id = submit(gateway, seed=7, n=2, candidates=2, user="someone")
+    ended(gateway, job_id)
+    result = gateway.get(f"/v1/jobs/{job_id}/result")
+    assert result.status_code == 200
+    assert pictures(result) == pictures(at_once)
+    ours, theirs = result.json(), at_once.json()
+    for body in (ours, theirs):
+        for changing in ("request_id", "drawn_by", "trace_id", "seconds"):
+            body["bowerbird"].pop(changing)
+        body.pop("created")
+    assert ours == theirs
+    assert result.headers["bowerbird-seeds"] == at_once.headers["bowerbird-seeds"]
+    assert ended(gateway, job_id)["compute_units"] > 0
+
+
+def test_a_caller_who_waits_a_little_gets_the_pictures_when_they_are_there(
+    gateway: httpx2.Client, stages: StandIns
+) -> None:
+    assert draw(gateway, {"Prefer": "respond-async, wait=15"}).status_code == 200
+    stages.behaviour.seconds_per_step = 0.1
+    answer = draw(gateway, {"Prefer": 'respond-async; foo="bar", wait=1'}, steps=30)
+    assert answer.status_code in (200, 202)
+    assert draw(gateway, {"Prefer": "respond-async, wait=1"}, steps=30).status_code == 202
+
+
+def test_events_tell_the_whole_story_once_and_in_order(gateway: httpx2.Client) -> None:
+    job_id = submit(gateway)
+    told = heard(gateway, job_id)
+    assert [int(event["id"]) for event in told] == list(range(1, len(told) + 1))
+    kinds = [event["event"] for event in told]
+    assert (kinds[:2], kinds[-1]) == (["queued", "running"], "succeeded")
+    phases = [json.loads(event["data"])["phase"] for event in told if event["event"] == "phase"]
+    assert phases[0] == "check_prompt"
+    assert phases[-1] == "publish"
+    assert {"draw", "judge", "check_images"} <= set(phases)
+    assert all(json.loads(event["data"])["id"] == job_id for event in told)
+
+
+def test_a_listener_that_comes_back_hears_what_it_missed_and_nothing_twice(gateway: httpx2.Client) -> None:
+    job_id = submit(gateway)
+    told = heard(gateway, job_id)
+    for last in range(len(told)):
+        assert heard(gateway, job_id, str(last)) == told[last:]
+
+
+def test_who_has_heard_everything_is_told_not_to_come_back(gateway: httpx2.Client) -> None:
+    job_id = submit(gateway)
+    last = heard(gateway, job_id)[-1]["id"]
+    assert gateway.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last}).status_code == 204
+
+
+def test_who_listens_while_a_job_is_drawn_hears_it_as_it_happens(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = 0.02
+    job_id = submit(gateway, steps=30)
+    kinds = [event["event"] for event in heard(gateway, job_id)]
+    assert kinds[-1] == "succeeded"
+    assert gateway.get(f"/v1/jobs/{job_id}").json()["status"] == "succeeded"
+
+
+def test_heartbeats_say_phase_position_and_eta_and_have_no_number(
+    gateway: httpx2.Client, stages: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.gateway.api.job_stream.HEARTBEAT_SECONDS", 0.05)
+    stages.behaviour.seconds_per_step = 0.05
+    jobs = [submit(gateway, steps=30) for _ in range(stages.behaviour.described.slots + 2)]
+    beats: dict[str, list[dict[str, Any]]] = {}
+    for job_id in (jobs[0], jobs[-1]):
+        told = heard(gateway, job_id)
+        beats[job_id] = [json.loads(event["data"]) for event in told if event["event"] == "heartbeat"]
+        numbers = [int(event["id"]) for event in told if event["event"] != "heartbeat"]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert all("id" not in event for event in told if event["event"] == "heartbeat")
+    assert any(beat["phase"] in ("draw", "judge", "check_images") for beat in beats[jobs[0]])
+    assert all(set(beat) == {"id", "phase", "position", "eta_seconds"} for beat in beats[jobs[0]])
+    for job_id in jobs:
+        ended(gateway, job_id)
+
+
+def test_a_job_that_waits_says_its_place(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = 0.1
+    jobs = [submit(gateway, steps=30) for _ in range(stages.behaviour.described.slots + 3)]
+    positions: set[int | None] = set()
+    for _ in range(200):
+        positions |= {gateway.get(f"/v1/jobs/{job_id}").json()["position"] for job_id in jobs}
+        if {1, 2} <= positions:
+            break
+        time.sleep(0.02)
+    assert {None, 1, 2} <= positions
+    for job_id in jobs:
+        gateway.delete(f"/v1/jobs/{job_id}")
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9999999999", "١"])
+def test_an_event_id_that_is_none_is_refused(gateway: httpx2.Client, last: str) -> None:
+    job_id = submit(gateway)
+    answer = gateway.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last.encode()})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID")
+
+
+def test_cancelling_stops_the_drawing_and_ends_the_job(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = 0.1
+    job_id = submit(gateway, steps=30)
+    while not stages.asked("/draw"):
+        time.sleep(0.01)
+    answer = gateway.delete(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    assert stages.draws_stopped.wait(2)
+    assert heard(gateway, job_id)[-1]["event"] == "cancelled"
+    result = gateway.get(f"/v1/jobs/{job_id}/result")
+    assert (result.status_code, result.json()["error"]["code"]) == (409, "job_cancelled")
+    assert result.headers["x-should-retry"] == "false"
+
+
+def test_a_finished_job_cannot_be_cancelled_and_clients_do_not_try_again(gateway: httpx2.Client) -> None:
+    job_id = submit(gateway)
+    ended(gateway, job_id)
+    answer = gateway.delete(f"/v1/jobs/{job_id}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job_finished")
+    assert answer.json()["error"]["state"] == "succeeded"
+    assert answer.headers["x-should-retry"] == "false"
+    assert gateway.get(f"/v1/jobs/{job_id}/result").status_code == 200
+
+
+def test_a_result_that_is_not_there_yet_says_when_to_come_back(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = 0.1
+    job_id = submit(gateway, steps=30)
+    answer = gateway.get(f"/v1/jobs/{job_id}/result")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job_not_finished")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "x-should-retry" not in answer.headers
+    gateway.delete(f"/v1/jobs/{job_id}")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/result")])
+def test_a_job_of_another_tenant_or_none_is_not_there(start_gateway: StartGateway, method: str, path: str) -> None:
+    gateway = start_gateway(api_keys=frozenset({"mine", "theirs"}))
+    mine, theirs = ({"Authorization": f"Bearer {key}"} for key in ("mine", "theirs"))
+    job_id = submit(gateway, mine)
+    for headers, job in ((theirs, job_id), (mine, "job_unknown"), (mine, "%00"), (mine, "x" * 300)):
+        answer = gateway.request(method, f"/v1/jobs/{job}{path}", headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")
+    assert gateway.get("/v1/jobs", headers=theirs).json()["data"] == []
+    assert [job["id"] for job in gateway.get("/v1/jobs", headers=mine).json()["data"]] == [job_id]
+    assert gateway.request(method, f"/v1/jobs/{job_id}{path}").status_code == 401
+
+
+def test_jobs_are_listed_page_by_page_newest_first(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    submitted = [submit(gateway) for _ in range(5)]
+    listed: list[str] = []
+    after: str | None = None
+    while True:
+        page = gateway.get("/v1/jobs", params={"limit": "2"} | ({"after": after} if after else {})).json()
+        listed += [job["id"] for job in page["data"]]
+        after = page["next_cursor"]
+        assert page["has_more"] == (after is not None)
+        if after is None:
+            break
+    assert sorted(listed) == sorted(submitted)
+    assert len(listed) == 5
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", "0"), ("limit", "101"), ("limit", "x"), ("after", "tampered")])
+def test_a_page_that_cannot_be_is_refused(gateway: httpx2.Client, name: str, value: str) -> None:
+    answer = gateway.get("/v1/jobs", params={name: value})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
+def test_of_a_refused_prompt_nothing_is_kept(start_gateway: StartGateway, stages: StandIns) -> None:
+    gateway = start_gateway()
+    for action in (Action.BLOCK, Action.CRISIS):
+        stages.behaviour.decide = lambda check, action=action: decision(check, action)
+        answer = draw(gateway, ASYNC | {"Idempotency-Key": "refused"})
+        assert answer.status_code == 400
+    assert gateway.get("/v1/jobs").json()["data"] == []
+    stages.behaviour.decide = decision
+    assert draw(gateway, {"Idempotency-Key": "refused"}).status_code == 200  # nor does the key remember it
+
+
+def test_a_row_holds_the_redacted_prompt_and_the_answer_says_so(
+    gateway_in: GatewayIn, stages: StandIns, tmp_path: Path
+) -> None:
+    stages.behaviour.decide = lambda check: decision(
+        check, Action.REDACT if "Jane" in check.prompt else Action.ALLOW, redacted_prompt="a robin for [PERSON]"
+    )
+    with gateway_in(tmp_path) as gateway:
+        job_id = submit(gateway, prompt="a robin for Jane Doe")
+        ended(gateway, job_id)
+        result = gateway.get(f"/v1/jobs/{job_id}/result").json()
+    assert result["data"][0]["revised_prompt"] == "a robin for [PERSON]"
+    assert result["bowerbird"]["safety"] == "redact"
+    assert all(each.asked.prompt == "a robin for [PERSON]" for each in stages.asked("/draw"))
+    stored = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"Jane" not in stored
+    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+        (request,) = database.execute("SELECT request FROM jobs").fetchone()
+    database.close()
+    assert "a robin for [PERSON]" in request
+
+
+def test_a_final_refusal_ends_the_job_and_is_its_result(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.verdicts = lambda count: verdicts(count, frozenset(range(count)))
+    job_id = submit(gateway)
+    job = ended(gateway, job_id)
+    assert (job["status"], job["attempts"], job["error"]["code"]) == ("failed", 1, "image_blocked")
+    result = gateway.get(f"/v1/jobs/{job_id}/result")
+    assert (result.status_code, result.json()["error"]["code"]) == (400, "image_blocked")
+
+
+def test_a_stage_that_fails_does_not_end_a_job(gateway: httpx2.Client, stages: StandIns) -> None:
+    left = threading.Semaphore(2)
+
+    def unavailable() -> Response | StageUnavailable:
+        if not left.acquire(blocking=False):
+            del stages.behaviour.answers["/publish"]
+        return StageUnavailable("starting", retry_after_seconds=0)
+
+    stages.behaviour.answers["/publish"] = unavailable
+    job_id = submit(gateway, seed=3)
+    job = ended(gateway, job_id)
+    assert job["status"] == "succeeded"
+    assert job["attempts"] >= 3
+    assert {each.asked.seed for each in stages.asked("/draw")} == {3}
+    assert "put_back" in [event["event"] for event in heard(gateway, job_id)]
+
+
+def test_a_job_that_breaks_by_itself_is_given_up(
+    gateway: httpx2.Client, stages: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.gateway.jobs.outcome.FIRST_REST_SECONDS", 0.0)
+    stages.behaviour.answers["/draw"] = lambda: DrawingFailed("numbers ran away")
+    job_id = submit(gateway)
+    job = ended(gateway, job_id)
+    assert (job["status"], job["attempts"]) == ("failed", 5)
+    assert (job["error"]["code"], job["error"]["reason"]) == ("job_quarantined", "drawing_failed")
+
+
+def test_more_jobs_than_may_wait_are_refused(start_gateway: StartGateway, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = 0.2
+    gateway = start_gateway(job_backlog=1)
+    answers = [draw(gateway, ASYNC, steps=30) for _ in range(80)]
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert refused
+    assert {answer.status_code for answer in refused} == {429}
+    assert {answer.json()["error"]["code"] for answer in refused} == {"tenant_queue_full"}
+    assert int(refused[0].headers["retry-after"]) > 0
+
+
+def test_a_job_outlives_its_gateway(gateway_in: GatewayIn, stages: StandIns, tmp_path: Path) -> None:
+    stages.behaviour.seconds_per_step = 0.2
+    with gateway_in(tmp_path) as gateway:
+        job_id = submit(gateway, seed=11, steps=30)
+        while not stages.asked("/draw"):
+            time.sleep(0.01)
+    stages.behaviour.seconds_per_step = 0.0
+    with gateway_in(tmp_path) as gateway:
+        job = ended(gateway, job_id)
+        assert (job["status"], job["attempts"]) == ("succeeded", 2)
+        assert len(pictures(gateway.get(f"/v1/jobs/{job_id}/result"))) == 1
+
+
+def test_a_picture_that_is_gone_or_altered_is_a_fact(gateway_in: GatewayIn, stages: StandIns, tmp_path: Path) -> None:
+    with gateway_in(tmp_path) as gateway:
+        job_id = submit(gateway)
+        ended(gateway, job_id)
+        (file,) = (tmp_path / "pictures" / "jobs" / job_id).iterdir()
+        file.write_bytes(b"altered")
+        assert gateway.get(f"/v1/jobs/{job_id}/result").json()["error"]["code"] == "picture_lost"
+        file.unlink()
+        assert gateway.get(f"/v1/jobs/{job_id}/result").json()["error"]["code"] == "picture_lost"
+
+
+def test_usage_counts_requests_and_jobs_once(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    draw(gateway, candidates=2, n=2)
+    ended(gateway, submit(gateway))
+    (day,) = gateway.get("/v1/usage").json()["data"]
+    assert (day["requests"], day["pictures"], day["pixels"]) == (2, 3, 5 * 32 * 32)
+    assert day["variant"] == "fledgling"
+    assert day["compute_units"] > 0
+    long_ago = {"first_day": "2020-01-01", "last_day": "2020-12-31"}
+    assert gateway.get("/v1/usage", params=long_ago).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"first_day": "yesterday"}, {"last_day": "20261121"}, {"first_day": "2026-11-21", "last_day": "2026-11-20"}],
+)
+def test_days_that_are_none_are_refused(gateway: httpx2.Client, query: dict[str, str]) -> None:
+    answer = gateway.get("/v1/usage", params=query)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(query)))
+
+
+def test_the_prompt_stands_in_no_event(gateway: httpx2.Client) -> None:
+    job_id = submit(gateway)
+    assert PROMPT not in str(heard(gateway, job_id))
+    assert PROMPT not in gateway.get(f"/v1/jobs/{job_id}").text

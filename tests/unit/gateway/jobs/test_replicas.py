@@ -1,0 +1,72 @@
+"""Two gateways on one PostgreSQL and one S3: a job is the same job at either."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.postgresql import RunningPostgreSQL
+from tests.s3 import RunningS3
+
+from ..conftest import GatewayIn, draw, pictures
+from ..stand_ins import StandIns
+from .test_job_api import ended, heard, submit
+
+
+@pytest.fixture
+def replicas(
+    gateway_in: GatewayIn,
+    postgresql: RunningPostgreSQL,
+    s3: RunningS3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
+    """Two gateways, each with a home of its own."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"t{secrets.token_hex(6)}"
+    shared = {"database_url": postgresql.create(name), "pictures_url": f"{s3.bucket_url}/{name}"}
+    with gateway_in(tmp_path / "one", **shared) as one, gateway_in(tmp_path / "two", **shared) as two:
+        yield one, two
+    postgresql.drop(name)
+
+
+def test_a_job_of_one_gateway_is_heard_and_fetched_at_the_other(replicas: tuple[httpx2.Client, httpx2.Client]) -> None:
+    one, two = replicas
+    job_ids = [submit(one, seed=seed) for seed in range(6)]
+    for seed, job_id in enumerate(job_ids):
+        assert heard(two, job_id)[-1]["event"] == "succeeded"
+        results = [replica.get(f"/v1/jobs/{job_id}/result") for replica in replicas]
+        assert results[0].headers["bowerbird-seeds"] == str(seed)
+        assert pictures(results[0]) == pictures(results[1])
+    cursor = one.get("/v1/jobs", params={"limit": 2}).json()["next_cursor"]
+    assert len(two.get("/v1/jobs", params={"after": cursor}).json()["data"]) == 4
+
+
+def test_a_key_sent_to_both_gateways_is_drawn_once(
+    replicas: tuple[httpx2.Client, httpx2.Client], stages: StandIns
+) -> None:
+    answers = [draw(replica, {"Idempotency-Key": "k"}, seed=5) for replica in (*replicas, *replicas)]
+    assert len({tuple(pictures(answer)) for answer in answers}) == 1
+    assert len(stages.asked("/draw")) == 1
+    days = [day for replica in replicas for day in replica.get("/v1/usage").json()["data"]]
+    assert [day["requests"] for day in days] == [1, 1]
+
+
+def test_a_job_is_cancelled_at_whichever_gateway(
+    replicas: tuple[httpx2.Client, httpx2.Client], stages: StandIns
+) -> None:
+    stages.behaviour.seconds_per_step = 0.3
+    one, two = replicas
+    job_id = submit(one, steps=30)
+    while not stages.asked("/draw"):
+        time.sleep(0.01)
+    assert two.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
+    assert stages.draws_stopped.wait(8)
+    assert ended(one, job_id)["status"] == "cancelled"
+    assert heard(one, job_id)[-1]["event"] == "cancelled"
