@@ -6,7 +6,7 @@ Torch is imported when a command needs it, not when help is asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -106,17 +106,22 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     from bowerbird.compiler.preparing import open_backends, prepare
 
     sizes = tuple(map(_size, size or []))
-    if half and precision is not PrecisionOption.fp16:
-        raise typer.BadParameter("What is computed in fp16 is kept in fp16.", param_hint="--half")
-    if half is None:
-        half = BackendOption.cuda in (backend or []) and precision is PrecisionOption.fp16
-    options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full, half=half)
+    in_half = _in_half(half, precision, backend or [])
+    options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full, half=in_half)
     given = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
     with _reporting() as report:
         backends = open_backends([each.value for each in backend or []])
         bundle = _compiled(checkpoint, to, _Wishes(options, given, cache), report)
         prepare(bundle, backends, report)
     console.print(describe(bundle))
+
+
+def _in_half(asked: bool | None, precision: PrecisionOption, backends: Sequence[BackendOption]) -> bool:
+    """Whether graphs are added that compute in fp16: as asked, else where `cuda` will run weights of fp16."""
+    kept_in_half = precision is PrecisionOption.fp16
+    if asked and not kept_in_half:
+        raise typer.BadParameter("What is computed in fp16 is kept in fp16.", param_hint="--half")
+    return BackendOption.cuda in backends and kept_in_half if asked is None else asked
 
 
 @dataclass(frozen=True, slots=True)
