@@ -1,4 +1,4 @@
-"""`bowerbird compile`, `restore`, `inspect` and `verify`, mounted by `bowerbird.cli`.
+"""`bowerbird compile`, `prepare`, `restore`, `inspect` and `verify`, mounted by `bowerbird.cli`.
 
 Torch is imported when a command needs it, not when help is asked for.
 """
@@ -75,7 +75,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     ] = False,
     lora: Annotated[bool, typer.Option("--lora/--no-lora", help="take LoRAs with requests")] = True,
     backend: Annotated[
-        list[BackendOption] | None, typer.Option(help="prepare for a runtime of this machine, again for each")
+        list[BackendOption] | None,
+        typer.Option(help="what will run it, again for each; prepared for it if that runtime is here"),
     ] = None,
     half: Annotated[
         bool | None,
@@ -101,19 +102,43 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
 
     Every part is compared with the original, then whole pictures where that takes less than five minutes; a bundle that
     differs is not written. Interrupted, it goes on where it was: what is exported is kept by content.
+
+    A laptop compiles for a GPU that it has not: the bundle is the same, and what is left to do there is said.
     """
+    from bowerbird.compiler import preparing
     from bowerbird.compiler.compiling import Options
-    from bowerbird.compiler.preparing import open_backends, prepare
+    from bowerbird.compiler.parity import BundleDiffers
 
     sizes = tuple(map(_size, size or []))
     in_half = _in_half(half, precision, backend or [])
     options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full, half=in_half)
     given = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
-    with _reporting() as report:
-        backends = open_backends([each.value for each in backend or []])
+    with _reporting("Not compiled.", BundleDiffers, CheckpointUnsupported, TargetOccupied) as report:
+        backends, left = preparing.open_backends([each.value for each in backend or []], required=False)
+        for words in left:
+            report(words)
         bundle = _compiled(checkpoint, to, _Wishes(options, given, cache), report)
-        prepare(bundle, backends, report)
+        preparing.prepare(bundle, backends, report)
     console.print(describe(bundle))
+    for words in left:
+        console.print(f"[yellow]Not prepared.[/yellow] {words}")
+
+
+@app.command("prepare")
+def prepare_command(
+    bundle: BundlePath,
+    backend: Annotated[list[BackendOption], typer.Option(help="a runtime of this machine, again for each")],
+) -> None:
+    """Make ahead, on the machine that serves, what a runtime keeps for a bundle; TensorRT's engines take minutes.
+
+    It goes to BOWERBIRD_CACHE, which the services read. No torch is needed.
+    """
+    from bowerbird.compiler import preparing
+
+    opened = _opened(bundle)
+    with _reporting("Not prepared.") as report:
+        backends, _ = preparing.open_backends([each.value for each in backend])
+        preparing.prepare(opened, backends, report)
 
 
 def _in_half(asked: bool | None, precision: PrecisionOption, backends: Sequence[BackendOption]) -> bool:
@@ -134,10 +159,9 @@ class _Wishes:
 
 
 @contextmanager
-def _reporting() -> Iterator[Callable[[str], None]]:
-    """A `report` whose words are shown as they come; what speaks against a bundle ends the command in one sentence."""
-    from bowerbird.compiler.parity import BundleDiffers
-
+def _reporting(failure: str, *more: type[Exception]) -> Iterator[Callable[[str], None]]:
+    """A `report` whose words are shown as they come; a fact against the bundle ends the command in one sentence."""
+    facts: tuple[type[Exception], ...] = (BackendMissing, BundleInvalid, *more)
     try:
         with console.status("") as status:
 
@@ -146,8 +170,8 @@ def _reporting() -> Iterator[Callable[[str], None]]:
                 console.print(f"  {words}")
 
             yield report
-    except (BackendMissing, BundleDiffers, BundleInvalid, CheckpointUnsupported, TargetOccupied) as error:
-        console.print(f"[red]Not compiled.[/red] {error}")
+    except facts as error:
+        console.print(f"[red]{failure}[/red] {error}")
         raise typer.Exit(1) from error
 
 

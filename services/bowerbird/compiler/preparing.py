@@ -1,24 +1,45 @@
 """Getting a bundle ready for a runtime on this machine, so that its first start there is a short one.
 
-`bowerbird compile --backend …` calls `open_backends` before anything long begins, so that a runtime that is missing is
-known at once, and `prepare` when the bundle is sealed. What is prepared depends on runtime, instruction set or GPU: it
-goes to the cache that the services read (`BOWERBIRD_CACHE`), never into the bundle.
+A bundle is the same for all runtimes; what is prepared depends on runtime, instruction set or GPU, and goes to the
+cache that the services read (`BOWERBIRD_CACHE`), never into the bundle. So `bowerbird compile --backend …` needs no
+such runtime: where one is missing it compiles all the same and says what is left (`open_backends`), and
+`bowerbird prepare`, which needs no torch, does that where the bundle is served.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bowerbird.engine.backend import Backend, computes_in_half, open_backend
 from bowerbird.engine.bundle import Bundle
+from bowerbird.errors import BackendMissing
 from bowerbird.settings import Settings
 
+LEFT: Mapping[str, str] = {
+    "cpu": "the first start there packs the weights for its CPU and keeps them, which takes seconds",
+    "openvino": "the first start there compiles the graphs and keeps them, which takes seconds to a minute",
+    "cuda": "nothing is kept for it: each start captures its CUDA graphs",
+    "tensorrt": "no start builds engines; `bowerbird prepare BUNDLE --backend tensorrt` does, on that kind of GPU",
+}
+"""What is still to be done for a backend that was not here when the bundle was compiled."""
 
-def open_backends(names: Sequence[str]) -> list[Backend]:
-    """Raises BackendMissing when one is not here."""
+
+def open_backends(names: Sequence[str], *, required: bool = True) -> tuple[list[Backend], list[str]]:
+    """The backends, and in words what is left to do for those that are not here.
+
+    Raises BackendMissing when one is `required` and is not here.
+    """
     settings = Settings()
-    return [open_backend(settings.model_copy(update={"backend": name})) for name in names]
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(open_backend(settings.model_copy(update={"backend": name})))
+        except BackendMissing as error:
+            if required:
+                raise
+            missing.append(f"{name} is not here ({error.message.rstrip('.')}); {LEFT[name]}")
+    return found, missing
 
 
 def prepare(bundle: Bundle, backends: Sequence[Backend], report: Callable[[str], None]) -> None:

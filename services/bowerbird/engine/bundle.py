@@ -8,11 +8,17 @@ prints it), which states all the others: one digest names the whole model, whate
 it is mounted.
 
 A bundle for drawing has the section `drawing`; a judge of pictures has `judging`. Both are opened by the same code.
+
+`bowerbird compile` puts a new bundle in an old one's place in one moment, but who reads several files may begin with
+the one and end with the other. The manifest's stamp tells: a folder that was replaced while it was checked is checked
+again, and one that was replaced later is refused (`path`, `unreplaced`), never half of each.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +33,8 @@ WEIGHTS = "weights.safetensors"
 TOKENIZER, TOKENIZER_2 = "tokenizer.json", "tokenizer_2.json"
 SAMPLERS = "samplers.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+ATTEMPTS = 3
+"""To open a folder that is being replaced."""
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 """Roles whose states, side by side in this order, the denoiser attends to; all but Stable Diffusion XL have one."""
 
@@ -218,17 +226,37 @@ class Manifest(Contract):
         return self
 
 
+Stamp = tuple[int, int, int] | None
+"""Inode, size and nanoseconds of the last change of a folder's manifest; None where there is none."""
+
+
 class Bundle:
     """An opened bundle: every file was found, complete and unaltered."""
 
-    def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, digest: str, stamp: Stamp = None) -> None:
+        """With a `stamp`, files are given only as long as the manifest in the folder has it."""
         self.folder = folder
         self.manifest = manifest
         self.digest = digest
+        self._stamp = stamp
 
     @classmethod
     def open(cls, folder: Path) -> Bundle:
         """Reads and checks everything; raises BundleInvalid naming the file, what was expected and what is there."""
+        for _ in range(ATTEMPTS):
+            stamp = _stamp(folder)
+            try:
+                bundle = cls._open(folder, stamp)
+            except BundleInvalid:
+                if _stamp(folder) == stamp:
+                    raise
+            else:
+                if _stamp(folder) == stamp:
+                    return bundle
+        raise BundleInvalid(f"{folder} was replaced {ATTEMPTS} times while it was read.")
+
+    @classmethod
+    def _open(cls, folder: Path, stamp: Stamp) -> Bundle:
         raw = _manifest_bytes(folder)
         try:
             manifest = Manifest.model_validate_json(raw)
@@ -238,12 +266,16 @@ class Bundle:
             raise BundleInvalid(f"{folder / MANIFEST} is not a bundle of format 2: {where}: {first['msg']}.") from error
         for name, facts in manifest.files.items():
             _check(folder / name, facts)
-        return cls(folder, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}")
+        return cls(folder, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", stamp)
 
     def path(self, name: str) -> Path:
-        """A listed file; raises BundleInvalid when the bundle has none of this name."""
+        """A listed file; raises BundleInvalid when the bundle has none of this name, or is not there any more."""
         if name not in self.manifest.files:
             raise BundleInvalid(f"{self.folder} has no {name}.")
+        if self._stamp is not None and _stamp(self.folder) != self._stamp:
+            raise BundleInvalid(
+                f"{self.folder} was replaced after {self.digest} was opened; only a new start takes it."
+            )
         return self.folder / name
 
     def part(self, role: str) -> PartFacts:
@@ -284,6 +316,23 @@ class Bundle:
         if self.manifest.tokenizer_2 is not None:
             found.append((self.path(TOKENIZER_2), self.manifest.tokenizer_2))
         return found
+
+
+@contextmanager
+def unreplaced(folder: Path) -> Iterator[None]:
+    """Around reading several files of a bundle; raises BundleInvalid at the end when it was replaced meanwhile."""
+    before = _stamp(folder)
+    yield
+    if _stamp(folder) != before:
+        raise BundleInvalid(f"{folder} was replaced while it was read.")
+
+
+def _stamp(folder: Path) -> Stamp:
+    try:
+        facts = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def digest_of(path: Path) -> str:

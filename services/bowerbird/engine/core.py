@@ -13,12 +13,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
-from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES, STEP_SECONDS, STEPS
+from bowerbird.engine.metrics import (
+    BATCH_CEILING,
+    COMPUTE_UNIT_SECONDS,
+    OUT_OF_MEMORY,
+    RETRIED_BATCHES,
+    STEP_SECONDS,
+    STEPS,
+)
 from bowerbird.engine.order import Event, Step
 from bowerbird.engine.progress import Drawing, Piece
 from bowerbird.engine.scheduling.ceiling import BatchCeiling
@@ -85,9 +92,13 @@ class EngineCore:
             while self._parked:
                 self.scheduler.admit(self._parked.pop(0))
 
-    def turn(self) -> list[Turn]:
-        """Computes what is next; one entry for each request that was in it, none when there is nothing to do."""
+    def turn(self, chosen: Callable[[], None] = lambda: None) -> list[Turn]:
+        """Computes what is next; one entry for each request that was in it, none when there is nothing to do.
+
+        `chosen` is called between deciding and computing.
+        """
         batch = self.scheduler.next(time.monotonic())
+        chosen()
         if batch is None:
             return []
         began_ns, began = time.time_ns(), time.perf_counter()
@@ -97,6 +108,7 @@ class EngineCore:
             return []
         if clean:
             self._engine.costs.observe(batch.stage, batch.bucket, batch.rows, seconds)
+            COMPUTE_UNIT_SECONDS.set(self._engine.costs.unit_seconds)
             if batch.stage is Stage.STEP and self._ceiling.held(self._rows_run(batch), batch.tasks[0].work.shape.rows):
                 self._limit("memory sufficed: batches may have up to %d rows again")
         if batch.stage is Stage.STEP:

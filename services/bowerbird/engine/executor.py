@@ -8,7 +8,8 @@ when the client went away. One thread, because one model on one device gains not
 is rows of a batch, and that is the backend's.
 
 `submit` and the count of slots belong to the event loop, the core to the thread. They meet in two places: an inbox of
-admitted jobs, and `call_soon_threadsafe`, once a turn.
+admitted jobs, and `call_soon_threadsafe`, once a turn. The loop is told of a turn when the next one begins to compute:
+told before, it would hold the interpreter while the thread wants to choose and to prepare, and the device would wait.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Executor:
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._jobs: dict[Work[Drawing], Job] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._untold: list[Turn] = []
         self._thread = threading.Thread(target=self._run, name="executor", daemon=True)
         self._thread.start()
 
@@ -89,7 +91,7 @@ class Executor:
         while self._take_in(here):
             try:
                 self._give_up(here)
-                turns = self._core.turn()
+                turns = self._core.turn(chosen=self._tell)
                 WASTED_STEPS.inc(sum(here[turn.work].abandoned for turn in turns))
             except Exception as error:
                 _log_unforeseen(error)
@@ -132,10 +134,17 @@ class Executor:
         return Turn(work, ended=True, error=error)
 
     def _deliver(self, here: dict[Work[Drawing], Job], turns: list[Turn]) -> None:
-        """Hands a turn's events to the loop; one that was closed has nobody who waits."""
+        """Lets go of who has ended; the loop hears of it when the next computation begins, or now, if there is none."""
         for turn in turns:
             if turn.ended:
                 here.pop(turn.work)
+        self._untold += turns
+        if not here:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Hands the events of past turns to the loop; one that was closed has nobody who waits."""
+        turns, self._untold = self._untold, []
         if turns and self._loop is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._receive, turns)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bowerbird.engine.backend import Backend
-from bowerbird.engine.bundle import Bundle
+from bowerbird.engine.bundle import Bundle, unreplaced
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.lora.files import MAX_RANK
 from bowerbird.engine.lora.shelf import LoraShelf
@@ -28,7 +28,8 @@ def open_engine(
 ) -> Engine:
     """A warm engine; see `Engine` for its options.
 
-    Raises BundleInvalid when the folder is not a sound bundle for drawing, BundleTooLarge when it does not fit here.
+    Raises BundleInvalid when the folder is not a sound bundle for drawing, or was replaced meanwhile, BundleTooLarge
+    when it does not fit here.
     """
     seconds: dict[str, float] = {}
     with _phase("verify", seconds):
@@ -37,7 +38,7 @@ def open_engine(
     rank = MAX_RANK if fixed_batch else LoraShelf(loras, bundle).likely_rank()
     room = LoraRoom(lora_slots, rank) if takes_loras else None
     refuse_too_large(bundle, backend, room)
-    with _phase("load", seconds):
+    with _phase("load", seconds), unreplaced(folder):
         engine = Engine(bundle, backend, loras=loras, lora_slots=lora_slots, fixed_batch=fixed_batch)
     with _phase("warm_up", seconds):
         engine.warm_up()

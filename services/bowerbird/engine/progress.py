@@ -51,6 +51,7 @@ class Drawing:
         self._begin = time.perf_counter()
         self._context = context.get_current()
         self._denoise: Span | None = None
+        self._in_denoise = self._context
 
     def computed(self, batch: Batch[Drawing], tasks: list[Task[Drawing]], began_ns: int, seconds: float) -> Piece:
         """Pieces of it, `tasks`, were computed in a batch that began at `began_ns` (Unix) and took `seconds`."""
@@ -72,10 +73,10 @@ class Drawing:
         if self._denoise is None:
             facts = {"bowerbird.frames": self.order.count}
             self._denoise = tracer.start_span("denoise", self._context, attributes=facts, start_time=piece.began_ns)
-        parent = trace.set_span_in_context(self._denoise, self._context)
+            self._in_denoise = trace.set_span_in_context(self._denoise, self._context)
         for step, share in piece.steps.items():
             attributes = {"bowerbird.step": step, "bowerbird.batch_rows": piece.rows, "bowerbird.share": share}
-            span = tracer.start_span("denoise_step", parent, attributes=attributes, start_time=piece.began_ns)
+            span = tracer.start_span("denoise_step", self._in_denoise, attributes=attributes, start_time=piece.began_ns)
             span.end(piece.ended_ns)
         if piece.last:
             self.close(piece.ended_ns)

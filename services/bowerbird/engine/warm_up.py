@@ -20,15 +20,18 @@ import numpy as np
 from bowerbird.contracts import Size
 from bowerbird.engine.metrics import BATCH_CEILING, COMPUTE_UNIT_SECONDS
 from bowerbird.engine.model.conditioning import PromptIds
+from bowerbird.engine.model.encoder import FirstPicture
 from bowerbird.engine.order import Order
 from bowerbird.engine.progress import Drawing
+from bowerbird.engine.scheduling.costs import COLD
 from bowerbird.engine.scheduling.work import Bucket, Stage
 
 if TYPE_CHECKING:
     from bowerbird.engine.drawing import Engine
 
-AGAIN_BELOW_SECONDS = 0.1
-"""A first run that took longer is its own measurement, except on a GPU, or when it took much longer than expected."""
+AGAIN_BELOW_SECONDS = 0.5
+"""A first run that took longer is not repeated, except on a GPU, or when it took much longer than expected; where
+nothing was expected yet, it counts as cold (`scheduling/costs.py`) until the first request's run."""
 
 GPU_RUNS = 3
 """The first of a shape allocates, the second is captured as a CUDA graph, the third is what all others will be."""
@@ -38,9 +41,6 @@ MEASURE_SECONDS = 1.0
 
 MORE_SECONDS = 5.0
 """What all sizes but the first, and LoRAs, may take: a cold start is what a user waits for."""
-
-FIRST_RUN = 2.0
-"""A first run takes about so many times what later ones do."""
 
 
 def warm_up(engine: Engine) -> None:
@@ -93,11 +93,14 @@ def _run_steps(engine: Engine, size: Size, until: float, *, lora: bool = False) 
 
 
 def _run_pictures(engine: Engine, size: Size, until: float) -> None:
-    """Decoding, and a preview, of grey: from noise as it is before the first step, fp16 might overflow."""
+    """Decoding, and a preview, of grey, since from noise fp16 might overflow; and encoding a picture."""
     bucket = _bucket(engine, size)
     latents = np.zeros(bucket.shape, np.float32)
     if _is_in_time(engine, Stage.DECODE, bucket, 1, until):
         _measure(engine, Stage.DECODE, bucket, 1, lambda: engine.decoder.frame(latents))
+    encoder, black = engine.encoder, FirstPicture(np.zeros((size.height, size.width, 3), np.uint8), None, 0)
+    if encoder is not None and _is_in_time(engine, Stage.ENCODE_PICTURE, bucket, 1, until):
+        _measure(engine, Stage.ENCODE_PICTURE, bucket, 1, lambda: encoder.first(black))
     preview = engine.preview
     if preview is not None and _is_in_time(engine, Stage.PREVIEW, bucket, 1, until):
         _measure(engine, Stage.PREVIEW, bucket, 1, lambda: preview.picture(latents))
@@ -114,17 +117,19 @@ def _measure_step(engine: Engine, size: Size, rows: int, *, lora: bool = False) 
 
 def _measure(engine: Engine, stage: Stage, bucket: Bucket, rows: int, run: Callable[[], object]) -> float:
     expected = engine.costs.seconds(stage, bucket, rows)
-    seconds = _timed(run)
+    seconds, cold = _timed(run), False
     if engine.measures_rows:
         seconds = min(_timed(run) for _ in range(GPU_RUNS - 1))
-    elif seconds < AGAIN_BELOW_SECONDS or 0 < FIRST_RUN * expected < seconds:
+    elif seconds < AGAIN_BELOW_SECONDS or 0 < COLD * expected < seconds:
         seconds = min(seconds, _timed(run))
-    engine.costs.observe(stage, bucket, rows, seconds)
+    else:
+        cold = not expected
+    engine.costs.observe(stage, bucket, rows, seconds, cold=cold)
     return seconds
 
 
 def _is_in_time(engine: Engine, stage: Stage, bucket: Bucket, rows: int, until: float) -> bool:
-    return time.perf_counter() + FIRST_RUN * engine.costs.seconds(stage, bucket, rows) <= until
+    return time.perf_counter() + COLD * engine.costs.seconds(stage, bucket, rows) <= until
 
 
 def _bucket(engine: Engine, size: Size, lora: bool = False) -> Bucket:

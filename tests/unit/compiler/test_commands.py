@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.checkpoints import SHAPES, write_checkpoint
+from bowerbird.compiler import preparing
 from bowerbird.compiler.commands import app
 from bowerbird.engine.bundle import Bundle
+from bowerbird.errors import BackendMissing
 
 from ..engine.tiny_bundle import Tiny, write_tiny_bundle
 
 if TYPE_CHECKING:
     from bowerbird.compiler.export import ExportCache
+    from bowerbird.engine.backend import Backend
+    from bowerbird.settings import Settings
 
 runner = CliRunner()
 
@@ -106,11 +112,51 @@ def test_what_is_computed_in_fp16_is_kept_in_fp16(tmp_path: Path) -> None:
     assert "kept in fp16" in result.stderr
 
 
-def test_compile_for_a_runtime_that_is_missing_says_so_before_anything_long(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
-    (tmp_path / "empty").mkdir()
-    wanted = ["compile", str(tmp_path / "empty"), "--to", str(tmp_path / "bundle"), "--backend", "tensorrt"]
-    result = runner.invoke(app, wanted, env={"COLUMNS": "400"})
+def test_compile_for_a_gpu_that_is_not_here_adds_its_graphs_and_says_what_is_left(
+    tmp_path: Path, exports: ExportCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything long, and again at the end."""
+    monkeypatch.setattr(preparing, "open_backend", no_backend)
+    checkpoint = write_checkpoint(tmp_path / "mine", SHAPES["small-lcm"])
+    wanted = ["--size", "16x16", "--no-lora", "--backend", "cuda", "--backend", "tensorrt"]
+    result = runner.invoke(
+        app,
+        ["compile", str(checkpoint), "--to", str(tmp_path / "bundle"), *wanted, "--cache", str(exports.folder)],
+        env={"COLUMNS": "400"},
+    )
+    assert result.exit_code == 0, result.output
+    before, after = result.stderr.split("a checkpoint of Stable Diffusion")
+    for words in ("cuda is not here (no such runtime)", "`bowerbird prepare BUNDLE --backend tensorrt`"):
+        assert words in before
+        assert words in after
+    assert Bundle.open(tmp_path / "bundle").part("denoiser").half == "denoiser_fp16.onnx"
+
+
+def no_backend(settings: Settings) -> Backend:
+    raise BackendMissing("no such runtime.")
+
+
+def test_prepare_fills_the_cache_that_a_service_reads(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without torch, as where it serves."""
+    monkeypatch.setenv("BOWERBIRD_CACHE", str(tmp_path / "cache"))
+    command = (
+        f"from bowerbird.compiler.commands import app; app(['prepare', {str(bundle.folder)!r}, '--backend', 'cpu'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['torch'] = None; {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "denoiser: preparing for cpu" in run.stderr
+    assert len(list((tmp_path / "cache" / "onnxruntime").glob("*/prepared.json"))) == len(bundle.manifest.parts)
+
+
+def test_prepare_for_a_runtime_that_is_missing_is_an_error(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "open_backend", no_backend)
+    result = runner.invoke(app, ["prepare", str(bundle.folder), "--backend", "tensorrt"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
-    assert "Not compiled." in result.stderr
-    assert "model_index.json" not in result.stderr
+    assert "Not prepared. no such runtime." in result.stderr

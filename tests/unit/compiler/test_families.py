@@ -17,7 +17,7 @@ from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.drawing import Engine, Frame
 from bowerbird.engine.model.noise import INITIAL_CALL, noise
 
-from .conftest import Compiled
+from .conftest import Compile, Compiled
 
 torch = pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
 pytestmark = [
@@ -118,6 +118,21 @@ def test_a_tiny_autoencoder_beside_the_checkpoint_becomes_the_preview(family: Ca
     assert bundle.part("preview").model_class == "AutoencoderTiny"
     latents = noise(0, 0, (4, 8, 16))
     assert Preview(bundle, CpuBackend(threads=1)).picture(latents).shape == (16, 32, 3)
+
+
+def test_drafts_are_drawn_with_a_tiny_autoencoder_that_is_named(
+    family: Callable[[str], Compiled], compile_folder: Compile, tmp_path: Path
+) -> None:
+    """Of the checkpoint's own autoencoder only the encoder is left, for edits."""
+    whole = family("small-sd")
+    tiny = whole.checkpoint / "preview_vae"
+    facts = {"sizes": tuple(whole.bundle.drawing.sizes), "preview": tiny, "tiny_decoder": True}
+    draft = compile_folder(whole.checkpoint, tmp_path / "draft", **facts).bundle
+    assert draft.part("decoder").model_class == "AutoencoderTiny"
+    assert draft.part("encoder").model_class == "AutoencoderKL"
+    assert "preview" not in draft.manifest.parts
+    assert draft.manifest.picture_parity is not None
+    assert draft.manifest.picture_parity.psnr_db >= 30
 
 
 def test_stable_diffusion_xl_says_what_its_denoiser_is_told(family: Callable[[str], Compiled]) -> None:

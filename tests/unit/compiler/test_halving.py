@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -17,6 +19,8 @@ from bowerbird.engine.backend import Array, Session
 from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.drawing import Engine, Frame
 
+from ..engine.half_backend import HalfBackend
+from ..engine.test_company import Mate, latents, psnr_db
 from .conftest import Compile, Compiled
 
 pytestmark = pytest.mark.timeout(900)  # exporting is half a minute of one core
@@ -116,6 +120,11 @@ def compiled(checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory, 
     return compile_folder(checkpoint_folder, tmp_path_factory.mktemp("half") / "bundle", lora=True, half=True)
 
 
+@pytest.fixture(scope="module")
+def half(compiled: Compiled) -> Engine:
+    return Engine(compiled.bundle, HalfBackend(efficient_rows=8))
+
+
 class TestCompiled:
     """A whole checkpoint, compiled for a GPU that is not here."""
 
@@ -152,6 +161,16 @@ class TestCompiled:
         assert "denoiser_fp16.onnx" in nvidia.loaded
         assert "text_encoder.onnx" in nvidia.loaded
         assert 0 < np.abs(pictures[0] - pictures[1]).max() <= 3
+
+    @settings(max_examples=8, deadline=None)
+    @given(seed=st.integers(0, 2**32), scale=st.sampled_from([1.0, 2.0, 7.5]), others=st.integers(1, 5))
+    def test_in_company_it_draws_the_same_to_35_db(self, half: Engine, seed: int, scale: float, others: int) -> None:
+        """An exported UNet with attention and group norms, rounded after every node; requests join at every turn."""
+        size = half.facts.sizes[0]
+        request = DrawRequest(prompt="a red bird", size=size, steps=6, guidance_scale=scale, seed=seed, count=1)
+        mates = [Mate(request.model_copy(update={"seed": 1 + each}), each, 60, "b") for each in range(others)]
+        pictures = [half.decoder.frame(latents(half, request, company)[0]) for company in (mates, [])]
+        assert psnr_db(*pictures) >= 35
 
     def test_other_bundles_are_loaded_as_they_are(self, compiled: Compiled) -> None:
         assert compiled.bundle.graph("text_encoder", half=True) == compiled.bundle.graph("text_encoder")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bowerbird.compiler import writing
 from bowerbird.compiler.writing import Staging, TargetOccupied
 from bowerbird.engine.bundle import WEIGHTS, Bundle, Manifest
 from bowerbird.errors import BundleInvalid
@@ -43,6 +49,64 @@ def test_a_sealed_bundle_replaces_the_one_before_it(tmp_path: Path) -> None:
     assert new.digest != old.digest
     assert Bundle.open(tmp_path / "bundle").digest == new.digest
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_who_opens_a_bundle_while_it_is_replaced_finds_the_old_one_or_the_new(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    replacements = [Tiny(hidden=4), Tiny(), Tiny(hidden=4), Tiny(), Tiny(hidden=4)]
+    written = {write_tiny_bundle(folder).digest}
+    ended = threading.Event()
+
+    def read() -> set[str]:
+        found = set()
+        while not ended.is_set():
+            found.add(Bundle.open(folder).digest)
+        return found
+
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(read) for _ in range(2)]
+        try:
+            written |= {write_tiny_bundle(folder, tiny).digest for tiny in replacements}
+        finally:
+            ended.set()
+        found = set[str]().union(*(each.result() for each in reading))
+    assert found
+    assert found <= written
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_where_folders_cannot_change_places_a_bundle_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_exchange", lambda *_: False)
+    write_tiny_bundle(tmp_path / "bundle")
+    new = write_tiny_bundle(tmp_path / "bundle", Tiny(hidden=4))
+    assert Bundle.open(tmp_path / "bundle").digest == new.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_link_goes_on_leading_to_the_bundle(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "first")
+    (tmp_path / "current").symlink_to("first")
+    new = write_tiny_bundle(tmp_path / "current", Tiny(hidden=4))
+    assert (tmp_path / "current").is_symlink()
+    assert Bundle.open(tmp_path / "first").digest == new.digest
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "current"}
+
+
+def test_what_a_killed_compile_left_is_swept_up_and_what_another_is_writing_is_not(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from bowerbird.compiler.writing import Staging;"
+        "staging = Staging(Path(sys.argv[1])); (staging.folder / 'weights').write_bytes(b'half'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "bundle"], check=False)
+    (left,) = tmp_path.iterdir()
+    one, other = Staging(tmp_path / "bundle"), Staging(tmp_path / "bundle")
+    assert not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {one.folder.name, other.folder.name}
+    one.discard()
+    other.discard()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ class GatedBackend:
         self._cpu = CpuBackend(threads=1)
 
     def load(self, graph: Path, *, rowwise: bool = False, key: str | None = None) -> Session:
-        """The CPU's session, gated where it is the denoiser's."""
-        session = self._cpu.load(graph, rowwise=rowwise, key=key)
+        """The CPU's session, whole batches in one run as on a GPU; gated where it is the denoiser's."""
+        session = self._cpu.load(graph, key=key)
         return GatedSession(session, self) if rowwise else session
 
     def resident(self, array: Array) -> Resident:

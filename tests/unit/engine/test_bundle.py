@@ -11,11 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnxruntime import InferenceSession
 
-from bowerbird.engine.bundle import MANIFEST, WEIGHTS, Bundle
+from bowerbird.engine import bundle as format_of_bundles
+from bowerbird.engine.backend import Session
+from bowerbird.engine.backends import prepacked
+from bowerbird.engine.backends.cpu import CpuBackend
+from bowerbird.engine.bundle import MANIFEST, WEIGHTS, Bundle, unreplaced
+from bowerbird.engine.opening import open_engine
 from bowerbird.errors import BundleInvalid
 
-from .tiny_bundle import write_tiny_bundle
+from .gated_backend import GatedBackend
+from .tiny_bundle import Tiny, write_tiny_bundle
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
@@ -127,3 +134,61 @@ def test_what_a_bundle_lacks_is_said_when_it_is_asked_for(copied: Path) -> None:
 
 def test_parts_of_one_bundle_have_different_digests(bundle: Bundle) -> None:
     assert len({bundle.part_digest(role) for role in bundle.manifest.parts}) == len(bundle.manifest.parts)
+
+
+def test_a_folder_that_is_replaced_while_it_is_checked_is_checked_again(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest_of, new = format_of_bundles.digest_of, []
+
+    def replacing(path: Path) -> str:
+        monkeypatch.undo()
+        new.append(write_tiny_bundle(copied, Tiny(hidden=4)).digest)
+        return digest_of(path)
+
+    monkeypatch.setattr(format_of_bundles, "digest_of", replacing)
+    assert [Bundle.open(copied).digest] == new
+
+
+def test_of_a_bundle_that_was_replaced_no_file_is_given(copied: Path) -> None:
+    old = Bundle.open(copied)
+    write_tiny_bundle(copied, Tiny(hidden=4))
+    with pytest.raises(BundleInvalid, match=f"was replaced after {old.digest} was opened"):
+        old.graph("denoiser")
+
+
+def test_what_was_read_of_two_bundles_is_refused(copied: Path) -> None:
+    with pytest.raises(BundleInvalid, match="was replaced while it was read"), unreplaced(copied):
+        write_tiny_bundle(copied, Tiny(hidden=4))
+
+
+class ReplacingBackend(GatedBackend):
+    """Somebody compiles anew while the last graph is loaded."""
+
+    def load(self, graph: Path, *, rowwise: bool = False, key: str | None = None) -> Session:
+        """See `Backend.load`."""
+        session = super().load(graph, rowwise=rowwise, key=key)
+        if graph.stem == "decoder":
+            write_tiny_bundle(graph.parent, Tiny(hidden=4))
+        return session
+
+
+def test_a_bundle_that_is_replaced_while_it_is_loaded_is_not_served(copied: Path) -> None:
+    with pytest.raises(BundleInvalid, match="was replaced while it was read"):
+        open_engine(copied, ReplacingBackend(gate_open=True))
+
+
+def test_of_a_bundle_that_is_replaced_while_it_is_packed_nothing_is_kept(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_session = prepacked.open_session
+
+    def replacing(*arguments: Any) -> InferenceSession:
+        monkeypatch.undo()
+        write_tiny_bundle(copied, Tiny(hidden=4))
+        return open_session(*arguments)
+
+    bundle, backend = Bundle.open(copied), CpuBackend(1, cache=tmp_path / "cache")
+    monkeypatch.setattr(prepacked, "open_session", replacing)
+    backend.load(bundle.path("denoiser.onnx"), key=bundle.part_digest("denoiser"))
+    assert list((tmp_path / "cache").rglob("prepared.json")) == []

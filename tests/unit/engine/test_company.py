@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from bowerbird.contracts import DrawRequest, Size
@@ -27,6 +28,7 @@ from bowerbird.engine.progress import Drawing
 from bowerbird.engine.scheduling.work import Claim, Work
 
 from .gated_backend import GatedBackend
+from .half_backend import HalfBackend
 from .tiny_bundle import LORA_MODULES, MAX_STEPS, WIDTH, Tiny, write_tiny_bundle
 
 LORAS = ("crayon", "ink")
@@ -65,6 +67,18 @@ def rowwise(wide: Bundle, loras: Path) -> Engine:
     return Engine(wide, CpuBackend(threads=2), loras=loras)
 
 
+@pytest.fixture(scope="module")
+def half(wide: Bundle, loras: Path) -> Engine:
+    """In fp16, with other bits for each size of a batch."""
+    return Engine(wide, HalfBackend(efficient_rows=6), loras=loras)
+
+
+@pytest.fixture(scope="module")
+def fixed(wide: Bundle, loras: Path) -> Engine:
+    """The same with one size for all batches."""
+    return Engine(wide, HalfBackend(efficient_rows=6), loras=loras, fixed_batch=True)
+
+
 @dataclass(frozen=True)
 class Mate:
     """A request that joins before turn `joins` and leaves before turn `leaves`, if it has not ended by then."""
@@ -85,6 +99,7 @@ def requests(**fixed: Any) -> st.SearchStrategy[DrawRequest]:
         "count": st.integers(1, 3),
         "lora": st.lists(st.builds(dict, id=st.sampled_from(LORAS), weight=st.floats(-1, 1)), max_size=2),
         "preview_steps": st.integers(0, 3),
+        "max_previews": st.integers(1, 2),
     }
     return st.fixed_dictionaries(usual | {name: st.just(value) for name, value in fixed.items()}).map(
         DrawRequest.model_validate
@@ -133,6 +148,32 @@ def test_a_picture_is_the_same_alone_and_in_any_company(
 def test_row_by_row_a_guided_picture_is_the_same_bits(rowwise: Engine, request: DrawRequest, mates: list[Mate]) -> None:
     for accompanied, alone in zip(latents(rowwise, request, mates), latents(rowwise, request), strict=True):
         np.testing.assert_array_equal(accompanied, alone)
+
+
+@settings(max_examples=25, deadline=None)
+@given(request=requests(), mates=MATES)
+def test_in_sixteen_bits_a_picture_is_nearly_the_same(half: Engine, request: DrawRequest, mates: list[Mate]) -> None:
+    for accompanied, alone in zip(latents(half, request, mates), latents(half, request), strict=True):
+        assert psnr_db(*(half.decoder.frame(each) for each in (accompanied, alone))) >= 35
+
+
+@settings(max_examples=15, deadline=None)
+@given(request=requests(), mates=MATES)
+def test_in_sixteen_bits_and_a_fixed_batch_shape_it_is_the_same_bits(
+    fixed: Engine, request: DrawRequest, mates: list[Mate]
+) -> None:
+    for accompanied, alone in zip(latents(fixed, request, mates), latents(fixed, request), strict=True):
+        np.testing.assert_array_equal(accompanied, alone)
+
+
+def test_in_sixteen_bits_company_does_change_bits(half: Engine, request_of: Callable[..., DrawRequest]) -> None:
+    mates = [Mate(request_of(seed=8), 0, 60, "b")]
+    assert np.any(latents(half, request_of(), mates)[0] != latents(half, request_of())[0])
+
+
+def psnr_db(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    error = float(np.mean((one.astype(float) - other.astype(float)) ** 2))
+    return 10 * np.log10(255**2 / error) if error else np.inf
 
 
 def test_a_lora_changes_its_own_rows_only(batched: Engine, request_of: Callable[..., DrawRequest]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bowerbird.engine.scheduling.costs import CostTable
+from bowerbird.engine.scheduling.costs import COLD, CostTable
 from bowerbird.engine.scheduling.work import Bucket, Stage
 
 SMALL, LARGE = Bucket((4, 8, 8)), Bucket((4, 16, 16))
@@ -75,7 +75,25 @@ def test_prompts_cost_the_same_at_every_size(costs: CostTable) -> None:
     assert costs.seconds(Stage.ENCODE, LARGE, 1) == pytest.approx(0.5)
 
 
+def test_a_guided_picture_is_decoded_once(costs: CostTable) -> None:
+    costs.observe(Stage.DECODE, SMALL, 1, 0.5)
+    assert costs.seconds(Stage.DECODE, SMALL, 2) == pytest.approx(0.5)
+
+
 def test_units_are_rows_of_the_first_measurement(costs: CostTable) -> None:
     assert costs.units(Stage.STEP, SMALL, 2) == pytest.approx(1.0)
     assert costs.units(Stage.STEP, SMALL, 4) == pytest.approx(0.75)
     assert costs.units(Stage.STEP, LARGE, 4) == pytest.approx(3.0)
+
+
+def test_a_cold_measurement_counts_for_part_of_itself_until_the_first_warm_one() -> None:
+    table = CostTable()
+    table.observe(Stage.STEP, SMALL, 2, 20.0, cold=True)
+    assert table.seconds(Stage.STEP, SMALL, 2) == pytest.approx(20.0 / COLD)
+    assert table.seconds(Stage.STEP, LARGE, 2) == pytest.approx(4 * 20.0 / COLD)
+    for warm in (18.0, 18.0):
+        table.observe(Stage.STEP, SMALL, 1, warm)
+        assert table.seconds(Stage.STEP, SMALL, 2) == pytest.approx(36.0)
+        assert table.unit_seconds == pytest.approx(18.0)
+    table.observe(Stage.STEP, SMALL, 1, 9.0)
+    assert table.unit_seconds == pytest.approx(18.0)  # as it was at the start

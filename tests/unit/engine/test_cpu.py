@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bowerbird.engine.backend import Array, BackendFailed
-from bowerbird.engine.backends.cpu import CpuBackend, HostArray
+from bowerbird.engine.backend import Array, BackendFailed, Input
+from bowerbird.engine.backends.cpu import CpuBackend, CpuSession, HostArray, RowwiseSession
+from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
 from bowerbird.engine.bundle import Bundle
 from bowerbird.errors import BundleInvalid
 
@@ -61,6 +64,37 @@ def test_a_row_is_the_same_bits_in_any_batch(
 def test_row_by_row_computes_what_one_run_computes(bundle: Bundle) -> None:
     rowwise, whole = (CpuBackend(2).load(bundle.path("denoiser.onnx"), rowwise=each) for each in (True, False))
     np.testing.assert_allclose(rowwise.run(rows(4))["output"], whole.run(rows(4))["output"], rtol=1e-5, atol=1e-5)
+
+
+class CountingSession(CpuSession):
+    """Knows how often it ran."""
+
+    runs = 0
+
+    def run(self, inputs: Mapping[str, Input]) -> dict[str, Array]:
+        """See `CpuSession.run`."""
+        self.runs += 1
+        return super().run(inputs)
+
+
+@pytest.mark.parametrize(("count", "narrow_runs", "wide_runs"), [(1, 0, 1), (2, 2, 0), (4, 4, 0), (5, 4, 1)])
+def test_full_sets_of_rows_take_a_thread_each_and_a_row_that_is_left_takes_all(
+    bundle: Bundle, count: int, narrow_runs: int, wide_runs: int
+) -> None:
+    graph = bundle.path("denoiser.onnx")
+    narrow, wide = (CountingSession(open_session(graph, session_options(each, {}), [CPU])) for each in (1, 2))
+    loaded: list[CountingSession] = []
+
+    def load() -> CpuSession:
+        loaded.append(wide)
+        return wide
+
+    with ThreadPoolExecutor(1) as callers:
+        session = RowwiseSession(narrow, load, callers, at_once=2)
+        for _ in range(2):
+            session.run(rows(count))
+    assert (narrow.runs, wide.runs) == (2 * narrow_runs, 2 * wide_runs)
+    assert len(loaded) == bool(wide_runs)  # not before a row is left, and once
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -183,6 +183,12 @@ async def test_previews_come_after_every_kth_step_but_the_last(
     assert preview.pixels.shape[2] == 3
 
 
+async def test_no_more_previews_are_made_than_were_asked_for(backend: GatedBackend, submit: Callable[..., Job]) -> None:
+    backend.gate_open = True
+    events = await all_of(submit(steps=6, preview_steps=1, max_previews=2))
+    assert [each.step for each in events if isinstance(each, PreviewFrame)] == [1, 2]
+
+
 async def test_an_unforeseen_error_in_a_turn_ends_its_jobs_and_not_the_thread(
     gated: Executor, backend: GatedBackend, submit: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ SHAPES = st.builds(
     calls=st.integers(1, 6),
     count=st.integers(1, 4),
     preview_steps=st.integers(0, 3),
+    max_previews=st.integers(1, 3),
 )
 CLAIMS = st.builds(
     Claim,
@@ -153,6 +154,7 @@ class Machine(RuleBasedStateMachine):
                 continue
             shape = work.shape
             previews = (shape.calls - 1) // shape.preview_steps if shape.preview_steps else 0
+            previews = min(previews, shape.max_previews)
             assert self.pieces[work, 0, Stage.ENCODE] == 1
             for index in range(shape.count):
                 assert self.pieces[work, index, Stage.STEP] == shape.calls

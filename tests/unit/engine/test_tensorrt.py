@@ -183,7 +183,7 @@ def test_an_engine_of_another_machine_is_refused_by_name(
 ) -> None:
     backend(tmp_path, provided).prepare(bundle, silent)
     other = backend(tmp_path, provided, **{fact: "other"})
-    with pytest.raises(BundleInvalid, match=r"No TensorRT engine of decoder for latents:1x4x8x8 .*bowerbird compile"):
+    with pytest.raises(BundleInvalid, match=r"No TensorRT engine of decoder for latents:1x4x8x8 .*bowerbird prepare"):
         other.load(bundle.path("decoder.onnx"), key=bundle.part_digest("decoder"))
 
 

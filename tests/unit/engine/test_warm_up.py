@@ -14,8 +14,9 @@ from bowerbird.contracts import DrawRequest, Size
 from bowerbird.engine import warm_up
 from bowerbird.engine.backend import Array, Resident
 from bowerbird.engine.bundle import Bundle
+from bowerbird.engine.core import EngineCore
 from bowerbird.engine.drawing import Engine, Frame
-from bowerbird.engine.scheduling.work import Bucket, Stage
+from bowerbird.engine.scheduling.work import Bucket, Claim, Stage
 
 from .gated_backend import GatedBackend
 from .tiny_bundle import LORA_MODULES, WIDTH, Tiny, write_tiny_bundle
@@ -63,9 +64,9 @@ def measured(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> set[tuple[Stage
     found: set[tuple[Stage, Bucket, int]] = set()
     observe = engine.costs.observe
 
-    def noting(stage: Stage, bucket: Bucket, rows: int, seconds: float) -> None:
+    def noting(stage: Stage, bucket: Bucket, rows: int, seconds: float, **more: Any) -> None:
         found.add((stage, bucket, rows))
-        observe(stage, bucket, rows, seconds)
+        observe(stage, bucket, rows, seconds, **more)
 
     monkeypatch.setattr(engine.costs, "observe", noting)
     engine.warm_up()
@@ -135,10 +136,10 @@ def test_encoding_is_measured_and_not_what_the_cache_knows(bundle: Bundle, monke
     encoded = []
     observe = engine.costs.observe
 
-    def noting(stage: Stage, *facts: Any) -> None:
+    def noting(stage: Stage, *facts: Any, **more: Any) -> None:
         if stage is Stage.ENCODE:
             encoded.append(engine.conditioner.encoded)
-        observe(stage, *facts)
+        observe(stage, *facts, **more)
 
     monkeypatch.setattr(engine.costs, "observe", noting)
     engine.warm_up()
@@ -157,3 +158,18 @@ def test_on_a_gpu_the_run_after_allocating_and_capturing_is_the_measurement(bund
     engine.warm_up()
     counts = {rows: backend.begun.count(rows) for rows in (1, 2, 4)}
     assert counts == {rows: warm_up.GPU_RUNS for rows in (1, 2, 4)}
+
+
+def test_a_first_step_of_seconds_is_not_repeated_and_refuses_nobody_whom_a_warm_one_would_serve(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, request_of: Callable[..., DrawRequest]
+) -> None:
+    """Its weights came from the disk: it took twice as long as any other will."""
+    monkeypatch.setattr(warm_up, "_timed", lambda run: (run(), 20.0)[1])
+    engine = Engine(bundle, backend := GatedBackend(gate_open=True))
+    engine.warm_up()
+    assert backend.begun == [2]
+    work = engine.work(engine.order(request_of(steps=4)), Claim(0.0))
+    assert EngineCore(engine).scheduler.can_meet(work, -60.0)
+    engine.costs.observe(Stage.STEP, work.shape.bucket, 2, 19.0)
+    assert not EngineCore(engine).scheduler.can_meet(work, -60.0)
+    assert engine.costs.unit_seconds == pytest.approx(9.5)

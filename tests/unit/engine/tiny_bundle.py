@@ -61,6 +61,7 @@ class Tiny:
     two_encoders: bool = False
     lora: bool = False
     tiny_decoder: bool = False
+    encoder: bool = False
 
     @property
     def latent_side(self) -> int | str:
@@ -120,6 +121,7 @@ def _graphs(tiny: Tiny) -> Iterator[tuple[str, onnx.ModelProto | None]]:
     yield "denoiser", _denoiser(tiny, lora=False)
     yield "denoiser_lora", _denoiser(tiny, lora=True) if tiny.lora else None
     yield "decoder", _decoder(tiny, seed=4)
+    yield "encoder", _encoder(tiny) if tiny.encoder else None
     yield "preview", _decoder(tiny, seed=6) if tiny.tiny_decoder else None
 
 
@@ -238,6 +240,20 @@ def _decoder(tiny: Tiny, seed: int) -> onnx.ModelProto:
     )
     scales = np.array([1, 1, DOWNSCALE, DOWNSCALE], np.float32)
     return _model(nodes, ports, {"colours": _random(seed, 3, CHANNELS, 1, 1), "scales": scales})
+
+
+def _encoder(tiny: Tiny) -> onnx.ModelProto:
+    square = [DOWNSCALE, DOWNSCALE]
+    nodes = [
+        helper.make_node("AveragePool", ["pictures"], ["small"], kernel_shape=square, strides=square),
+        helper.make_node("Conv", ["small", "channels"], ["latents"]),
+    ]
+    side = "large_side" if tiny.more_sides else tiny.side
+    ports = (
+        [_port("pictures", 1, "batch", 3, side, side)],
+        [_port("latents", 1, "batch", CHANNELS, tiny.latent_side, tiny.latent_side)],
+    )
+    return _model(nodes, ports, {"channels": _random(8, CHANNELS, 3, 1, 1)})
 
 
 def _random(seed: int, *shape: int) -> Array:

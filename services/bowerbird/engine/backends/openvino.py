@@ -25,6 +25,7 @@ from bowerbird.engine.backend import Array, Input, Session
 from bowerbird.engine.backends.cpu import HostArray, host_feeds
 from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
 from bowerbird.engine.backends.runtime_errors import failing_load, failing_run
+from bowerbird.engine.bundle import unreplaced
 from bowerbird.engine.memory import host_memory_bytes
 from bowerbird.errors import BackendMissing, BundleInvalid
 
@@ -116,7 +117,9 @@ class OpenVinoBackend:
             return None
 
     def _export(self, graph: Path, folder: Path) -> None:
-        (folder / BLOB).write_bytes(self._compile(graph).export_model().getvalue())
+        with unreplaced(graph.parent):
+            compiled = self._compile(graph)
+        (folder / BLOB).write_bytes(compiled.export_model().getvalue())
 
 
 def _port_name(output: Any) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
+from bowerbird.engine.bundle import unreplaced
 from bowerbird.errors import BundleInvalid
 
 GRAPH = "graph.onnx"
@@ -35,8 +36,14 @@ PACKED = re.compile(rb"\|(\d+);(\d+);\d+")
 def write_prepacked(graph: Path, folder: Path) -> None:
     """Writes GRAPH and WEIGHTS; the number of threads has no part in them (*measured*).
 
-    Raises BundleInvalid when ONNX Runtime cannot load the graph, or packs its weights so that they cannot be mapped.
+    Raises BundleInvalid when ONNX Runtime cannot load the graph, packs its weights so that they cannot be mapped, or
+    the bundle is replaced while it is read: under the old one's name, a part of the new one would be kept for long.
     """
+    with unreplaced(graph.parent):
+        _write(graph, folder)
+
+
+def _write(graph: Path, folder: Path) -> None:
     least_bytes = LEAST_BYTES
     for _ in range(ATTEMPTS):
         options = session_options(1, _entries(least_bytes))

@@ -1,4 +1,4 @@
-"""TensorRT through ONNX Runtime: engines for fixed shapes, built ahead by `bowerbird compile --backend tensorrt`.
+"""TensorRT through ONNX Runtime: engines for fixed shapes, built ahead by `bowerbird prepare --backend tensorrt`.
 
 Building takes minutes, so no request and no start ever waits for it: `prepare` builds every engine that the bundle can
 need (`tensorrt_profiles`) into the cache, and `load` refuses a bundle of which one is missing. An engine is good for
@@ -39,7 +39,7 @@ from bowerbird.engine.backends.tensorrt_profiles import (
     profiles_of,
     providers_for,
 )
-from bowerbird.engine.bundle import MANIFEST, Bundle, Manifest
+from bowerbird.engine.bundle import MANIFEST, Bundle, Manifest, unreplaced
 from bowerbird.errors import BackendMissing, BundleInvalid
 
 LIBRARY = "libnvinfer.so.10"  # the major version that ONNX Runtime's provider is linked against
@@ -131,7 +131,7 @@ class TensorrtBackend:
             if folder is None:
                 raise BundleInvalid(
                     f"No TensorRT engine of {role} for {profile} is in the cache for {self._machine.facts}: "
-                    "`bowerbird compile --backend tensorrt` builds it, on this kind of GPU."
+                    "`bowerbird prepare --backend tensorrt` builds it, on this kind of GPU."
                 )
             capture = is_denoiser(role)
             providers = providers_for(profile, timing=self._timing, capture=capture, context=None)
@@ -148,7 +148,8 @@ class TensorrtBackend:
 
     def _build(self, graph: Path, profile: Profile, folder: Path) -> None:
         providers = providers_for(profile, timing=self._timing, capture=False, context=str(folder / CONTEXT))
-        self._machine.open(graph, _options(optimize=True), providers)
+        with unreplaced(graph.parent):
+            self._machine.open(graph, _options(optimize=True), providers)
         if not (folder / CONTEXT).is_file():
             raise BundleInvalid(f"TensorRT did not take {graph} as a whole, so it cannot be built ahead.")
 

@@ -5,6 +5,10 @@ average, so that a machine that is busy with others, or a size that was never wa
 scheduler shares out these seconds, refuses what cannot be finished in time, and a full service says by them when to
 come back. Rows in between are interpolated; an unmeasured size costs what a measured one does, by latent pixels.
 
+A graph's very first run reads its weights from the disk and allocates, and where a run takes seconds nobody waits for a
+second one at start. Such a `cold` measurement counts for a part of itself, and only until the first warm one: too high
+a price would refuse everybody whose deadline is near, and so never be corrected; too low a one costs a step.
+
 The compute unit is one row of one step of the first size as it was measured at start: a number to compare pods with.
 """
 
@@ -19,6 +23,10 @@ OUTLIER = 2.0
 """A measurement counts as at most so many times what was expected: first runs allocate, machines pause. One pause then
 moves the average by a fifth, which makes no deadline hopeless that was not tight (`scheduler.SURELY`)."""
 
+COLD = 2.0
+"""A first run takes at most about so many times what later ones do; *measured* with a step of Stable Diffusion 1.5: 1.2
+in seconds of CPU, 1.9 on the clock of a service that starts."""
+
 PAYS = 1.1
 """Twice the rows pay when each row gets cheaper by this much; otherwise they only delay the first frame."""
 
@@ -28,22 +36,30 @@ class CostTable:
 
     def __init__(self) -> None:
         self._curves: dict[tuple[Stage, Bucket], dict[int, float]] = {}
+        self._cold: set[tuple[Stage, Bucket]] = set()
+        self._unit_of: tuple[Stage, Bucket] | None = None
         self.unit_seconds = 0.0
 
-    def observe(self, stage: Stage, bucket: Bucket, rows: int, seconds: float) -> None:
-        """One computation took so long."""
-        key = _key(stage, bucket)
-        expected = self.seconds(stage, bucket, rows)
-        seconds = min(seconds, OUTLIER * expected) if expected else seconds
-        curve = self._curves.get(key, {})
+    def observe(self, stage: Stage, bucket: Bucket, rows: int, seconds: float, *, cold: bool = False) -> None:
+        """One computation took so long; `cold` was its graph's first run, and is forgotten at the next."""
+        key, rows = _key(stage, bucket), _rows(stage, rows)
+        forgotten = key in self._cold
+        curve = {} if forgotten else self._curves.get(key, {})
+        if cold:
+            seconds /= COLD
+            self._cold.add(key)
+        else:
+            self._cold.discard(key)
+            expected = 0.0 if forgotten else self.seconds(stage, bucket, rows)
+            seconds = min(seconds, OUTLIER * expected) if expected else seconds
         known = curve.get(rows, seconds)
         self._curves[key] = dict(sorted({**curve, rows: known + NEWEST * (seconds - known)}.items()))
-        if stage is Stage.STEP and not self.unit_seconds:
-            self.unit_seconds = seconds / rows
+        if stage is Stage.STEP and (not self.unit_seconds or (forgotten and key == self._unit_of)):
+            self._unit_of, self.unit_seconds = key, seconds / rows
 
     def seconds(self, stage: Stage, bucket: Bucket, rows: int) -> float:
         """What one computation will take; 0 for a stage that was never computed."""
-        key = _key(stage, bucket)
+        key, rows = _key(stage, bucket), _rows(stage, rows)
         if curve := self._curves.get(key):
             return _at(curve, rows)
         nearest = min(
@@ -75,6 +91,11 @@ def _key(stage: Stage, bucket: Bucket) -> tuple[Stage, Bucket]:
     if stage is Stage.ENCODE:
         return stage, Bucket((0, 1, 1))
     return stage, bucket if stage is Stage.STEP else Bucket(bucket.shape)
+
+
+def _rows(stage: Stage, rows: int) -> int:
+    """Of everything but a step there is one, however many rows the picture's steps have."""
+    return rows if stage is Stage.STEP else 1
 
 
 def _pixels(bucket: Bucket) -> int:

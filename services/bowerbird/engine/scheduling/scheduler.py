@@ -117,6 +117,9 @@ class Scheduler(Generic[Owner]):
         return seconds
 
     def _choose(self, works: list[Work[Owner]], queue: FairQueue, now: float) -> Batch[Owner]:
+        if len(works) == 1 and len(works[0].tasks) == 1:  # a lone picture's steps are not weighed against anything
+            queue.leader({works[0].claim.flow: 0.0})
+            return Batch(works[0].stage, works[0].shape.bucket, (works[0].tasks[0],))
         lines = self._lines(works, queue, now)
         leader = queue.leader({flow: self._price(line[0].stage, line[0].shape) for flow, line in lines.items()})
         first = lines[leader][0]
