@@ -1,4 +1,4 @@
-"""The command line: `bowerbird up`, `draw`, `doctor`, `gateway`, and the commands of training and compiler.
+"""The command line: `bowerbird up`, `draw`, `doctor`, `gateway`, administration, training, compiler.
 
 Each command imports what it needs when it runs, so that `bowerbird --help` answers at once and the commands that need
 torch can be named by an installation that has none.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bowerbird import __version__
-
-if TYPE_CHECKING:
-    from bowerbird.settings import Settings
+from bowerbird import __version__, administration
+from bowerbird.environment import gateway_url, read_settings
 
 EXTRA_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -27,6 +25,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.add_typer(administration.tenants, name="tenants")
+app.add_typer(administration.keys, name="keys")
+app.command("usage")(administration.usage)
+app.command("audit")(administration.audit)
 
 
 def _version(wanted: bool) -> None:
@@ -60,7 +62,7 @@ def up(
     from bowerbird.embedded.facts import StackError
     from bowerbird.embedded.up import run
 
-    settings = _settings()
+    settings = read_settings()
     console = Console(stderr=as_json)
     display = Terminal(console) if console.is_terminal else PlainLines(console)
     if as_json:
@@ -114,7 +116,7 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     }
     options: Any = {name: value for name, value in wanted.items() if value is not None}
     try:
-        with Client(url or _gateway_url(), key, timeout_seconds=timeout) as client:
+        with Client(url or gateway_url(), key, timeout_seconds=timeout) as client:
             draw_to_files(client, prompt, output, options, as_json=as_json)
     except BowerbirdError as error:
         typer.echo(error.message, err=True)
@@ -144,7 +146,7 @@ def doctor(
 
     from bowerbird.embedded.doctor import examine, report
 
-    healthy = report(examine(_settings()), Console(), as_json=as_json)
+    healthy = report(examine(read_settings()), Console(), as_json=as_json)
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -166,6 +168,12 @@ def train(context: typer.Context) -> None:
 def compile_(context: typer.Context) -> None:
     """Compile a checkpoint into a bundle (needs the extra `compiler`)."""
     _delegate("bowerbird.compiler.commands", "compiler", ["compile", *context.args], "bowerbird")
+
+
+@app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)
+def prepare(context: typer.Context) -> None:
+    """Make ahead, on the machine that serves, what a runtime keeps for a bundle."""
+    _delegate("bowerbird.compiler.commands", "compiler", ["prepare", *context.args], "bowerbird")
 
 
 @app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)
@@ -195,28 +203,6 @@ def _delegate(module: str, extra: str, arguments: list[str], program: str) -> No
             raise
         typer.echo(f"This needs {error.name}; the extra {extra!r} brings it: uv sync --extra {extra}", err=True)
         raise typer.Exit(1) from error
-
-
-def _gateway_url() -> str:
-    """The gateway that runs in BOWERBIRD_HOME, or the default address."""
-    from bowerbird.client.clients import DEFAULT_URL
-    from bowerbird.embedded.running import running_gateway
-
-    return running_gateway(_settings()) or DEFAULT_URL
-
-
-def _settings() -> Settings:
-    """The settings, or one sentence for each variable that cannot be read."""
-    from pydantic import ValidationError
-
-    from bowerbird.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as error:
-        for fact in error.errors(include_url=False):
-            typer.echo(f"BOWERBIRD_{'_'.join(map(str, fact['loc'])).upper()}: {fact['msg']}.", err=True)
-        raise typer.Exit(2) from error
 
 
 def main() -> None:

@@ -49,15 +49,15 @@ class Client:
 
     def draw(self, prompt: str, **options: Unpack[DrawOptions]) -> list[Drawing]:
         """Draws `n` pictures; raises the classes of `bowerbird.errors` (PromptRefused, SizeUnsupported, …)."""
-        return self._send(calls.draw(prompt, options))
+        return self.send(calls.draw(prompt, options))
 
     def models(self) -> list[Model]:
         """The models that are served."""
-        return self._send(calls.models())
+        return self.send(calls.models())
 
     def check_provenance(self, image: bytes) -> ProvenanceCheck:
         """Reads a file's origin; the answer is about what its labels prove, never that it was not generated."""
-        return self._send(calls.check_provenance(image))
+        return self.send(calls.check_provenance(image))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -71,7 +71,8 @@ class Client:
         """Closes the connections."""
         self.close()
 
-    def _send(self, call: Call[Result]) -> Result:
+    def send(self, call: Call[Result]) -> Result:
+        """Sends one of `calls`, or of `administration`; raises what the gateway answers with."""
         try:
             response = self._http.request(call.method, call.path, json=call.json, files=call.files)
         except httpx2.HTTPError as error:
@@ -95,15 +96,15 @@ class AsyncClient:
 
     async def draw(self, prompt: str, **options: Unpack[DrawOptions]) -> list[Drawing]:
         """Draws `n` pictures; raises the classes of `bowerbird.errors` (PromptRefused, SizeUnsupported, …)."""
-        return await self._send(calls.draw(prompt, options))
+        return await self.send(calls.draw(prompt, options))
 
     async def models(self) -> list[Model]:
         """The models that are served."""
-        return await self._send(calls.models())
+        return await self.send(calls.models())
 
     async def check_provenance(self, image: bytes) -> ProvenanceCheck:
         """Reads a file's origin; the answer is about what its labels prove, never that it was not generated."""
-        return await self._send(calls.check_provenance(image))
+        return await self.send(calls.check_provenance(image))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -119,7 +120,8 @@ class AsyncClient:
         """Closes the connections."""
         await self.close()
 
-    async def _send(self, call: Call[Result]) -> Result:
+    async def send(self, call: Call[Result]) -> Result:
+        """Sends one of `calls`, or of `administration`; raises what the gateway answers with."""
         try:
             response = await self._http.request(call.method, call.path, json=call.json, files=call.files)
         except httpx2.HTTPError as error:

@@ -51,7 +51,7 @@ def test_a_part_that_is_not_installed_is_named_with_its_extra() -> None:
     assert run.stderr == "This needs torch; the extra 'training' brings it: uv sync --extra training\n"
 
 
-@pytest.mark.parametrize("command", ["compile", "inspect", "restore"])
+@pytest.mark.parametrize("command", ["compile", "prepare", "inspect", "restore"])
 def test_the_compilers_commands_are_mounted_with_their_own_help(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

@@ -13,8 +13,16 @@ import pytest
 from bowerbird.embedded.facts import HomeLocked, PortTaken
 from bowerbird.embedded.home import locked
 from bowerbird.embedded.ports import free_ports, holder_of, require_free
-from bowerbird.embedded.stack import STAGES, embedded_stack
+from bowerbird.embedded.stack import STAGES, Stack, embedded_stack
 from bowerbird.settings import Settings
+
+
+def planned(settings: Settings) -> Stack:
+    """A stack that is not started."""
+    stack = embedded_stack(settings)
+    assert stack.listener is not None
+    stack.listener.close()
+    return stack
 
 
 def test_free_ports_are_different_and_free() -> None:
@@ -54,7 +62,7 @@ def test_a_home_has_one_holder_and_says_who(tmp_path: Path) -> None:
 
 
 def test_a_stack_is_the_gateway_and_four_bentoml_services_that_it_knows(tmp_path: Path) -> None:
-    stack = embedded_stack(Settings(home=tmp_path, port=0))
+    stack = planned(Settings(home=tmp_path, port=0))
     assert [service.name for service in stack.services] == ["gateway", *STAGES]
     for stage in stack.stages:
         assert "serve" in stage.command
@@ -70,7 +78,20 @@ def test_a_stack_is_the_gateway_and_four_bentoml_services_that_it_knows(tmp_path
     [("127.0.0.1", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:"), ("::1", "http://[::1]:")],  # noqa: S104
 )
 def test_the_gateway_is_told_by_an_address_that_can_be_typed(tmp_path: Path, host: str, url: str) -> None:
-    assert embedded_stack(Settings(home=tmp_path, host=host, port=0)).gateway.url.startswith(url)
+    assert planned(Settings(home=tmp_path, host=host, port=0)).gateway.url.startswith(url)
+
+
+def test_the_gateway_inherits_a_socket_that_is_open_before_it_starts(tmp_path: Path) -> None:
+    stack = embedded_stack(Settings(home=tmp_path, port=0))
+    assert stack.listener is not None
+    with stack.listener as listener:
+        port = listener.getsockname()[1]
+        assert stack.gateway.descriptors == (listener.fileno(),)
+        assert stack.gateway.environment["BOWERBIRD_LISTEN_FD"] == str(listener.fileno())
+        assert stack.gateway.url.endswith(f":{port}")
+        socket.create_connection(("127.0.0.1", port)).close()
+        with pytest.raises(PortTaken):
+            embedded_stack(Settings(home=tmp_path, port=port))
 
 
 def test_a_stack_whose_port_is_taken_is_not_even_planned(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from bowerbird.contracts import Action, OutputFormat, PolicyReference, Score
 from bowerbird.errors import BowerbirdError
-from bowerbird.gateway.api.images import GenerationFacts, Image, ImageFacts, ImagesResponse
+from bowerbird.gateway.api.image_drawing import GenerationFacts, Image, ImageFacts, ImagesResponse
 from bowerbird.gateway.api.models import Model, ModelFacts, ModelList
 from bowerbird.gateway.api.provenance import C2paResult, ContentProvenanceCheck, ProvenanceFacts
 from bowerbird.gateway.results.metrics import Source
