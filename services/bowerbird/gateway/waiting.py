@@ -6,13 +6,14 @@ its order and its slots, is `admission`; here it meets plans, calls and stages.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bowerbird.deadline import Deadline
-from bowerbird.errors import DeadlineExceeded, QueueTimeout, StageBroken, StageFull, StageUnavailable
+from bowerbird.errors import DeadlineExceeded, GrantStale, QueueTimeout, StageBroken, StageFull, StageUnavailable
 from bowerbird.gateway.admission.admission import Turn
 from bowerbird.gateway.admission.order import FULL_PAUSE_SECONDS
 from bowerbird.gateway.admission.ticket import PutBack, Ticket
@@ -39,14 +40,18 @@ class Attempt:
 def ticket_of(plan: Plan, call: Call, settings: Settings) -> Ticket:
     """The request as the queue sees it."""
     return Ticket(
-        id=call.request_id,
+        id=secrets.token_hex(8),
         tenant=call.flow,
         cost=compute_units(plan),
         wait_until=Deadline.after(call.queue_seconds or settings.queue_timeout_seconds).at,
         finish_by=call.patience.at,
+        arrived=time.monotonic(),
         work_class=call.work_class,
         weight=call.weight,
-        held_bytes=HELD_BYTES + 4 * (len(plan.prompt) + len(plan.negative_prompt or "")),
+        queue_part=call.queue_part,
+        held_bytes=HELD_BYTES
+        + 4 * (len(plan.prompt) + len(plan.negative_prompt or ""))
+        + sum(map(len, plan.begins_with)),
     )
 
 
@@ -60,7 +65,8 @@ async def admit(turn: Turn, call: Call, gateway: Gateway) -> Attempt:
     with call.stage("admit"):
         stages.require_coming(Stage.TEXT_TO_IMAGE, seconds)
         for stage in (Stage.SAFETY, Stage.CURATION):  # they have no slots; a slot held meanwhile is of use to nobody
-            await stages.until_ready(stage, seconds)
+            if stages.statuses[stage].state is not StageState.READY:
+                await turn.unless_refused(stages.until_ready(stage, seconds))
         try:
             grant = await turn.grant()
         except QueueTimeout:
@@ -68,7 +74,7 @@ async def admit(turn: Turn, call: Call, gateway: Gateway) -> Attempt:
                 raise
             raise stages.not_in_time(Stage.TEXT_TO_IMAGE) from None
     gateway.metrics.queue_took(turn.ticket.work_class, time.perf_counter() - began)
-    return Attempt(call.computing(), gateway.upstream.at(grant.endpoint), turn)
+    return Attempt(call.computing(gateway.admission.fence(grant)), gateway.upstream.at(grant.endpoint), turn)
 
 
 @contextmanager
@@ -79,6 +85,10 @@ def slot(attempt: Attempt) -> Iterator[None]:
         yield
     except DeadlineExceeded:
         raise  # the endpoint is well; there was too little time
+    except GrantStale:
+        metrics.put_back(PutBack.STALE)
+        turn.put_back(PutBack.STALE)
+        raise
     except StageFull as full:
         metrics.put_back(PutBack.FULL)
         turn.put_back(PutBack.FULL, full.retry_after_seconds or FULL_PAUSE_SECONDS)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -274,6 +275,10 @@ def test_endpoint_with_another_model_draws_nothing_that_was_checked_against_this
 
     assert [draw(gateway).status_code for _ in range(4)] == [200] * 4
     assert not second.stand_ins.asked("/draw")
+    states = {each["name"]: each for each in gateway.get("/readyz").json()["stages"]}
+    [left_out] = states["text-to-image"]["left_out"]
+    assert left_out["endpoint"] == urlsplit(second.url).netloc
+    assert MODEL.digest in left_out["reason"]
 
 
 # ---------------------------------------------------------------------------------------------------------- asleep

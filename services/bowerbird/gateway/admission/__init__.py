@@ -10,9 +10,12 @@ has to decide; this package does, and it is meant to be read in this order:
     endpoints.py    where there is room: slots, the least loaded first; who is full, who is dead, who is on trial
     estimate.py     how long it takes: the measured rate of service, and the wait that follows from it
     order.py        the order itself: all of the above in one place, synchronous, told the time; grants slots
-    admission.py    the same for asyncio: `async with admission.place(ticket) as turn: grant = await turn.grant()`
+    keeper.py       who keeps the order and who asks it, each as the other sees it: between them may be a network
+    owner.py        an order with a clock, and a seat before it for each replica that asks
+    interregnum.py  nobody keeps the order, for as long as it takes to find somebody
+    admission.py    the front, for asyncio: `async with admission.place(ticket) as turn: grant = await turn.grant()`
 
-All but the last know neither clock nor network: time comes in as a number, and what they promise is a property test
-(`tests/unit/gateway/admission/`). The order is the one truth about who waits and who holds a slot; whatever carries
-tickets to it and grants from it is a transport, be it asyncio's futures in this process or messages between replicas.
+Up to the order, nothing knows clock or network: time comes in as a number, and what is promised is a property test
+(`tests/unit/gateway/admission/`). The order is the one truth about who waits and who holds a slot. In one process the
+front asks an owner beside it; how several replicas ask one of them is told in `gateway/replicas/`.
 """

@@ -1,15 +1,19 @@
-"""The order for asyncio: whoever wants a slot waits for a future, in one process.
+"""The front of the queue for asyncio: whoever wants a slot waits for it here, whoever keeps the order.
 
     async with admission.place(ticket, tell) as turn:      raises QueueFull
-        grant = await turn.grant()                         raises QueueTimeout; tells its Place meanwhile
+        grant = await turn.grant()                         raises QueueFull, QueueTimeout; tells its Place meanwhile
         ...                                                draw at grant.endpoint
         turn.finished()                                    the slot is free; or put_back(...), and grant() again
 
 However the block is left, by a result, an error, a cancelled task or a deadline, the ticket leaves the order: it waits
 no longer and holds no slot. So a request that nobody waits for takes nothing with it.
 
-Endpoints are reported by whoever looks at them (`stages`): `seen_ready`, `seen_away`. A look is also the probe of one
-that was ejected.
+The turns of this process are the truth about its tickets. When another keeper takes over, everything that is
+outstanding is announced to it, and whoever waits here or draws notices nothing. A process that stops refuses those who
+wait, so that they can go elsewhere, and lets those finish who draw.
+
+Endpoints are reported by whoever looks at them (`stages`): `seen_ready`, `seen_away`. The looks of the process that
+keeps the order count; the others' are ready for the day on which they keep it.
 """
 
 from __future__ import annotations
@@ -17,95 +21,172 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
-from bowerbird.errors import QueueTimeout
-from bowerbird.gateway.admission.bounds import UNKNOWN_RETRY_SECONDS, Amount
+from bowerbird.errors import BowerbirdError, GatewayStopping, QueueFull, QueueTimeout
+from bowerbird.gateway.admission.bounds import UNKNOWN_RETRY_SECONDS, Amount, Bounds
+from bowerbird.gateway.admission.interregnum import Interregnum
+from bowerbird.gateway.admission.keeper import Keeper
 from bowerbird.gateway.admission.order import FULL_PAUSE_SECONDS, Order
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Ticket
+from bowerbird.gateway.admission.owner import Owner
+from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, Ticket
 
 TELL_SECONDS = 2.0
 """How often somebody who waits is told its place."""
+STOPPING_RETRY_SECONDS = 1
 
 Tell = Callable[[Place], None]
 
 
-class Admission:
-    """One stage's queue and slots, for the tasks of one event loop."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """An endpoint that is ready."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    slots: int
+    unit_seconds: float | None
+
+
+class Admission:
+    """One stage's queue and slots, for the tasks of one event loop; a `Replica` to whoever keeps the order."""
+
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
+        self.queue = ""
+        """The order's name before the stages; none where this process is alone."""
+        self.on_doubt: Callable[[], None] = lambda: None
+        """Is told when a stage knows of a later owner than the one who granted."""
         self._turns: dict[str, Turn] = {}
-        self._alarm: asyncio.TimerHandle | None = None
+        self._looks: dict[str, _Look | None] = {}
+        self._owner: Owner | None = None
+        self._keeper: Keeper = Interregnum(self.bounds)
+        self._stopping = False
+
+    @classmethod
+    def alone(cls, order: Order) -> Admission:
+        """Of the only process that asks this order: there is no other keeper, and none is ever waited for."""
+        admission = cls()
+        admission.keep(Owner(order))
+        return admission
 
     @asynccontextmanager
     async def place(self, ticket: Ticket, tell: Tell | None = None) -> AsyncIterator[Turn]:
         """A place in the queue for as long as the block runs; raises QueueFull, or TenantQueueFull."""
-        self._order.offer(ticket)
+        if self._stopping:
+            raise stopping()
         turn = self._turns[ticket.id] = Turn(self, ticket, tell)
         try:
-            self.dispatch()
+            self._keeper.offer(ticket)
             yield turn
         finally:
             del self._turns[ticket.id]
-            self._order.leave(ticket.id, time.monotonic())
-            self.dispatch()
+            if turn.close():
+                self._keeper.leave(ticket.id)
 
-    def forecast(self, ticket: Ticket) -> Place:
-        """Where the ticket would stand if it were offered now."""
-        return self._order.place(ticket, time.monotonic())
+    def stop(self) -> None:
+        """Who waits is told to go elsewhere; who has a slot keeps it."""
+        self._stopping = True
+        for turn in self._turns.values():
+            turn.refuse(stopping())
+
+    # ------------------------------------------------------------------------------------------ who keeps the order
+
+    def keep(self, owner: Owner) -> None:
+        """The order is kept in this process from now on."""
+        self.follow(owner.seat(self))
+        self._owner = owner
+        for url in self._looks:
+            self._report(url)
+
+    def follow(self, keeper: Keeper) -> None:
+        """Somebody else keeps the order from now on: hears of everything that is outstanding here."""
+        self._owner = None
+        self._keeper = keeper
+        standings = [turn.standing() for turn in self._turns.values() if turn.outstanding]
+        keeper.announce(sorted(standings, key=lambda each: each.ticket.arrived))
+
+    def lose(self) -> None:
+        """Nobody keeps the order for now."""
+        self.follow(Interregnum(self.bounds))
+
+    # --------------------------------------------------------------------------------------- what the keeper says
+
+    def granted(self, grant: Grant) -> None:
+        """See `Replica`."""
+        if turn := self._turns.get(grant.ticket_id):
+            turn.receive(grant)
+
+    def renewed(self, grant: Grant) -> None:
+        """See `Replica`."""
+        if turn := self._turns.get(grant.ticket_id):
+            turn.renew(grant)
+
+    def refused(self, ticket_id: str, refusal: QueueFull) -> None:
+        """See `Replica`."""
+        if turn := self._turns.get(ticket_id):
+            turn.refuse(refusal)
+
+    # ------------------------------------------------------------------------------------------- what turns ask for
+
+    async def forecast(self, ticket: Ticket) -> Place:
+        """Where a ticket that waits stands."""
+        return await self._keeper.forecast(ticket)
 
     def latest_start(self, ticket: Ticket) -> float:
         """Until when waiting makes sense: what is granted later would be computed for nobody, and at others' cost."""
-        return min(ticket.wait_until, ticket.finish_by - self._order.computing_seconds(ticket.cost))
+        return min(ticket.wait_until, ticket.finish_by - ticket.cost * self._keeper.unit_seconds())
 
-    def left(self, tenant: str) -> Amount:
-        """What the tenant may still send."""
-        return self._order.left(tenant)
+    def settle(self, grant: Grant) -> None:
+        """The grant's work is finished."""
+        self._keeper.settle(grant)
+
+    def put_back(self, grant: Grant, why: PutBack, pause_seconds: float) -> None:
+        """The grant's ticket is next again."""
+        if self._stopping:
+            self._turns[grant.ticket_id].refuse(stopping())
+        self._keeper.put_back(grant, why, pause_seconds)
+        if why is PutBack.STALE:
+            self.on_doubt()
+
+    # --------------------------------------------------------------------------------------------- what others ask
+
+    def fence(self, grant: Grant) -> str | None:
+        """What a stage is told of a grant's owner, so that it can tell a former one; None where there is none."""
+        return f"{self.queue}:{grant.epoch}" if self.queue else None
+
+    def left(self, tenant: str, part: float | None = None) -> Amount:
+        """What the tenant may still send; as the owner of the order said last, where that is another process."""
+        return self._keeper.left(tenant, part)
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
-        return self._order.waiting
+        """How many wait in this process."""
+        return sum(turn.outstanding and turn.held is None for turn in self._turns.values())
 
     @property
     def holding(self) -> int:
-        """How many hold a slot."""
-        return self._order.holding
+        """How many in this process hold a slot."""
+        return sum(turn.outstanding and turn.held is not None for turn in self._turns.values())
 
     def seen_ready(self, url: str, slots: int, unit_seconds: float | None) -> None:
         """A look found this endpoint ready."""
-        self._order.endpoints.seen_ready(url, slots, unit_seconds, time.monotonic())
-        self.dispatch()
+        self._looks[url] = _Look(slots, unit_seconds)
+        self._report(url)
 
     def seen_away(self, url: str) -> None:
         """A look found this endpoint not ready, or did not find it."""
-        self._order.endpoints.seen_away(url)
+        self._looks[url] = None
+        self._report(url)
 
-    def dispatch(self) -> None:
-        """Grants every slot that is free, and comes back when an endpoint that was full may be asked again."""
-        now = time.monotonic()
-        while grant := self._order.grant(now):
-            self._turns[grant.ticket_id].receive(grant)
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        reopening = self._order.endpoints.reopening()
-        if reopening is not None and self._order.waiting:
-            delay = max(0.0, reopening - now)
-            self._alarm = asyncio.get_running_loop().call_later(delay, self.dispatch)
-
-    def settle(self, grant: Grant, finished: bool) -> None:
-        """The grant's slot is free; for `Turn`."""
-        if self._order.settle(grant, time.monotonic(), finished):
-            self.dispatch()
-
-    def put_back(self, grant: Grant, why: PutBack, pause_seconds: float) -> None:
-        """The grant's ticket is next again; for `Turn`."""
-        if self._order.put_back(grant, why, time.monotonic(), pause_seconds):
-            self.dispatch()
+    def _report(self, url: str) -> None:
+        if self._owner is None:
+            return
+        if look := self._looks[url]:
+            self._owner.seen_ready(url, look.slots, look.unit_seconds)
+        else:
+            self._owner.seen_away(url)
 
 
 class Turn:
@@ -113,14 +194,18 @@ class Turn:
 
     def __init__(self, admission: Admission, ticket: Ticket, tell: Tell | None) -> None:
         self.ticket = ticket
-        self._admission = admission
+        self.outstanding = True
+        """The keeper of the order has something of it: a place or a slot."""
+        self.held: Grant | None = None
+        """The slot that it has, or had in the end."""
         self.losses = 0
         """How many endpoints died under it."""
         self.waits_again = False
         """It was put back, and has no slot yet."""
+        self._admission = admission
         self._tell = tell
         self._patience = ticket.wait_until - time.monotonic()
-        self._granted: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        self._granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def grant(self) -> Grant:
         """A slot; raises QueueTimeout when there is none in time. After `put_back` it may be awaited again."""
@@ -129,17 +214,28 @@ class Turn:
                 await self._wait()
         except TimeoutError as error:
             if not self._granted.done():  # else it came in the same turn of the loop
-                raise self._too_late() from error
+                raise await self._too_late() from error
+        self._granted.result()
+        assert self.held is not None  # noqa: S101 - `receive` sets both
         self.waits_again = False
-        return self._granted.result()
+        return self.held
 
-    def receive(self, grant: Grant) -> None:
-        """The slot is this ticket's; for `Admission`."""
-        self._granted.set_result(grant)
+    async def unless_refused(self, work: Coroutine[Any, Any, None]) -> None:
+        """Waits for something else than a slot, the ticket in the queue; raises the refusal if that comes first."""
+        working = asyncio.create_task(work)
+        try:
+            await asyncio.wait({working, self._granted}, return_when=asyncio.FIRST_COMPLETED)
+            if self._granted.done():
+                self._granted.result()
+            await working
+        finally:
+            working.cancel()
 
     def finished(self) -> None:
         """What the slot was granted for is computed; the slot is free."""
-        self._admission.settle(self._granted.result(), finished=True)
+        assert self.held is not None  # noqa: S101 - said after `grant`
+        self.outstanding = False
+        self._admission.settle(self.held)
 
     def put_back(self, why: PutBack, pause_seconds: float = FULL_PAUSE_SECONDS) -> None:
         """The endpoint did not serve it: it is next again.
@@ -151,19 +247,58 @@ class Turn:
         if why is PutBack.LOST:
             self.losses += 1
             self.ticket = replace(self.ticket, wait_until=time.monotonic() + self._patience)
-        grant, self._granted = self._granted.result(), asyncio.get_running_loop().create_future()
+        grant, self.held = self.held, None
+        assert grant is not None  # noqa: S101 - said after `grant`
+        self._granted = asyncio.get_running_loop().create_future()
         self._admission.put_back(grant, why, pause_seconds)
+
+    # ------------------------------------------------------------------------------------------------ for Admission
+
+    def receive(self, grant: Grant) -> None:
+        """The slot is this ticket's."""
+        if not self._granted.done():
+            self.held = grant
+            self._granted.set_result(None)
+
+    def renew(self, grant: Grant) -> None:
+        """The slot that it holds is its own by a new grant."""
+        if self.held is not None:
+            self.held = grant
+
+    def refuse(self, refusal: BowerbirdError) -> None:
+        """It gets no slot; nothing changes for one that has it."""
+        if not self._granted.done():
+            self._granted.set_exception(refusal)
+
+    def standing(self) -> Standing:
+        """What a new owner is told of it."""
+        return Standing(self.ticket, self.held, self.waits_again)
+
+    def close(self) -> bool:
+        """Nobody waits for it any more; True when the keeper should hear so."""
+        if not self._granted.cancel() and not self._granted.cancelled():
+            self._granted.exception()  # somebody has heard it, or nobody ever will
+        outstanding, self.outstanding = self.outstanding, False
+        return outstanding
 
     async def _wait(self) -> None:
         while not self._granted.done():
             if self._tell is not None:
-                self._tell(self._admission.forecast(self.ticket))
+                self._tell(await self._admission.forecast(self.ticket))
             await asyncio.wait({self._granted}, timeout=None if self._tell is None else TELL_SECONDS)
 
-    def _too_late(self) -> QueueTimeout:
-        eta = self._admission.forecast(self.ticket).eta_seconds
+    async def _too_late(self) -> QueueTimeout:
+        eta = (await self._admission.forecast(self.ticket)).eta_seconds
         retry_after = UNKNOWN_RETRY_SECONDS if eta is None else max(1, math.ceil(eta))
         return QueueTimeout(
             "No slot was free early enough; the place in the queue is given up.",
             retry_after_seconds=retry_after,
         )
+
+
+def stopping() -> GatewayStopping:
+    """The fact that this process gives no place any more."""
+    return GatewayStopping(
+        "This gateway is about to stop and lets nobody wait any more; try again.",
+        retry_after_seconds=STOPPING_RETRY_SECONDS,
+    )

@@ -41,7 +41,7 @@ class Bounds:
 
     requests: int = 1024
     units: float = 200_000.0
-    held_bytes: int = 64 * 1024 * 1024
+    held_bytes: int = 80 * 1024 * 1024
     tenant_part: float = 0.25
 
 
@@ -93,13 +93,13 @@ class Occupancy:
 
         One request may always wait, however much it is, where nobody else does: else it could never be drawn.
         """
-        own = self.tenants.get(ticket.tenant, Amount())
-        return self._above(own, ticket, self.bounds.tenant_part) or self._above(self.all, ticket, 1.0)
+        own, part = self.tenants.get(ticket.tenant, Amount()), ticket.queue_part or self.bounds.tenant_part
+        return self._above(own, ticket, part) or self._above(self.all, ticket, 1.0)
 
-    def left(self, tenant: str) -> Amount:
-        """What the tenant may still send."""
+    def left(self, tenant: str, part: float | None = None) -> Amount:
+        """What the tenant may still send, when it may fill `part` of the queue; None: what the bounds say."""
         own, whole, bounds = self.tenants.get(tenant, Amount()), self.all, self.bounds
-        part = bounds.tenant_part
+        part = part or bounds.tenant_part
         return Amount(
             max(0, min(math.floor(bounds.requests * part) - own.requests, bounds.requests - whole.requests)),
             max(0.0, min(bounds.units * part - own.units, bounds.units - whole.units)),

@@ -80,6 +80,10 @@ class Endpoints:
             default=None,
         )
 
+    def known(self, url: str) -> Endpoint:
+        """The endpoint of this URL; one that was not looked at yet has no slot to give."""
+        return self._endpoints.setdefault(url, Endpoint(url, 0, ready=False))
+
     def take(self, endpoint: Endpoint) -> None:
         """A slot of it is given."""
         self._grants += 1

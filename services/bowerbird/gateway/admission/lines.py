@@ -61,6 +61,14 @@ class Lines:
         line.tickets[ticket.id] = ticket
         line.units += ticket.cost
 
+    def restore(self, ticket: Ticket) -> None:
+        """Into its tenant's line where it stood by the time at which it came."""
+        self.add(ticket)
+        line = self._lines[ticket.work_class][ticket.tenant]
+        later = [each.id for each in line.tickets.values() if each.arrived > ticket.arrived]
+        for each in sorted(later, key=lambda name: line.tickets[name].arrived):
+            line.tickets.move_to_end(each)
+
     def put_back(self, ticket: Ticket, turn: int) -> None:
         """Before all lines, among those who had their turn (`turn` counts up) in the order of their turns."""
         insort(self._put_back, (turn, ticket.id, ticket))

@@ -1,8 +1,8 @@
 """The order: who waits, who holds which slot, and what happens next.
 
 This is the heart, and it is synchronous: every method says what happened at `now` and leaves the books right. Whoever
-drives it (`admission` in this process, a transport between replicas later) calls `grant` until it returns None after
-anything that may have made room, and again when `endpoints.reopening()` has come.
+drives it (`owner`) calls `grant` until it returns None after anything that may have made room, and again when
+`endpoints.reopening()` has come.
 
 What it promises (`tests/unit/gateway/admission/test_order.py`):
 
@@ -10,19 +10,24 @@ What it promises (`tests/unit/gateway/admission/test_order.py`):
 - No endpoint is given more than its slots; no slot stays free that somebody waits for.
 - The order is that of `lines`: fair by cost, and nobody starves. Who is put back is next.
 - A grant of another epoch, or one that was settled, changes nothing.
+
+An order does not outlive its owner. The next one makes it anew from what the replicas announce: who waits (`restore`)
+and who holds a slot (`adopt`). What it cannot know is forgotten: whose turn it was among the tenants, and the rate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bowerbird.gateway.admission.bounds import Amount, Bounds, Occupancy
-from bowerbird.gateway.admission.endpoints import Endpoints, Pauses
+from bowerbird.gateway.admission.endpoints import Endpoint, Endpoints, Pauses
 from bowerbird.gateway.admission.estimate import Progress, ServiceRate, units_until_a_slot
 from bowerbird.gateway.admission.lines import Lines
 from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Ticket
 
 FULL_PAUSE_SECONDS = 1.0
+EARLIER = -(2**62)
+"""Turns that were had under an earlier owner, before all of this one's; among themselves by when the tickets came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class _Held:
     since: float
     saturated_seconds: float
     progress: float
+    adopted: bool = False
+    """It held the slot before this order was made: nothing was measured of it."""
 
 
 class Order:
@@ -61,14 +68,28 @@ class Order:
         self._lines.add(ticket)
         self._enter(ticket)
 
+    def restore(self, ticket: Ticket, had_turn: bool) -> None:
+        """It waited under an earlier owner, and still does: it was admitted then, so no bound refuses it now."""
+        if had_turn:
+            self._turns[ticket.id] = turn_of(ticket)
+            self._lines.put_back(ticket, turn_of(ticket))
+        else:
+            self._lines.restore(ticket)
+        self._enter(ticket)
+
     def leave(self, ticket_id: str, now: float) -> None:
         """Nobody wants it any more, whether it waits or holds a slot; harmless when it has left already."""
+        if held := self._held.get(ticket_id):
+            self.settle(held.grant, now, finished=False)
+        else:
+            self.withdraw(ticket_id)
+
+    def withdraw(self, ticket_id: str) -> None:
+        """It waits no longer; nothing changes for one that holds a slot."""
         if ticket := self._waiting.get(ticket_id):
             self._lines.remove(ticket)
             self._turns.pop(ticket_id, None)
             self._exit(ticket)
-        elif held := self._held.get(ticket_id):
-            self.settle(held.grant, now, finished=False)
 
     # --------------------------------------------------------------------------------------------- who has a slot
 
@@ -79,21 +100,27 @@ class Order:
         if endpoint is None or ticket is None:
             self._rate.saturated(bool(self._waiting and self._held), now)
             return None
-        readings = now, self._rate.saturated_seconds(now), self._progress_at(now)
         self._lines.take(ticket)
         self._exit(ticket)
-        self.endpoints.take(endpoint)
-        self._grants += 1
-        grant = Grant(ticket.id, endpoint.url, self._epoch, self._grants)
-        self._held[ticket.id] = _Held(ticket, grant, self._turns.pop(ticket.id, self._grants), *readings)
+        return self._give(ticket, endpoint, self._turns.pop(ticket.id, self._grants + 1), now)
+
+    def adopt(self, ticket: Ticket, url: str, now: float) -> Grant:
+        """It holds a slot there by an earlier owner's word, and goes on holding it by this one's, full or not."""
+        grant = self._give(ticket, self.endpoints.known(url), turn_of(ticket), now)
+        self._held[ticket.id] = replace(self._held[ticket.id], adopted=True)
         return grant
+
+    def held(self, ticket_id: str) -> Grant | None:
+        """The grant by which a ticket holds a slot now."""
+        held = self._held.get(ticket_id)
+        return held.grant if held else None
 
     def settle(self, grant: Grant, now: float, finished: bool) -> bool:
         """The slot is free again; `finished` when what it was given for was computed. False: it is no grant of ours."""
         held = self._pop(grant, now)
         if held is None:
             return False
-        if finished:
+        if finished and not held.adopted:
             saturated_seconds = self._rate.saturated_seconds(now) - held.saturated_seconds
             self._rate.finished(held.ticket.cost, now - held.since, saturated_seconds)
         self.endpoints.give_back(grant.endpoint, finished)
@@ -106,8 +133,10 @@ class Order:
             return False
         if why is PutBack.FULL:
             self.endpoints.full(grant.endpoint, now, pause_seconds)
-        else:
+        elif why is PutBack.LOST:
             self.endpoints.lost(grant.endpoint, now)
+        else:
+            self.endpoints.give_back(grant.endpoint, finished=False)
         self._turns[grant.ticket_id] = held.turn
         self._lines.put_back(held.ticket, held.turn)
         self._enter(held.ticket)
@@ -125,9 +154,9 @@ class Order:
         """How many hold a slot."""
         return len(self._held)
 
-    def left(self, tenant: str) -> Amount:
-        """What the tenant may still send."""
-        return self._occupancy.left(tenant)
+    def left(self, tenant: str, part: float | None = None) -> Amount:
+        """What the tenant may still send (`Occupancy.left`)."""
+        return self._occupancy.left(tenant, part)
 
     def place(self, ticket: Ticket, now: float) -> Place:
         """Where a ticket stands, or would stand if it were offered now."""
@@ -139,10 +168,11 @@ class Order:
         remaining = [max(0.0, each.ticket.cost - (progress - each.progress)) for each in self._held.values()]
         return Place(count + 1, units_until_a_slot(remaining, slots, count, units) / rate)
 
-    def computing_seconds(self, cost: float) -> float:
-        """How long so many units take while every slot is taken; 0 where that is not known."""
+    @property
+    def unit_seconds(self) -> float:
+        """How long a slot computes one unit while every slot is taken; 0 where that is not known."""
         rate = self._rate_of_slot()
-        return cost / rate if rate else 0.0
+        return 1 / rate if rate else 0.0
 
     def _rate_of_slot(self) -> float | None:
         stated, slots = self.endpoints.units_per_second, self.endpoints.slots
@@ -158,6 +188,14 @@ class Order:
         return self._occupancy.tenants[ticket.tenant].units / (rate * slots * self._lines.share_of(ticket))
 
     # ------------------------------------------------------------------------------------------------- the books
+
+    def _give(self, ticket: Ticket, endpoint: Endpoint, turn: int, now: float) -> Grant:
+        readings = now, self._rate.saturated_seconds(now), self._progress_at(now)
+        self.endpoints.take(endpoint)
+        self._grants += 1
+        grant = Grant(ticket.id, endpoint.url, self._epoch, self._grants)
+        self._held[ticket.id] = _Held(ticket, grant, turn, *readings)
+        return grant
 
     def _enter(self, ticket: Ticket) -> None:
         self._waiting[ticket.id] = ticket
@@ -177,3 +215,8 @@ class Order:
     def _progress_at(self, now: float) -> float:
         """Called before the number of those who hold a slot changes."""
         return self._progress.at(now, self._rate_of_slot() or 0.0, self.endpoints.slots, len(self._held))
+
+
+def turn_of(ticket: Ticket) -> int:
+    """The turn of a ticket that had it under an earlier owner."""
+    return EARLIER + round(1000 * ticket.arrived)

@@ -14,6 +14,7 @@ class Ticket:
     """A request in the queue, as the order sees it: not what is drawn, only what that costs and who asked."""
 
     id: str
+    """Of this wait and no other, in whatever replica: a job may for a moment wait in two."""
     tenant: str
     cost: float
     """Compute units (`contracts.ModelCosts`), above 0."""
@@ -26,6 +27,10 @@ class Ticket:
     """Memory that the request takes while it waits."""
     finish_by: float = math.inf
     """When nobody waits for the result any more; a slot too late to finish in time is none."""
+    arrived: float = 0.0
+    """When it began to wait, on the monotonic clock: its place in its tenant's line when the order is made anew."""
+    queue_part: float | None = None
+    """The part of the queue that its tenant may fill; None: `Bounds.tenant_part`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,17 @@ class Grant:
     """Different for each grant of an epoch: a ticket that was put back is granted again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a ticket stands when its replica announces it to a new owner."""
+
+    ticket: Ticket
+    grant: Grant | None = None
+    """The slot that it holds, by an earlier owner's word; None while it waits."""
+    had_turn: bool = False
+    """It waits again after a slot that did not serve it."""
+
+
 class PutBack(StrEnum):
     """Why a granted ticket goes back to the head of the queue."""
 
@@ -58,3 +74,5 @@ class PutBack(StrEnum):
     """The endpoint says that it has no slot: it works for others too, or is about to stop."""
     LOST = "lost"
     """The endpoint cannot be reached, or died while it drew."""
+    STALE = "stale"
+    """The endpoint knows of a later owner than the one who granted it: the slot is not this ticket's."""

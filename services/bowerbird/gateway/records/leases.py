@@ -22,6 +22,8 @@ class Lease:
     name: str
     owner: str
     epoch: int
+    address: str | None = None
+    """Where the others reach the holder, if it said so."""
 
 
 class Leases:
@@ -51,6 +53,29 @@ class Leases:
             epoch = await connection.scalar(keeping)
         return None if epoch is None else Lease(name, owner, epoch)
 
+    async def take(self, name: str, owner: str, address: str, seconds: float) -> Lease | None:
+        """The lease when it is free or has run out, whoever held it, with a new epoch; else None.
+
+        For a holder whose lease ran out `acquire` goes on with the old epoch, as if it had never been without; this is
+        for who gave up what it did by right of it.
+        """
+        async with self._database.writing() as connection:
+            draft = upsert(connection, leases).values(name=name, owner="", epoch=0, until_ms=0)
+            await connection.execute(draft.on_conflict_do_nothing())
+            taking = (
+                update(leases)
+                .where(leases.c.name == name, leases.c.until_ms <= self._database.now())
+                .values(
+                    owner=owner,
+                    epoch=leases.c.epoch + 1,
+                    until_ms=self._database.now() + round(seconds * 1000),
+                    address=address,
+                )
+                .returning(leases.c.epoch)
+            )
+            epoch = await connection.scalar(taking)
+        return None if epoch is None else Lease(name, owner, epoch, address)
+
     async def renew(self, lease: Lease, seconds: float) -> bool:
         """Prolongs the lease from now; False when it has another holder, or had one since."""
         async with self._database.writing() as connection:
@@ -74,9 +99,9 @@ class Leases:
 
     async def holder(self, name: str) -> Lease | None:
         """Who holds the lease now, as any replica sees it; None when nobody does."""
-        asking = select(leases.c.owner, leases.c.epoch).where(
+        asking = select(leases.c.owner, leases.c.epoch, leases.c.address).where(
             leases.c.name == name, leases.c.until_ms > self._database.now()
         )
         async with self._database.reading() as connection:
             row = (await connection.execute(asking)).first()
-        return None if row is None else Lease(name, row.owner, row.epoch)
+        return None if row is None else Lease(name, row.owner, row.epoch, row.address)

@@ -10,25 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bowerbird.errors import QueueFull, QueueTimeout
+from bowerbird.errors import GatewayStopping, QueueFull, QueueTimeout
 from bowerbird.gateway.admission import admission as front
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.admission.bounds import Bounds
 from bowerbird.gateway.admission.endpoints import Pauses
 from bowerbird.gateway.admission.order import Order
+from bowerbird.gateway.admission.owner import Owner
 from bowerbird.gateway.admission.ticket import Place, PutBack, Ticket
 
 A, B = "http://a", "http://b"
 
 
 def ticket(name: str, seconds: float = 30.0, tenant: str = "t") -> Ticket:
-    return Ticket(name, tenant, 1.0, time.monotonic() + seconds)
+    return Ticket(name, tenant, 1.0, time.monotonic() + seconds, arrived=time.monotonic())
 
 
 @pytest.fixture
 def admission() -> Admission:
     """One endpoint with one slot, which answers looks."""
-    return Admission(Order(pauses=Pauses(first_seconds=0.01)))
+    return Admission.alone(Order(pauses=Pauses(first_seconds=0.01)))
 
 
 @pytest.fixture(autouse=True)
@@ -235,13 +236,135 @@ async def test_who_waits_is_told_its_place_until_it_has_a_slot(admission: Admiss
 
 
 async def test_a_refused_ticket_leaves_no_trace() -> None:
-    admission = Admission(Order(Bounds(requests=1, tenant_part=1.0)))
+    admission = Admission.alone(Order(Bounds(requests=1, tenant_part=1.0)))
     async with admission.place(ticket("1")):
         with pytest.raises(QueueFull):
             async with admission.place(ticket("2")):
                 raise AssertionError("it has a place")
         assert admission.waiting == 1
     assert admission.waiting == 0
+
+
+# -------------------------------------------------------------------------------------------------- told to stop
+
+
+async def test_who_waits_in_a_process_that_stops_is_sent_elsewhere_and_who_draws_is_not(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    drawn: list[str] = []
+    hold = asyncio.Event()
+    drawing = asyncio.create_task(draw(admission, "1", drawn, hold))
+    waiting = asyncio.create_task(draw(admission, "2", drawn))
+    await until_waiting(admission, 1)
+    admission.stop()
+    with pytest.raises(GatewayStopping) as refused:
+        await waiting
+    assert (refused.value.retry_after_seconds or 0) >= 1
+    with pytest.raises(GatewayStopping):
+        await draw(admission, "3", drawn)
+    hold.set()
+    await drawing
+    assert drawn == ["1"]
+    assert admission.waiting == admission.holding == 0
+
+
+async def test_who_loses_its_slot_in_a_process_that_stops_is_sent_elsewhere(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    async with admission.place(ticket("1")) as turn:
+        await turn.grant()
+        admission.stop()
+        turn.put_back(PutBack.FULL, pause_seconds=0.0)
+        with pytest.raises(GatewayStopping):
+            await turn.grant()
+
+
+async def test_who_waits_for_a_stage_is_refused_as_soon_as_it_is(admission: Admission) -> None:
+    async with admission.place(ticket("1")) as turn:
+        asyncio.get_running_loop().call_soon(admission.stop)
+        with pytest.raises(GatewayStopping):
+            await turn.unless_refused(asyncio.sleep(3600))
+
+
+async def test_a_slot_that_comes_while_a_stage_is_waited_for_does_not_end_that_wait(admission: Admission) -> None:
+    waited: list[str] = []
+
+    async def stage() -> None:
+        await asyncio.sleep(0.02)
+        waited.append("stage")
+
+    async with admission.place(ticket("1")) as turn:
+        asyncio.get_running_loop().call_soon(admission.seen_ready, A, 1, None)
+        await turn.unless_refused(stage())
+        assert waited == ["stage"]
+        assert (await turn.grant()).endpoint == A
+
+
+# ------------------------------------------------------------------------------------------------ another keeper
+
+
+async def test_nothing_is_granted_while_nobody_keeps_the_order_and_nobody_is_forgotten() -> None:
+    admission = Admission(Bounds(requests=2, tenant_part=1.0))
+    admission.seen_ready(A, 2, None)
+    async with admission.place(ticket("1")) as first, admission.place(ticket("2")) as second:
+        assert await admission.forecast(second.ticket) == Place(2, None)
+        assert admission.left("t").requests == 0
+        with pytest.raises(QueueFull):
+            async with admission.place(ticket("3")):
+                raise AssertionError("it has a place")
+        assert admission.waiting == 2
+        admission.keep(Owner(Order(epoch=3)))
+        assert [(await turn.grant()).epoch for turn in (first, second)] == [3, 3]
+
+
+async def test_who_draws_when_the_owner_changes_keeps_its_slot_by_the_new_ones_word(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    async with admission.place(ticket("1")) as turn, admission.place(ticket("2")) as next_one:
+        before = await turn.grant()
+        admission.lose()
+        owner = Owner(Order(epoch=1))
+        admission.keep(owner)
+        assert turn.held
+        assert (before.epoch, turn.held.epoch, turn.held.endpoint) == (0, 1, A)
+        assert next_one.held is None
+        assert (owner.order.waiting, owner.order.holding) == (1, 1)
+        turn.finished()
+        assert (await next_one.grant()).endpoint == A
+
+
+async def test_who_finishes_while_nobody_keeps_the_order_is_not_announced(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    async with admission.place(ticket("1")) as turn:
+        await turn.grant()
+        admission.lose()
+        turn.finished()
+        owner = Owner(Order(epoch=1))
+        admission.keep(owner)
+        assert owner.order.holding == 0
+
+
+async def test_who_is_put_back_while_nobody_keeps_the_order_is_next_under_the_new_owner(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    async with admission.place(ticket("1")) as early, admission.place(ticket("2")) as late:
+        await early.grant()
+        admission.lose()
+        early.put_back(PutBack.LOST)
+        admission.keep(Owner(Order(epoch=1)))
+        await early.grant()
+        assert late.held is None
+
+
+async def test_an_owner_asks_at_each_single_grant_whether_it_may(admission: Admission) -> None:
+    rights = iter([True, False])
+    owner = Owner(Order(epoch=1), lambda: next(rights, False))
+    async with admission.place(ticket("1")) as first, admission.place(ticket("2")) as second:
+        admission.lose()
+        admission.seen_ready(A, 2, None)
+        rights = iter([])
+        admission.keep(owner)
+        assert first.held is second.held is None
+        rights = iter([True, False])
+        owner.dispatch()
+        assert first.held is not None
+        assert second.held is None
 
 
 @settings(max_examples=25)
@@ -264,7 +387,7 @@ def test_whoever_is_cancelled_whenever_all_others_are_drawn_and_every_slot_is_fr
             drawn.add(number)
 
     async def all_of_them() -> None:
-        admission, drawn = Admission(Order()), set[int]()
+        admission, drawn = Admission.alone(Order()), set[int]()
         admission.seen_ready(A, slots, None)
         tasks = [asyncio.create_task(one(admission, number, drawn)) for number in range(len(requests))]
         for task, (_, _, patience) in zip(tasks, requests, strict=True):

@@ -349,3 +349,75 @@ def test_eta_is_what_the_measured_rate_says() -> None:
 
     assert last.position == 18
     assert last.eta_seconds == pytest.approx(90.0, rel=0.1)
+
+
+# ------------------------------------------------------------------------------------------------- after an owner
+
+
+def arrived(name: str, at: float, tenant: str = "t") -> Ticket:
+    return replace(ticket(name, tenant), arrived=at)
+
+
+def test_those_who_waited_under_an_earlier_owner_wait_in_the_order_in_which_they_came() -> None:
+    """Two replicas announce, each its own in order; one ticket of each had its turn already."""
+    order = order_with(slots=1)
+    order.offer(arrived("new", 9.0))
+    for name, at in (("b", 2.0), ("e", 5.0), ("a", 1.0), ("c", 3.0), ("d", 4.0)):
+        order.restore(arrived(name, at), had_turn=name in "de")
+
+    granted = []
+    while grant := order.grant(0.0):
+        granted.append(grant.ticket_id)
+        order.settle(grant, 0.0, finished=True)
+    assert granted == ["d", "e", "a", "b", "c", "new"]
+
+
+def test_who_was_admitted_once_is_not_refused_by_the_next_owner() -> None:
+    order = order_with(requests=1)
+    for number in range(3):
+        order.restore(arrived(str(number), number), had_turn=False)
+    with pytest.raises(QueueFull):
+        order.offer(ticket("new"))
+    assert order.waiting == 3
+
+
+def test_a_slot_that_was_held_before_is_not_given_away() -> None:
+    order = order_with(slots=2)
+    kept = order.adopt(ticket("x"), URLS[0], 0.0)
+    elsewhere = order.adopt(ticket("y"), URLS[1], 0.0)  # nobody has looked there yet
+    for name in "abc":
+        order.offer(ticket(name))
+    first = order.grant(0.0)
+    assert first
+    assert order.grant(0.0) is None
+
+    assert order.settle(kept, 1.0, finished=True)
+    assert order.grant(1.0)
+    assert order.grant(1.0) is None
+    order.endpoints.seen_ready(URLS[1], 1, None, 2.0)
+    assert order.grant(2.0) is None
+    assert order.settle(elsewhere, 3.0, finished=True)
+    last = order.grant(3.0)
+    assert last
+    assert last.endpoint == URLS[1]
+
+
+def test_who_is_put_back_from_a_slot_that_was_held_before_is_next() -> None:
+    order = order_with(slots=1)
+    order.offer(ticket("a"))
+    kept = order.adopt(arrived("x", 1.0), URLS[0], 5.0)
+    order.put_back(kept, PutBack.STALE, 5.0)
+    grant = order.grant(5.0)
+    assert grant
+    assert grant.ticket_id == "x"
+
+
+def test_what_is_not_known_to_have_begun_is_no_measure_of_the_rate() -> None:
+    order = order_with(slots=1)
+    order.endpoints.seen_ready(URLS[0], 1, 1.0, 0.0)
+    for name in "ab":
+        order.offer(ticket(name, cost=10.0))
+    kept = order.adopt(ticket("x", cost=10.0), URLS[0], 0.0)
+    assert order.grant(0.0) is None
+    order.settle(kept, 0.1, finished=True)
+    assert order.unit_seconds == pytest.approx(1.0)

@@ -1,0 +1,111 @@
+"""Who may follow: only who knows the replicas' secret, and only the owner in its epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import cast
+
+import aiohttp
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
+
+from bowerbird.gateway.admission.admission import Admission
+from bowerbird.gateway.admission.bounds import Bounds, Occupancy
+from bowerbird.gateway.admission.order import Order
+from bowerbird.gateway.admission.owner import Owner
+from bowerbird.gateway.records.database import Database
+from bowerbird.gateway.records.leases import Lease, Leases
+from bowerbird.gateway.replicas.doorway import DoorwayASGI
+from bowerbird.gateway.replicas.election import Election
+from bowerbird.gateway.replicas.followers import Followers
+from bowerbird.gateway.replicas.link import (
+    EPOCH_HEADER,
+    NONCE_HEADER,
+    PATH,
+    PROOF_HEADER,
+    REPLICA_HEADER,
+    Follower,
+    LinkFailed,
+    linked,
+    proof,
+)
+
+from ..stand_ins import served
+
+SECRET = b"s" * 32
+BOUNDS = Bounds()
+
+
+def follower(session: aiohttp.ClientSession, secret: bytes = SECRET) -> Follower:
+    return Follower("replica", Admission(BOUNDS), Occupancy(BOUNDS), session, secret)
+
+
+@pytest.fixture
+def app() -> Starlette:
+    """A gateway that takes part in an election and owns nothing."""
+    nobody = follower(cast(aiohttp.ClientSession, None))
+    leases = Leases(cast(Database, None))  # it is never looked at
+    app = Starlette(middleware=[Middleware(DoorwayASGI)])
+    app.state.election = Election(leases, "http://x", Admission(BOUNDS), nobody, partial(Order, BOUNDS, None))
+    return app
+
+
+@pytest.fixture
+def url(app: Starlette) -> Iterator[str]:
+    with served(app) as address:
+        yield address
+
+
+def knock(url: str, **changes: str) -> int:
+    headers = {REPLICA_HEADER: "replica", EPOCH_HEADER: "3", NONCE_HEADER: "n"}
+    headers[PROOF_HEADER] = proof(SECRET, "follower", "replica", "3", "n")
+    headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+    return httpx2.post(f"{url}{PATH}", headers=headers, trust_env=False).status_code
+
+
+def test_who_does_not_know_the_secret_finds_nothing_at_the_path(url: str) -> None:
+    assert httpx2.post(f"{url}{PATH}", trust_env=False).status_code == 404
+    assert httpx2.get(f"{url}{PATH}", trust_env=False).status_code == 404
+    for wrong in (
+        proof(b"t" * 32, "follower", "replica", "3", "n"),
+        proof(SECRET, "owner", "replica", "3", "n"),
+        proof(SECRET, "follower", "another", "3", "n"),
+        proof(SECRET, "follower", "replica", "4", "n"),
+        proof(SECRET, "follower", "replica", "3", "m"),
+        "",
+    ):
+        assert knock(url, bowerbird_proof=wrong) == 404
+
+
+def test_who_does_not_own_the_order_says_so_to_whoever_knows_the_secret(url: str) -> None:
+    assert knock(url) == 409
+
+
+def test_what_was_overheard_opens_nothing_a_second_time(url: str, app: Starlette) -> None:
+    followers = Followers(Owner(Order(BOUNDS)))
+    app.state.election.followers_in = {"3": followers}.get
+    followers.close()  # a connection ends as soon as it is made
+    assert [knock(url), knock(url)] == [200, 404]
+    fresh = proof(SECRET, "follower", "replica", "3", "m")
+    assert knock(url, bowerbird_nonce="m", bowerbird_proof=fresh) == 200
+
+
+async def test_follower_tells_nothing_to_who_cannot_show_that_it_knows_the_secret() -> None:
+    """Whoever grants also says where prompts are sent."""
+    heard = []
+
+    async def impostor(_: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(PROOF_HEADER.encode(), b"0" * 64)]})
+        while (message := await receive())["type"] != "http.disconnect":
+            heard.append(message["body"])
+
+    with served(impostor) as address:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(LinkFailed):
+                async with linked(follower(session), Lease("queue_owner", "b", 3, address)):
+                    raise AssertionError("it is followed")
+    assert b"ticket" not in b"".join(heard)

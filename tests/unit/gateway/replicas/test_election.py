@@ -1,0 +1,156 @@
+"""Who may grant, and when: by a real lease in a database, with short times."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.admission.admission import Admission, Turn
+from bowerbird.gateway.admission.bounds import Bounds, Occupancy
+from bowerbird.gateway.admission.order import Order
+from bowerbird.gateway.admission.ticket import Ticket
+from bowerbird.gateway.records.database import Database, database_url, open_database
+from bowerbird.gateway.records.leases import Lease, Leases
+from bowerbird.gateway.replicas import election as module
+from bowerbird.gateway.replicas.election import QUEUE_OWNER, Election, Role
+from bowerbird.gateway.replicas.link import Follower
+
+BOUNDS = Bounds()
+NOWHERE = "http://127.0.0.1:9"
+
+
+class Reachable(Leases):
+    """The leases, while the database can be asked."""
+
+    away = False
+
+    async def renew(self, lease: Lease, seconds: float) -> bool:
+        self._look()
+        return await super().renew(lease, seconds)
+
+    async def holder(self, name: str) -> Lease | None:
+        self._look()
+        return await super().holder(name)
+
+    def _look(self) -> None:
+        if self.away:
+            raise RecordsUnavailable("away")
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"LEASE": 0.6, "RENEW": 0.1, "MARGIN": 0.1, "LOOK": 0.05, "GATHER": 0.1}
+    for name, seconds in times.items():
+        monkeypatch.setattr(module, f"{name}_SECONDS", seconds)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(database_url(None, tmp_path)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def running(leases: Leases, name: str = "a") -> AsyncIterator[tuple[Election, Admission]]:
+    """A replica in whose eyes there is one endpoint with slots for everybody."""
+    admission = Admission(BOUNDS)
+    admission.seen_ready("http://stage", 100, None)
+    async with aiohttp.ClientSession() as session:
+        follower = Follower(name, admission, Occupancy(BOUNDS), session, b"s" * 32)
+        election = Election(leases, NOWHERE, admission, follower, partial(Order, BOUNDS, None))
+        async with election.running():
+            yield election, admission
+
+
+async def until(election: Election, role: Role) -> None:
+    async with asyncio.timeout(10):
+        while election.role is not role:  # noqa: ASYNC110 - it says so to nobody
+            await asyncio.sleep(0.01)
+
+
+def ticket(name: str) -> Ticket:
+    return Ticket(name, "t", 1.0, time.monotonic() + 60, arrived=time.monotonic())
+
+
+def waits(turn: Turn) -> bool:
+    return turn.held is None
+
+
+async def test_one_replica_alone_owns_the_order_and_grants(database: Database) -> None:
+    async with running(Leases(database)) as (election, admission):
+        async with admission.place(ticket("1")) as turn:
+            assert waits(turn), "nobody owns the order yet"
+            grant = await turn.grant()
+        assert election.role is Role.OWNER
+        assert grant.epoch == 1
+        assert (admission.fence(grant) or "").endswith(":1")
+    assert await Leases(database).holder(QUEUE_OWNER) is None, "it gave the lease back"
+
+
+async def test_owner_whose_lease_may_have_run_out_grants_nothing_until_it_has_looked(database: Database) -> None:
+    leases = Reachable(database)
+    async with running(leases) as (election, admission):
+        await until(election, Role.OWNER)
+        async with admission.place(ticket("1")) as turn:
+            await turn.grant()
+        leases.away = True
+        await asyncio.sleep(0.7)
+        async with admission.place(ticket("2")) as turn:
+            await asyncio.sleep(0.1)
+            assert waits(turn)
+            leases.away = False
+            assert (await turn.grant()).epoch == 1, "nobody was owner meanwhile: its books are right"
+
+
+async def test_owner_that_stood_still_grants_nothing_before_it_has_looked(database: Database) -> None:
+    async with running(Leases(database)) as (election, admission):
+        await until(election, Role.OWNER)
+        async with admission.place(ticket("1")) as turn:
+            await turn.grant()
+        time.sleep(0.7)  # noqa: ASYNC251 - as SIGSTOP does it: the process stands still, not its clock
+        async with admission.place(ticket("2")) as turn:
+            assert waits(turn)
+            await turn.grant()
+
+
+async def test_owner_whose_lease_was_taken_meanwhile_follows_and_what_waits_goes_on_waiting(
+    database: Database,
+) -> None:
+    leases = Reachable(database)
+    async with running(leases) as (election, admission):
+        await until(election, Role.OWNER)
+        leases.away = True
+        while await Leases(database).take(QUEUE_OWNER, "b", NOWHERE, 3600) is None:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+        async with admission.place(ticket("1")) as turn:
+            leases.away = False
+            await until(election, Role.SEEKING)  # "b" is nowhere
+            await asyncio.sleep(0.2)
+            assert waits(turn)
+            assert admission.waiting == 1
+
+
+async def test_who_is_told_to_stop_gives_the_order_away_and_does_not_take_it_again(database: Database) -> None:
+    leases = Leases(database)
+    async with running(leases) as (election, _):
+        await until(election, Role.OWNER)
+        election.stop()
+        await until(election, Role.SEEKING)
+        await asyncio.sleep(0.2)
+        assert await leases.holder(QUEUE_OWNER) is None
+        async with running(leases, "b") as (other, _):
+            await until(other, Role.OWNER)
+
+
+async def test_role_of_many_is_owner_once(database: Database) -> None:
+    async with running(Leases(database)) as (one, _), running(Leases(database), "b") as (two, _):
+        await asyncio.sleep(0.5)
+        assert sorted([one.role, two.role]) == [Role.OWNER, Role.SEEKING], "nobody listens at the owner's address"
