@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from bowerbird.contracts import Digest, LoraId
 from bowerbird.errors import StageBroken, StageUnavailable
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan, compute_units
-from bowerbird.gateway.results.key import Subject, recipe_of
+from bowerbird.gateway.results.key import Subject, Versions, recipe_of
 from bowerbird.gateway.results.metrics import Source
 from bowerbird.gateway.results.result import Result
 from bowerbird.gateway.results.results import Given, Wanted
@@ -27,10 +26,10 @@ async def recall_or_draw(
 ) -> Given:
     """A result that may answer, or what `draw` makes; how long the look-up took is written down where it is all."""
     began = time.perf_counter()
-    loras = await lora_digests(plan, call, gateway.upstream)
-    if loras is None:
+    versions = await versions_now(plan, call, gateway)
+    if versions is None:
         return Given(await draw(), Source.FRESH)
-    recipe = recipe_of(plan, replace(subject, loras=loras))
+    recipe = recipe_of(plan, subject, versions)
     wanted = Wanted(recipe, plan.seed, plan.lookup, compute_units(plan), call.work_class)
     given = await gateway.results.give(wanted, draw)
     if given.source in (Source.STORED, Source.SHARED):
@@ -38,6 +37,18 @@ async def recall_or_draw(
         call.seconds[stage] = time.perf_counter() - began
         call.metrics.stage_took(stage, call.seconds[stage])
     return given
+
+
+async def versions_now(plan: Plan, call: Call, gateway: Gateway) -> Versions | None:
+    """What would take part beside the model; None while that is not known, and nothing can be looked up or kept.
+
+    Nor is it known where the drawing begins with somebody's picture: no recipe names that.
+    """
+    if plan.original is not None:
+        return None
+    loras = await lora_digests(plan, call, gateway.upstream)
+    curation = gateway.stages.curation
+    return None if loras is None or curation is None else Versions(curation, loras)
 
 
 async def lora_digests(plan: Plan, call: Call, upstream: Upstream) -> dict[LoraId, Digest] | None:

@@ -10,6 +10,7 @@ Read in this order:
     table.py     what a row is, and why a crash leaves no file behind
     rows.py      what is said to the database
     store.py     rows and files together: find, put, sweep
+    claims.py    single-flight across replicas
     memory.py    the results that were asked for last, without rows and files
     results.py   what the story asks: stored, or drawn once, and stored
 

@@ -19,7 +19,7 @@ Followers take memory and no place in a queue that bounds it, so they have a bou
 
 A new leader starts from the beginning: what the former had done is gone with its connection to the stages. Followers
 are in memory only; a process that dies loses its flights with the connections they answer. Each gateway process has its
-own: two replicas may draw the same picture once each, and the later one stands in for the earlier in the store.
+own; between several, `claims` says who draws.
 
 The key must hold everything that makes the leader's answer right for the follower: safety has allowed each of them on
 its own before it asks here.

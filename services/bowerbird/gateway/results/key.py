@@ -2,8 +2,8 @@
 
 `results.Results` looks results up by these names. A recipe holds everything that changes the bytes of the answer, as it
 is drawn: the redacted prompts, the plan with nothing left to default, the model, each LoRA by its digest, the policy
-that let it through, the software that encoded and labelled it. Left out is what only the answer says (`quality` has
-become steps and candidates; ids, times and the end user are the request's own).
+that let it through, the judge that chose it, the software and the certificate that labelled it. Left out is what only
+the answer says (`quality` has become steps and candidates; ids, times and the end user are the request's own).
 
 A tenant's results are its own: a hit on another's would tell that somebody drew this prompt, and hand out a label with
 the other's request id. Names are keyed (HMAC), so that nobody who reads a row searches prompts by it.
@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bowerbird import __version__
-from bowerbird.contracts import Digest, LoraId
+from bowerbird.contracts import CurationDescription, Digest, LoraId
 from bowerbird.gateway.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a plan does not know: who asks, what safety let through, and what exactly the LoRAs are."""
+    """What a plan does not know: who asks, and what safety let through."""
 
     tenant: str
     prompt: str
@@ -32,8 +32,16 @@ class Subject:
     negative_prompt: str | None
     policy: Digest
     """Of the policy that let the prompt through, now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What the model of the plan would be joined by, if it were drawn now."""
+
+    curation: CurationDescription
+    """What would choose and sign."""
     loras: Mapping[LoraId, Digest] = field(default_factory=dict)
-    """Of each LoRA that the plan names, now."""
+    """Each LoRA that the plan names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class Recipe:
     software: str
     tenant: str
     policy: Digest
+    curation: str
+    """`contracts.CurationDescription` as JSON."""
     model: Digest
     prompt: str
     negative_prompt: str | None
@@ -74,12 +84,13 @@ class Recipe:
         return Names(_name(secret, f"seed {seed}", written), _name(secret, "any seed", written))
 
 
-def recipe_of(plan: Plan, subject: Subject) -> Recipe:
-    """The recipe of a plan; raises KeyError when the digest of one of its LoRAs is not in `subject`."""
+def recipe_of(plan: Plan, subject: Subject, versions: Versions) -> Recipe:
+    """The recipe of a plan; raises KeyError when the digest of one of its LoRAs is not in `versions`."""
     return Recipe(
         software=__version__,
         tenant=subject.tenant,
         policy=subject.policy,
+        curation=versions.curation.model_dump_json(),
         model=plan.model.digest,
         prompt=subject.prompt,
         negative_prompt=subject.negative_prompt,
@@ -91,7 +102,7 @@ def recipe_of(plan: Plan, subject: Subject) -> Recipe:
         candidates=plan.candidates,
         output_format=plan.output_format.value,
         output_compression=plan.output_compression,
-        loras=tuple(sorted((each.id, subject.loras[each.id], float(each.weight)) for each in plan.lora)),
+        loras=tuple(sorted((each.id, versions.loras[each.id], float(each.weight)) for each in plan.lora)),
     )
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from bowerbird.gateway.results.result import Result
 
-MEMORY_BYTES = 32 * 1024 * 1024
-"""Some three hundred pictures of 256 x 256."""
+MEMORY_BYTES = 64 * 1024 * 1024
+"""Some two hundred and fifty pictures of 256 x 256, each with its base64."""
 MEMORY_SECONDS = 30.0
 
 
@@ -28,7 +28,7 @@ class Remembered:
 
 
 class Memory:
-    """Results by name, in at most `max_bytes` of pictures."""
+    """Results by name, in at most `max_bytes` of pictures and their base64."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """What its pictures take; one that has two names counts twice."""
+        """What its pictures and their base64 take; one that has two names counts twice."""
         return self._bytes
 
     def get(self, name: str) -> Remembered | None:
@@ -62,12 +62,12 @@ class Memory:
         """Remembers a result by this name, instead of what was."""
         if name in self._entries:
             self._forget(name)
-        if result.bytes > self._max_bytes:
+        if result.held_bytes > self._max_bytes:
             return
         self._entries[name] = Remembered(result, row_id, self._clock() + self._seconds)
-        self._bytes += result.bytes
+        self._bytes += result.held_bytes
         while self._bytes > self._max_bytes:
             self._forget(next(iter(self._entries)))
 
     def _forget(self, name: str) -> None:
-        self._bytes -= self._entries.pop(name).result.bytes
+        self._bytes -= self._entries.pop(name).result.held_bytes

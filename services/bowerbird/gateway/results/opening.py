@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.secret import shared_secret
+from bowerbird.gateway.results.claims import Claims
 from bowerbird.gateway.results.metrics import ResultMetrics
 from bowerbird.gateway.results.results import Results
 from bowerbird.gateway.results.store import Keeping, ResultStore
@@ -23,7 +24,9 @@ async def open_results(settings: Settings, records: Records, registry: Collector
     metrics = ResultMetrics(registry)
     secret = await shared_secret(records.database, SECRET_NAME)
     keeping = Keeping(settings.result_bytes, settings.result_ttl_seconds)
-    store = ResultStore(records.database, records.pictures, keeping, metrics) if settings.result_bytes else None
-    results = Results(store, secret, metrics)
+    database = records.database
+    store = ResultStore(database, records.pictures, keeping, metrics) if settings.result_bytes else None
+    claims = Claims(database, records.owner) if database.is_postgresql and store else None
+    results = Results(store, secret, metrics, claims=claims)
     async with results.running():
         yield results

@@ -11,9 +11,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+import pybase64
 from pydantic import BaseModel, ConfigDict
 
-from bowerbird.contracts import Digest, FrameJudgement, LoraId
+from bowerbird.contracts import CurationDescription, Digest, FrameJudgement, LoraId
 from bowerbird.gateway.results.key import Recipe
 
 _ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -41,8 +42,14 @@ class Facts(BaseModel):
     model_digest: Digest
     policy: Digest
     """Of the policy that let the pictures leave."""
+    curation: CurationDescription
+    """What chose and signed them."""
     loras: dict[LoraId, Digest]
     chosen: list[Chosen]
+    text_tokens: int = 0
+    """Of the prompts; like the next, 0 where it was stored before this was counted."""
+    image_tokens: int = 0
+    """Positions of one picture's latents."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,16 @@ class Result:
     def bytes(self) -> int:
         """What its pictures take."""
         return sum(map(len, self.pictures))
+
+    @cached_property
+    def encoded(self) -> list[str]:
+        """Each picture in base64, made once however often it answers: for a small one a hit's largest cost."""
+        return [pybase64.b64encode_as_string(picture) for picture in self.pictures]
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes in memory, its base64 included."""
+        return self.bytes * 7 // 3
 
     @cached_property
     def digest(self) -> str:
@@ -72,10 +89,11 @@ class Result:
         return f'W/"{self.digest[:32]}"'
 
     def is_of(self, recipe: Recipe) -> bool:
-        """Whether the stages drew what was looked up: model, policy and LoRAs may have changed in between."""
+        """Whether the stages drew what was looked up: any of them may have changed in between."""
         loras = {name: digest for name, digest, _ in recipe.loras}
-        drawn = (self.facts.model_digest, self.facts.policy, self.facts.loras)
-        return drawn == (recipe.model, recipe.policy, loras) and len(self.pictures) == recipe.images
+        facts = self.facts
+        drawn = (facts.model_digest, facts.policy, facts.curation.model_dump_json(), facts.loras)
+        return drawn == (recipe.model, recipe.policy, recipe.curation, loras) and len(self.pictures) == recipe.images
 
 
 def tag_is_known(if_none_match: str, entity_tag: str) -> bool:

@@ -8,7 +8,8 @@ that the present policy refuses never gets this far. What may be given is said b
     none   nothing: it is drawn, and stored, in the place of what was there
 
 Neither the store nor its database is needed to draw: a look-up or a store that fails or takes too long is counted, and
-the request goes on without. Results are stored after the answer has left; they are found in memory at once.
+the request goes on without. Results are stored after the answer has left; they are found in memory at once. Who draws
+what several ask for at once is said by `flights`, and by `claims` where there are several replicas.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import BowerbirdError, ImageRefused, RequestInvalid
+from bowerbird.gateway.results.claims import Claims
 from bowerbird.gateway.results.flights import Flights
 from bowerbird.gateway.results.key import Names, Recipe
 from bowerbird.gateway.results.lookup import Lookup
@@ -66,9 +69,15 @@ class Results:
     """What one gateway process stores and draws; `store` is None where nothing is to be stored."""
 
     def __init__(
-        self, store: ResultStore | None, secret: bytes, metrics: ResultMetrics, memory: Memory | None = None
+        self,
+        store: ResultStore | None,
+        secret: bytes,
+        metrics: ResultMetrics,
+        memory: Memory | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._store = store
+        self._claims = claims
         self._secret = secret
         self._metrics = metrics
         self._memory = memory or Memory()
@@ -86,7 +95,7 @@ class Results:
         if self._store is None:
             yield
             return
-        async with self._store.swept():
+        async with self._store.swept(), self._claims.running() if self._claims else nullcontext():
             try:
                 yield
             finally:
@@ -101,7 +110,9 @@ class Results:
         """What is wanted, stored or drawn by `draw`; raises what `draw` raises (`flights` says whose)."""
         names = wanted.recipe.names(self._secret, wanted.seed)
         if wanted.lookup is Lookup.NONE:
-            given = Given(await self._drawn(wanted, names, draw), Source.FRESH)
+            result = await draw()
+            self._keep(wanted, names, result)
+            given = Given(result, Source.FRESH)
         else:
             given = await self._once(wanted, names, draw)
         self._metrics.answered(given.source, any_seed=wanted.lookup is Lookup.ANY)
@@ -112,14 +123,24 @@ class Results:
         name = names.likeness if any_seed else names.key
         # Another seed may pass where this one's picture was refused; the request itself stays what it is.
         final = (RequestInvalid,) if any_seed else (RequestInvalid, ImageRefused)
+        flight = f"{wanted.work_class} {name}"
 
         async def found_or_drawn() -> Given:
-            found = await self._found(name, any_seed)
-            if found is not None:
+            if (found := await self._found(name, any_seed)) is not None:
                 return Given(found, Source.STORED)
-            return Given(await self._drawn(wanted, names, draw), Source.DRAWN)
+            if self._claims is not None:
+                found = await self._claims.found_or_claimed(flight, partial(self._found, name, any_seed))
+                if found is not None:
+                    return Given(found, Source.SHARED)
+            storing = None
+            try:
+                result = await draw()
+                storing = self._keep(wanted, names, result)
+            finally:
+                self._release(flight, storing)
+            return Given(result, Source.DRAWN)
 
-        landed = await self._flights.once(f"{wanted.work_class} {name}", found_or_drawn, final)
+        landed = await self._flights.once(flight, found_or_drawn, final)
         if landed.led or landed.value.source is Source.STORED:
             return landed.value
         return replace(landed.value, source=Source.SHARED)
@@ -143,19 +164,28 @@ class Results:
         self._memory.put(name, found.result, found.row_id)
         return found.result
 
-    async def _drawn(self, wanted: Wanted, names: Names, draw: Callable[[], Awaitable[Result]]) -> Result:
-        result = await draw()
+    def _keep(self, wanted: Wanted, names: Names, result: Result) -> asyncio.Task[None] | None:
+        """Has what was drawn found from now on; the task that stores it, if it is stored."""
         if self._store is None or not result.is_of(wanted.recipe):
-            return result
+            return None
         for name in (names.key, names.likeness):
             self._memory.put(name, result)
         if sum(self._storing.values()) + result.bytes > MAX_ARRIVING_BYTES:
             self._failed("store", None)
-            return result
+            return None
         task = asyncio.create_task(self._stored(self._store, names, wanted.cost, result))
         self._storing[task] = result.bytes
         task.add_done_callback(self._storing.pop)
-        return result
+        return task
+
+    def _release(self, flight: str, storing: asyncio.Task[None] | None) -> None:
+        """Lets other replicas draw it, once they would find it."""
+        if (claims := self._claims) is None:
+            return
+        if storing is None:
+            claims.release(flight)
+        else:
+            storing.add_done_callback(lambda _: claims.release(flight))
 
     async def _stored(self, store: ResultStore, names: Names, cost: float, result: Result) -> None:
         try:

@@ -57,3 +57,12 @@ ledger = Table(
     Column("inflation", Float, nullable=False, comment="worth.py: the credit of the last result that had to leave"),
     CheckConstraint("id = 1", name="one_row"),
 )
+
+drawings = Table(
+    "result_drawings",
+    metadata,
+    Column("name", String(80), primary_key=True, comment="class of work, and key or likeness"),
+    Column("owner", String(64), nullable=False, comment="the process that draws it"),
+    Column("until_ms", BigInteger, nullable=False, comment="not renewed by then: its owner is dead"),
+)
+"""What is being drawn by which replica (`claims`)."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +11,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, BigInteger, ColumnElement, func, literal, select
 
 from bowerbird.gateway.pictures.folder import FolderPictures
-from bowerbird.gateway.records.database import FILE_NAME, Database, database_url, open_database
+from bowerbird.gateway.records.database import Database, open_database
 from bowerbird.gateway.results.key import Names
 from bowerbird.gateway.results.metrics import ResultMetrics
 from bowerbird.gateway.results.store import Keeping, ResultStore
 from bowerbird.gateway.results.table import ledger, results
-from tests.postgresql import RunningPostgreSQL
 
 NOON_MS = 1_795_262_400_000
 TTL_SECONDS = 30 * 86_400.0
@@ -79,34 +75,6 @@ def names(key: str, likeness: str = "robin") -> Names:
     return Names(key, likeness)
 
 
-@pytest.fixture(scope="session")
-def newest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file at the newest revision, to copy."""
-    folder = tmp_path_factory.mktemp("newest")
-    asyncio.run(_migrated(database_url(None, folder)))
-    return folder / FILE_NAME
-
-
-@pytest.fixture(scope="session")
-def newest_template(postgresql: RunningPostgreSQL) -> str:
-    """A PostgreSQL database at the newest revision, to copy."""
-    asyncio.run(_migrated(database_url(postgresql.create("newest_results"), Path())))
-    return "newest_results"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """A database of each kind without rows."""
-    if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("newest_file"), tmp_path / FILE_NAME)
-        yield database_url(None, tmp_path)
-        return
-    server: RunningPostgreSQL = request.getfixturevalue("postgresql")
-    name = f"t{secrets.token_hex(6)}"
-    yield database_url(server.create(name, request.getfixturevalue("newest_template")), tmp_path)
-    server.drop(name)
-
-
 @pytest.fixture
 async def shop(url: URL, tmp_path: Path) -> AsyncIterator[Shop]:
     clock, registry = Clock(), CollectorRegistry()
@@ -115,8 +83,3 @@ async def shop(url: URL, tmp_path: Path) -> AsyncIterator[Shop]:
         metrics = ResultMetrics(registry)
         store = ResultStore(database, pictures, Keeping(1_000, TTL_SECONDS), metrics)
         yield Shop(database, pictures, clock, registry, metrics, store)
-
-
-async def _migrated(url: URL) -> None:
-    async with open_database(url):
-        pass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bowerbird.contracts import FrameJudgement
+from bowerbird.contracts import CurationDescription, FrameJudgement
 from bowerbird.gateway.results.key import Recipe
 from bowerbird.gateway.results.result import Chosen, Facts, Result
 
 DIGEST = "sha256:" + "a" * 64
 POLICY = "sha256:" + "b" * 64
+CURATION = CurationDescription(version="1", judge="judge@1", certificate="sha256:" + "f" * 64)
 OTHER_DIGEST = "sha256:" + "9" * 64
 
 
@@ -19,6 +20,7 @@ def recipe(**changes: Any) -> Recipe:
         "software": "1",
         "tenant": "local",
         "policy": POLICY,
+        "curation": CURATION.model_dump_json(),
         "model": DIGEST,
         "prompt": "a robin",
         "negative_prompt": None,
@@ -44,6 +46,7 @@ def result(*pictures: bytes, request_id: str = "req_1") -> Result:
         model="fledgling",
         model_digest=DIGEST,
         policy=POLICY,
+        curation=CURATION,
         loras={},
         chosen=chosen,
     )

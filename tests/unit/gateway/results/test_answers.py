@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from bowerbird.contracts import Action, PolicyReference, PromptCheck
 from bowerbird.errors import StageUnavailable
 from bowerbird.gateway.app import create_app
 
-from ..conftest import StartGateway, draw, pictures, settings_for, until_ready
-from ..stand_ins import LORA, StandIns, decision, served, verdicts
+from ..conftest import PROMPT, StartGateway, draw, opened, pictures, settings_for, until_ready
+from ..stand_ins import LORA, StandIns, decision, judgement, served, verdicts
 
 MEGABYTE = 1_000_000
 OTHER_POLICY = PolicyReference(id="policy", version="2", digest="sha256:" + "d" * 64)
@@ -27,7 +28,7 @@ SEEDS = itertools.count(1_000, 100)
 def _keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     _, stages_url = request.getfixturevalue("_stand_ins")
     app = create_app(settings_for(stages_url, tmp_path_factory.mktemp("home"), result_bytes=MEGABYTE))
-    with served(app) as url, httpx2.Client(base_url=url, timeout=20) as client:
+    with served(app) as url, opened(url) as client:
         yield client
 
 
@@ -73,7 +74,7 @@ def test_pictures_outlive_the_gateway(request: pytest.FixtureRequest, stages: St
     answers = []
     for _ in range(2):
         app = create_app(settings_for(stages_url, tmp_path, result_bytes=MEGABYTE))
-        with served(app) as url, httpx2.Client(base_url=url, timeout=20) as client:
+        with served(app) as url, opened(url) as client:
             until_ready(client, "safety", "text-to-image", "curation")
             answers.append(draw(client, seed=7))
     first, second = answers
@@ -133,6 +134,21 @@ def test_without_a_seed_every_request_is_drawn_unless_any_picture_will_do(
     assert pictures(third)[0] in (pictures(first)[0], pictures(second)[0])
     by_seed = draw(keeper, seed=int(first.headers["bowerbird-seeds"]), **ours)
     assert pictures(by_seed) == pictures(first)
+    assert draws(stages) == 2
+
+
+def test_a_tenant_may_be_content_with_any_picture_by_default(start_gateway: StartGateway, stages: StandIns) -> None:
+    keeper = start_gateway(result_bytes=MEGABYTE, tenant_caches={"local": "any"})
+    first, second, fresh = draw(keeper), draw(keeper), draw(keeper, cache="fresh")
+    as_job = draw(keeper, {"Prefer": "respond-async, wait=15"})
+
+    assert [each.headers["cache-status"] for each in (first, second, fresh, as_job)] == [
+        "bowerbird; fwd=miss",
+        "bowerbird; hit",
+        "bowerbird; fwd=request",
+        "bowerbird; hit",
+    ]
+    assert pictures(first) == pictures(second)
     assert draws(stages) == 2
 
 
@@ -207,6 +223,35 @@ def test_another_model_draws_it_again(start_gateway: StartGateway, seed: int, st
     assert again.headers["bowerbird-model-digest"] == changed
 
 
+@pytest.mark.parametrize("change", [{"certificate": "sha256:" + "e" * 64}, {"judge": "judge@2"}, {"version": "10"}])
+def test_after_a_change_of_certificate_or_judge_it_is_drawn_and_labelled_again(
+    start_gateway: StartGateway, seed: int, stages: StandIns, change: dict[str, str]
+) -> None:
+    curation = StandIns()  # of its own: other gateways look at the others' description, too
+    with served(curation.app()) as url:
+        keeper = start_gateway(result_bytes=MEGABYTE, curation_url=f"{url}/curation")
+        draw(keeper, seed=seed)
+        changed = curation.behaviour.curation.model_copy(update=change)
+        curation.behaviour.curation = curation.behaviour.published_by = changed
+        curation.behaviour.judge = lambda asked: judgement(asked).model_copy(update={"judge": changed.judge})
+        looks = curation.descriptions
+        while curation.descriptions < looks + 2:
+            time.sleep(0.02)
+        second, third = draw(keeper, seed=seed), draw(keeper, seed=seed)
+
+    assert [answer.headers["cache-status"] for answer in (second, third)] == ["bowerbird; fwd=miss", "bowerbird; hit"]
+    assert draws(stages) == 2
+
+
+def test_what_another_certificate_signed_than_was_looked_up_is_not_kept(
+    keeper: httpx2.Client, seed: int, stages: StandIns
+) -> None:
+    other = stages.behaviour.curation.model_copy(update={"certificate": "sha256:" + "e" * 64})
+    stages.behaviour.published_by = other
+    for _ in range(2):
+        assert draw(keeper, seed=seed).headers["cache-status"] == "bowerbird; fwd=miss"
+
+
 def test_two_prompts_that_differ_in_what_is_redacted_share_a_picture_and_each_is_told_its_own(
     keeper: httpx2.Client, seed: int, stages: StandIns
 ) -> None:
@@ -234,6 +279,12 @@ def test_a_lora_whose_digest_nobody_knows_is_drawn_and_not_kept(
     del stages.behaviour.answers["/loras"]
     assert draw(keeper, seed=seed, lora=[{"id": LORA.id}]).headers["cache-status"] == "bowerbird; fwd=miss"
     assert draw(keeper, seed=seed, lora=[{"id": LORA.id}]).headers["cache-status"] == "bowerbird; hit"
+
+
+def test_a_drawing_that_began_with_a_picture_answers_nobody(keeper: httpx2.Client, seed: int) -> None:
+    form = {"prompt": (None, PROMPT.encode()), "seed": (None, str(seed).encode()), "image": ("a.png", b"a bird")}
+    assert keeper.post("/v1/images/edits", files=form).status_code == 200
+    assert draw(keeper, seed=seed).headers["cache-status"] == "bowerbird; fwd=miss"
 
 
 def test_a_refused_picture_is_not_kept(keeper: httpx2.Client, seed: int, stages: StandIns) -> None:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from bowerbird.contracts import LoraUse, OutputFormat
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.plan import Plan, plan_images
-from bowerbird.gateway.results.key import Recipe, Subject, recipe_of
+from bowerbird.gateway.results.key import Recipe, Subject, Versions, recipe_of
 
-from ..stand_ins import DIGEST, MODEL
+from ..stand_ins import CURATION, DIGEST, MODEL
 
 SECRET = b"s" * 32
 OTHER_DIGEST = "sha256:" + "9" * 64
-SUBJECT = Subject("key-1", "a robin", None, DIGEST, {"ink": DIGEST, "oil": OTHER_DIGEST})
+SUBJECT = Subject("key-1", "a robin", None, DIGEST)
+VERSIONS = Versions(CURATION, {"ink": DIGEST, "oil": OTHER_DIGEST})
 
 
 def plan_of(**fields: Any) -> Plan:
@@ -29,34 +30,37 @@ def plan_of(**fields: Any) -> Plan:
 
 
 def recipe(**changes: Any) -> Recipe:
-    return replace(recipe_of(plan_of(seed=1), SUBJECT), **changes)
+    return replace(recipe_of(plan_of(seed=1), SUBJECT, VERSIONS), **changes)
 
 
 def test_what_is_left_to_default_and_what_is_said_are_the_same() -> None:
     said = plan_of(seed=1, size="32x32", steps=20, guidance_scale=4.0, candidates=1, quality="medium", n=1)
-    assert recipe_of(said, SUBJECT) == recipe_of(plan_of(seed=1), SUBJECT)
+    assert recipe_of(said, SUBJECT, VERSIONS) == recipe_of(plan_of(seed=1), SUBJECT, VERSIONS)
 
 
 def test_the_prompt_counts_as_it_is_drawn_not_as_it_was_written() -> None:
-    written = [recipe_of(plan_of(seed=1, prompt=prompt), SUBJECT) for prompt in ("for Jo Smith", "for Ann Lee")]
+    written = [
+        recipe_of(plan_of(seed=1, prompt=prompt), SUBJECT, VERSIONS) for prompt in ("for Jo Smith", "for Ann Lee")
+    ]
     assert written[0] == written[1]
 
 
 def test_the_order_of_loras_does_not_matter_but_their_weights_and_digests_do() -> None:
     ink, oil = LoraUse(id="ink", weight=0.5), LoraUse(id="oil", weight=1.0)
     plans = [replace(plan_of(seed=1), lora=lora) for lora in ((ink, oil), (oil, ink))]
-    assert recipe_of(plans[0], SUBJECT) == recipe_of(plans[1], SUBJECT)
+    assert recipe_of(plans[0], SUBJECT, VERSIONS) == recipe_of(plans[1], SUBJECT, VERSIONS)
 
     heavier = replace(plans[0], lora=(ink, LoraUse(id="oil", weight=1.5)))
-    assert recipe_of(heavier, SUBJECT) != recipe_of(plans[0], SUBJECT)
-    altered = replace(SUBJECT, loras={"ink": DIGEST, "oil": DIGEST})
-    assert recipe_of(plans[0], altered) != recipe_of(plans[0], SUBJECT)
+    assert recipe_of(heavier, SUBJECT, VERSIONS) != recipe_of(plans[0], SUBJECT, VERSIONS)
+    altered = Versions(CURATION, {"ink": DIGEST, "oil": DIGEST})
+    assert recipe_of(plans[0], SUBJECT, altered) != recipe_of(plans[0], SUBJECT, VERSIONS)
 
 
 CHANGES: dict[str, Any] = {
     "software": "0.0.0",
     "tenant": "key-2",
     "policy": OTHER_DIGEST,
+    "curation": CURATION.model_copy(update={"certificate": OTHER_DIGEST}).model_dump_json(),
     "model": OTHER_DIGEST,
     "prompt": "a robin ",
     "negative_prompt": "a robin",
@@ -80,7 +84,7 @@ def test_whatever_changes_the_bytes_changes_both_names(field: str) -> None:
 
 
 def test_the_seed_is_in_the_key_and_not_in_the_likeness() -> None:
-    seven, eight = (recipe_of(plan_of(seed=seed), SUBJECT) for seed in (7, 8))
+    seven, eight = (recipe_of(plan_of(seed=seed), SUBJECT, VERSIONS) for seed in (7, 8))
     assert seven.names(SECRET, 1).likeness == eight.names(SECRET, 1).likeness
     assert seven.names(SECRET, 7).key != eight.names(SECRET, 8).key
 

@@ -8,7 +8,7 @@ import pytest
 
 from bowerbird.gateway.results.result import Result, tag_is_known
 
-from .drawings import OTHER_DIGEST, recipe, result
+from .drawings import CURATION, OTHER_DIGEST, recipe, result
 
 
 def test_the_tag_is_that_of_the_pictures_in_their_order() -> None:
@@ -42,3 +42,6 @@ def test_a_drawing_is_stored_only_under_what_it_was_drawn_with() -> None:
     assert not result(b"robin").is_of(replace(recipe(), model=OTHER_DIGEST))
     assert not result(b"robin").is_of(replace(recipe(), policy=OTHER_DIGEST))
     assert not result(b"robin").is_of(replace(recipe(), loras=(("ink", OTHER_DIGEST, 1.0),)))
+    for change in ({"judge": "judge@2"}, {"certificate": OTHER_DIGEST}, {"version": "2"}):
+        other = CURATION.model_copy(update=change)
+        assert not result(b"robin").is_of(replace(recipe(), curation=other.model_dump_json()))
