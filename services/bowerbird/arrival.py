@@ -24,12 +24,27 @@ Result = TypeVar("Result")
 
 async def receive(request: Request, contract: type[Body]) -> tuple[Body, AsyncIterator[bytes]]:
     """The first part as a contract, and the bytes of each frame as they arrive; both raise RequestInvalid."""
+    asked, parts = await begin(request, contract)
+    return asked, frames_in(parts)
+
+
+async def begin(request: Request, contract: type[Body]) -> tuple[Body, AsyncIterator[Part]]:
+    """The first part as a contract, and the others as they arrive; both raise RequestInvalid."""
     parts = _parts(request)
     async for first in parts:
         if first.kind is not Kind.REQUEST:
             raise RequestInvalid(f"The first part must be the request, not {first.kind.value}.")
-        return _read(first, contract), _frames(parts)
+        return _read(first, contract), parts
     raise RequestInvalid("The body holds no parts.")
+
+
+async def file_in(parts: AsyncIterator[Part]) -> bytes:
+    """The next part, which is a file; raises RequestInvalid when it is anything else, or missing."""
+    async for each in parts:
+        if each.kind is not Kind.FILE:
+            raise RequestInvalid(f"A file must follow, not {each.kind.value}.")
+        return each.body
+    raise RequestInvalid("A file is missing.")
 
 
 def one_frame(raw: bytes, index: int) -> Frames:
@@ -78,7 +93,8 @@ async def _parts(request: Request) -> AsyncIterator[Part]:
         raise RequestInvalid("The caller hung up.") from error
 
 
-async def _frames(parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
+async def frames_in(parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
+    """The bytes of each of the remaining parts; raises RequestInvalid when one is no frame."""
     async for each in parts:
         if each.kind is not Kind.FRAMES:
             raise RequestInvalid(f"After the request only frames may follow, not {each.kind.value}.")

@@ -7,6 +7,7 @@ computes (parity.py, pictures.py), is complete or absent (writing.py), and what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from bowerbird.compiler.graphs import Component, Graphs, Report
 from bowerbird.compiler.loading import hollow_component, load_component, load_scheduler
 from bowerbird.compiler.measuring import Measured, measure
 from bowerbird.compiler.parts import DECODER, ENCODER, parts_of, with_free_size
-from bowerbird.compiler.pictures import Pipeline, compare_pictures, seconds_of_pictures
+from bowerbird.compiler.pictures import Pipeline, Pixels, compare_pictures, seconds_of_pictures
 from bowerbird.compiler.previews import fit_preview
 from bowerbird.compiler.sampler_tables import derive_tables
 from bowerbird.compiler.tokenizing import read_tokenizers
@@ -125,9 +126,12 @@ def compile_checkpoint(compilation: Compilation, target: Path, identity: Identit
             half_parity=graphs.half_parity,
             compiled_with={name: version(name) for name in COMPILED_WITH},
         )
-        pictures = _compare_pictures(compilation, Bundle(staging.folder, manifest, ""), graphs)
+        parity, drawn = _compare_pictures(compilation, Bundle(staging.folder, manifest, ""), graphs)
+        known: dict[str, Any] = {"picture_parity": parity}
+        if drawn:
+            known["drawing"] = _drawing_facts(compilation, identity, measured, staging.folder, drawn)
         report("sealing")
-        return staging.seal(manifest.model_copy(update={"picture_parity": pictures}))
+        return staging.seal(manifest.model_copy(update=known))
     finally:
         staging.discard()
 
@@ -174,8 +178,10 @@ def _write_tables(compilation: Compilation, folder: Path) -> None:
     (folder / SAMPLERS).write_text(text)
 
 
-def _drawing_facts(compilation: Compilation, identity: Identity, measured: Measured, folder: Path) -> DrawingFacts:
-    compilation.report("fitting the linear preview")
+def _drawing_facts(
+    compilation: Compilation, identity: Identity, measured: Measured, folder: Path, drawn: Sequence[Pixels] = ()
+) -> DrawingFacts:
+    compilation.report(f"fitting the linear preview{' to what was drawn' if drawn else ''}")
     family = compilation.family
     encoder = CpuBackend().load(folder / "encoder.onnx")
     guidance_scale = identity.default_guidance_scale
@@ -186,7 +192,7 @@ def _drawing_facts(compilation: Compilation, identity: Identity, measured: Measu
         max_steps=compilation.options.max_steps,
         default_steps=identity.default_steps or family.default_steps,
         default_guidance_scale=family.default_guidance_scale if guidance_scale is None else guidance_scale,
-        preview=fit_preview(encoder, measured.latents, measured.smallest),
+        preview=fit_preview(encoder, measured.latents, measured.smallest, drawn),
         size_conditioned=family.size_conditioned,
         zero_empty_negative=family.zero_empty_negative,
         embeds_guidance=family.embeds_guidance,
@@ -200,13 +206,15 @@ def _configs(compilation: Compilation) -> dict[str, dict[str, Any]]:
     return {**{name: checkpoint.config(name) for name in names}, "scheduler": scheduler}
 
 
-def _compare_pictures(compilation: Compilation, bundle: Bundle, graphs: Graphs) -> PictureParity | None:
-    """None, and a word about it, where it would take too long."""
+def _compare_pictures(
+    compilation: Compilation, bundle: Bundle, graphs: Graphs
+) -> tuple[PictureParity | None, list[Pixels]]:
+    """The figures and the pictures; nothing, and a word about it, where it would take too long."""
     facts, options = bundle.drawing, compilation.options
     seconds = seconds_of_pictures(facts, graphs.seconds_per_row["denoiser"])
     if seconds > MAX_PICTURES_SECONDS and not options.thorough:
         compilation.report(f"whole pictures: not compared, about {seconds / 60:.0f} minutes (--full does)")
-        return None
+        return None, []
     compilation.report("comparing whole pictures with diffusers")
     decoder = PREVIEW if options.tiny_decoder else "vae"
     pipeline = Pipeline(compilation.checkpoint, compilation.family, facts, decoder)

@@ -34,17 +34,18 @@ PROMPTS = ("a small bird on a branch in winter", "a red flower")
 Pixels = NDArray[np.uint8]
 
 
-def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> PictureParity:
-    """One picture per prompt at the smallest size; raises BundleDiffers below the precision's PSNR."""
+def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> tuple[PictureParity, list[Pixels]]:
+    """One picture per prompt at the smallest size, and how near they are; raises BundleDiffers when not near enough."""
     orders, ours = _drawn(bundle, backend)
     gc.collect()  # one side in memory at a time
     worst = min(psnr(one, other, 255.0) for one, other in zip(ours, pipeline.pictures(orders), strict=True))
     tolerance = TOLERANCE_DB[bundle.manifest.precision]
     if not worst >= tolerance:
         raise BundleDiffers(f"A whole picture differs by {worst:.1f} dB PSNR; at least {tolerance} dB is wanted.")
-    return PictureParity(
+    parity = PictureParity(
         psnr_db=round(worst, 2), tolerance_db=tolerance, steps=bundle.drawing.default_steps, pictures=len(orders)
     )
+    return parity, ours
 
 
 def seconds_of_pictures(facts: DrawingFacts, seconds_per_row: float) -> float:

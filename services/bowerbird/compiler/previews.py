@@ -1,17 +1,22 @@
-"""The linear preview of a checkpoint: fitted to its own autoencoder, so that no picture has to be drawn for it.
+"""The linear preview of a checkpoint: fitted to its own autoencoder and, where there are some, to pictures it drew.
 
-Coloured fields, coarse and fine, go through the bundle's encoder; least squares then says how each latent pixel becomes
-a block of pixels. That such a map shows what is being drawn is known from Stable Diffusion's 4 channels; an autoencoder
-with many channels keeps more of a block in them, so its block is larger.
+Pictures go through the bundle's encoder; least squares then says how each latent pixel becomes a block of pixels. That
+such a map shows what is being drawn is known from Stable Diffusion's 4 channels; an autoencoder with many channels
+keeps more of a block in them, so its block is larger.
+
+Which pictures: the two that the last gate of `compiling` draws, since the map is for what the model draws and for
+nothing else (fledgling: the error on its kind of pictures falls from 0.34 to 0.23 of -1..1, and there is a bird
+where there were blocks of false colour). Where none were drawn, coloured fields, coarse and fine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from bowerbird.contracts import Size
@@ -23,11 +28,14 @@ MAX_PICTURES = 64
 RIDGE = 1e-4
 
 
-def fit_preview(encoder: Session, latents: LatentFacts, size: Size) -> LinearPreview:
-    """The map that comes nearest, over synthetic pictures of `size`."""
+def fit_preview(
+    encoder: Session, latents: LatentFacts, size: Size, drawn: Sequence[NDArray[np.uint8]] = ()
+) -> LinearPreview:
+    """The map that comes nearest, over pictures of `size`: those in `drawn`, uint8 `[height, width, 3]`, or made up."""
     scale = _scale(latents)
     read, shown = [], []
-    for picture in _pictures(latents, size):
+    pictures = (pixels.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1 for pixels in drawn)
+    for picture in pictures if drawn else _fields(latents, size):
         answer = encoder.run({"pictures": picture[None]})["latents"][0]
         read.append(answer.reshape(latents.channels, -1).T)
         shown.append(_blocks(picture, latents.downscale, scale))
@@ -44,7 +52,7 @@ def _scale(latents: LatentFacts) -> int:
     return math.gcd(4 if latents.channels > 4 else 2, latents.downscale)
 
 
-def _pictures(latents: LatentFacts, size: Size) -> Iterator[Floats]:
+def _fields(latents: LatentFacts, size: Size) -> Iterator[Floats]:
     """float32 `[3, height, width]` in -1..1."""
     positions = (size.height // latents.downscale) * (size.width // latents.downscale)
     generator = torch.Generator().manual_seed(0)

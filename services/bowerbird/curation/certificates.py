@@ -51,6 +51,11 @@ class SigningIdentity:
     key: bytes = field(repr=False)
     anchors: bytes
 
+    @property
+    def fingerprint(self) -> str:
+        """`sha256:` and that of the certificate that signs, in DER."""
+        return f"sha256:{x509.load_pem_x509_certificate(self.chain).fingerprint(hashes.SHA256()).hex()}"
+
 
 def load_identity(settings: Settings) -> SigningIdentity:
     """The configured identity, or the development one (made when there is none yet); raises CertificateInvalid."""

@@ -71,6 +71,15 @@ def actions_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Ingredient:
+    """The file that an edit began with, as the manifest's actions call it."""
+
+    label: str
+    media_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """A file with its manifest, and how many bytes the manifest takes."""
 
@@ -91,16 +100,35 @@ class Credentials:
             self._context = c2pa.Context.from_dict(_settings(identity), signer=signer)
         except c2pa.C2paError as error:
             raise SigningFailed("c2pa refuses the certificate or its key") from error
+        try:
+            self.certificate = identity.fingerprint
+        except ValueError as error:
+            raise SigningFailed("the certificate cannot be read") from error
 
-    def sign(self, content: bytes, media_type: str, manifest: dict[str, Any]) -> Signed:
-        """The file with the manifest embedded and signed; raises SigningFailed."""
+    def sign(
+        self, content: bytes, media_type: str, manifest: dict[str, Any], original: Ingredient | None = None
+    ) -> Signed:
+        """The file with the manifest embedded and signed; raises SigningFailed.
+
+        Of `original` the manifest keeps the digest and, where it has one, the whole manifest: not its pixels.
+        """
         signed = io.BytesIO()
         try:
             with c2pa.Builder(manifest, context=self._context) as builder:
+                if original is not None:
+                    _add(original, builder)
                 store = builder.sign(media_type, io.BytesIO(content), signed)
         except c2pa.C2paError as error:
             raise SigningFailed("c2pa could not sign the file") from error
         return Signed(signed.getvalue(), len(store))
+
+    def check(self, original: Ingredient) -> None:
+        """Raises ManifestUnreadable when nothing can be signed that began with this file."""
+        try:
+            with c2pa.Builder({"assertions": []}, context=self._context) as builder:
+                _add(original, builder)
+        except c2pa.C2paError as error:
+            raise ManifestUnreadable("the file cannot be an ingredient") from error
 
     def read(self, content: bytes, media_type: str) -> Credential | None:
         """What the file's manifests say and whether they hold; None when there are none; raises ManifestUnreadable."""
@@ -112,6 +140,11 @@ class Credentials:
                 return _credential(json.loads(reader.json()))
         except c2pa.C2paError as error:
             raise ManifestUnreadable("the file or its manifest cannot be parsed") from error
+
+
+def _add(original: Ingredient, builder: c2pa.Builder) -> None:
+    facts = {"title": original.label, "label": original.label, "relationship": "parentOf"}
+    builder.add_ingredient(facts, original.media_type, io.BytesIO(original.content))
 
 
 def _settings(identity: SigningIdentity) -> dict[str, Any]:

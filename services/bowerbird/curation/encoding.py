@@ -20,9 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from bowerbird.contracts import OutputFormat
+from bowerbird.contracts import OutputFormat, Size
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA = (
+    "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+)
+"""Of an edit: a model made a part of it, or all of it out of something else."""
 
 XMP_PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -39,21 +44,32 @@ MEDIA_TYPES = {OutputFormat.PNG: "image/png", OutputFormat.WEBP: "image/webp", O
 FULL_COLOUR_FROM_QUALITY = 90
 
 
-def encode(pixels: NDArray[np.uint8], output_format: OutputFormat, quality: int) -> bytes:
+def encode(
+    pixels: NDArray[np.uint8],
+    output_format: OutputFormat,
+    quality: int,
+    source_type: str = TRAINED_ALGORITHMIC_MEDIA,
+) -> bytes:
     """uint8 `[height, width, 3]` RGB as a file with XMP; `quality` 0 to 100 counts for WebP and JPEG."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, output_format.value.upper(), **_options(output_format, quality))
+    packet = XMP_PACKET.replace(TRAINED_ALGORITHMIC_MEDIA, source_type)
+    Image.fromarray(pixels).save(file, output_format.value.upper(), **_options(output_format, quality, packet))
     return file.getvalue()
 
 
-def _options(output_format: OutputFormat, quality: int) -> dict[str, Any]:
+def enlarge(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """uint8 `[height, width, 3]` of a preview at its picture's size: smooth (bicubic), since its pixels are blocks."""
+    return np.asarray(Image.fromarray(pixels).resize((size.width, size.height), Image.Resampling.BICUBIC))
+
+
+def _options(output_format: OutputFormat, quality: int, packet: str) -> dict[str, Any]:
     match output_format:
         case OutputFormat.PNG:
             chunks = PngImagePlugin.PngInfo()
-            chunks.add_itxt("XML:com.adobe.xmp", XMP_PACKET)
+            chunks.add_itxt("XML:com.adobe.xmp", packet)
             return {"pnginfo": chunks, "compress_type": zlib.Z_RLE, "compress_level": 6}
         case OutputFormat.WEBP:
-            return {"xmp": XMP_PACKET.encode(), "quality": quality, "method": 2}
+            return {"xmp": packet.encode(), "quality": quality, "method": 2}
         case OutputFormat.JPEG:
             subsampling = 0 if quality >= FULL_COLOUR_FROM_QUALITY else 2
-            return {"xmp": XMP_PACKET.encode(), "quality": quality, "subsampling": subsampling}
+            return {"xmp": packet.encode(), "quality": quality, "subsampling": subsampling}

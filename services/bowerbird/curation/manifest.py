@@ -11,23 +11,25 @@ import datetime
 from typing import Any
 
 from bowerbird import __version__
-from bowerbird.contracts import Origin
-from bowerbird.curation.encoding import TRAINED_ALGORITHMIC_MEDIA
+from bowerbird.contracts import PublishRequest
+from bowerbird.curation.encoding import COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA, TRAINED_ALGORITHMIC_MEDIA
 
 ORIGIN_LABEL = "org.bowerbird.origin"
-CREATED = "c2pa.created"
+CREATED, OPENED, EDITED = "c2pa.created", "c2pa.opened", "c2pa.edited"
+MADE = frozenset({CREATED, EDITED})
+"""Actions of ours that say which model made the picture, and when."""
+ORIGINAL = "original"
+"""How the actions of an edit call the ingredient that it began with (`credentials.Ingredient`)."""
 GENERATOR = {"name": "Bowerbird", "version": __version__}
 
 
-def manifest_of(origin: Origin, index: int, media_type: str) -> dict[str, Any]:
-    """The manifest of picture `index` of a request, in c2pa's JSON form; the time of making is now (UTC)."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    created = {
-        "action": CREATED,
-        "when": now,
-        "digitalSourceType": TRAINED_ALGORITHMIC_MEDIA,
-        "softwareAgent": {"name": origin.model, "version": origin.model_digest},
-    }
+def manifest_of(wanted: PublishRequest, index: int, media_type: str) -> dict[str, Any]:
+    """The manifest of picture `index` of a request, in c2pa's JSON form; the time of making is now (UTC).
+
+    That of a preview says after which step it shows the picture, so that nobody takes it for the finished one. That of
+    an edit says that a picture was opened, and edited by the model.
+    """
+    origin = wanted.origin
     facts = {
         "request_id": origin.request_id,
         "trace_id": origin.trace_id,
@@ -38,12 +40,25 @@ def manifest_of(origin: Origin, index: int, media_type: str) -> dict[str, Any]:
         "services": origin.services,
         "loras": origin.loras,
     }
+    if wanted.preview is not None:
+        facts["preview"] = {"step": wanted.preview.step, "steps": wanted.preview.steps}
     return {
         "title": f"{origin.request_id}-{index}",
         "format": media_type,
         "claim_generator_info": [GENERATOR],
         "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": "c2pa.actions.v2", "data": {"actions": _actions(wanted)}},
             {"label": ORIGIN_LABEL, "data": facts},
         ],
     }
+
+
+def _actions(wanted: PublishRequest) -> list[dict[str, Any]]:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    made = {"when": now, "softwareAgent": {"name": wanted.origin.model, "version": wanted.origin.model_digest}}
+    if wanted.source is None:
+        return [{"action": CREATED, "digitalSourceType": TRAINED_ALGORITHMIC_MEDIA, **made}]
+    return [
+        {"action": OPENED, "parameters": {"ingredientIds": [ORIGINAL]}},
+        {"action": EDITED, "digitalSourceType": COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA, **made},
+    ]

@@ -25,7 +25,7 @@ from bowerbird.curation.credentials import (
     ManifestUnreadable,
     actions_of,
 )
-from bowerbird.curation.manifest import CREATED, ORIGIN_LABEL
+from bowerbird.curation.manifest import MADE, ORIGIN_LABEL
 from bowerbird.curation.xmp import digital_source_type
 from bowerbird.errors import RequestInvalid
 
@@ -156,7 +156,7 @@ def _is_ai(source_type: str) -> bool:
 
 def _created(credential: Credential | None) -> dict[str, Any]:
     actions = credential.actions() if credential else []
-    return next((action for action in actions if action.get("action") == CREATED), {})
+    return next((action for action in actions if action.get("action") in MADE), {})
 
 
 def _model(credential: Credential | None) -> str | None:

@@ -17,8 +17,14 @@ from opentelemetry import trace
 
 from bowerbird.contracts import Origin, OutputFormat, Picture, PolicyReference, PublishRequest
 from bowerbird.curation.certificates import SigningIdentity
-from bowerbird.curation.credentials import Credentials, ManifestUnreadable, Signed, SigningFailed
-from bowerbird.curation.encoding import MEDIA_TYPES, encode
+from bowerbird.curation.credentials import Credentials, Ingredient, ManifestUnreadable, Signed, SigningFailed
+from bowerbird.curation.encoding import (
+    COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA,
+    MEDIA_TYPES,
+    TRAINED_ALGORITHMIC_MEDIA,
+    encode,
+    enlarge,
+)
 from bowerbird.curation.manifest import ORIGIN_LABEL, manifest_of
 from bowerbird.curation.metrics import PUBLISH_SECONDS
 from bowerbird.errors import CertificateInvalid, LabelFailed
@@ -32,8 +38,13 @@ class Publisher:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
-    def publish(self, index: int, pixels: NDArray[np.uint8], wanted: PublishRequest) -> tuple[Picture, bytes]:
-        """Facts and bytes of picture `index`, from uint8 `[height, width, 3]`; raises LabelFailed."""
+    def publish(
+        self, index: int, pixels: NDArray[np.uint8], wanted: PublishRequest, original: Ingredient | None = None
+    ) -> tuple[Picture, bytes]:
+        """Facts and bytes of picture `index`, from uint8 `[height, width, 3]`; raises LabelFailed.
+
+        `original` is the file that an edit began with.
+        """
         media_type = MEDIA_TYPES[wanted.format]
         attributes = {"bowerbird.format": wanted.format.value, "bowerbird.frame": index}
         try:
@@ -41,10 +52,13 @@ class Publisher:
                 tracer.start_as_current_span("publish.encode", attributes=attributes),
                 _Timed("encode", wanted) as encoding,
             ):
-                encoded = encode(pixels, wanted.format, wanted.compression)
+                whole = pixels if wanted.preview is None else enlarge(pixels, wanted.preview.size)
+                source = TRAINED_ALGORITHMIC_MEDIA if original is None else COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
+                encoded = encode(whole, wanted.format, wanted.compression, source)
             with tracer.start_as_current_span("publish.sign", attributes=attributes):
                 with _Timed("sign", wanted) as signing:
-                    signed = self._credentials.sign(encoded, media_type, manifest_of(wanted.origin, index, media_type))
+                    manifest = manifest_of(wanted, index, media_type)
+                    signed = self._credentials.sign(encoded, media_type, manifest, original)
                 with _Timed("verify", wanted) as verifying:
                     self._read_back(signed, media_type)
         except (SigningFailed, ManifestUnreadable, OSError, ValueError) as error:

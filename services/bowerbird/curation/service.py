@@ -1,6 +1,8 @@
 """The curation service: `bentoml serve bowerbird.curation.service:Curation`.
 
+    GET  /describe          CurationDescription
     POST /judge             parts: JudgeRequest, frames…    -> Judgement
+    POST /open              parts: OpenRequest, file(s)     -> parts: frames…, done
     POST /publish           parts: PublishRequest, frames…  -> parts: picture…, done | error
     POST /check_provenance  a file's bytes                  -> ProvenanceReport
 
@@ -26,11 +28,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bowerbird.arrival import give_up, one_frame, receive, start_each
-from bowerbird.contracts import JudgeRequest, PublishDone, PublishRequest, Score
+from bowerbird import __version__
+from bowerbird.arrival import begin, file_in, frames_in, give_up, one_frame, receive, start_each
+from bowerbird.contracts import (
+    CurationDescription,
+    JudgeRequest,
+    OpenDone,
+    OpenRequest,
+    PublishDone,
+    PublishRequest,
+    Score,
+)
 from bowerbird.curation.metrics import SCORES
 from bowerbird.deadline import Deadline
 from bowerbird.errors import BodyTooLarge, RequestInvalid
+from bowerbird.frames import npy
 from bowerbird.parts import Kind, part
 from bowerbird.settings import Settings
 from bowerbird.worker import WORKER_OPTIONS, PartsResponse, create_worker_app
@@ -39,6 +51,7 @@ if TYPE_CHECKING:
     from bowerbird.contracts import Picture
     from bowerbird.curation.credentials import Credentials
     from bowerbird.curation.judging import Look
+    from bowerbird.curation.opening import Opened
     from bowerbird.curation.prompt_match import PromptMatch
 
 DEFAULT_DEADLINE_SECONDS = 60.0
@@ -48,6 +61,11 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer("bowerbird.curation")
+
+
+async def describe(request: Request) -> Response:
+    """What it chooses by and signs with."""
+    return Response(request.app.state.description.model_dump_json(), media_type="application/json")
 
 
 async def judge(request: Request) -> Response:
@@ -74,22 +92,39 @@ async def judge(request: Request) -> Response:
     return Response(judgement.model_dump_json(), media_type="application/json")
 
 
+async def open_file(request: Request) -> Response:
+    """A stranger's file as frames; nothing of it is kept."""
+    from bowerbird.curation.opening import open_original
+
+    async with _deadline(request).within("curation"):
+        wanted, parts = await begin(request, OpenRequest)
+        content = await file_in(parts)
+        mask = await file_in(parts) if wanted.masked else None
+        opened = await _in_thread(request, open_original, content, mask, wanted.size, request.app.state.credentials)
+    return PartsResponse(_frames(opened))
+
+
 async def publish(request: Request) -> Response:
     """Encodes, labels and signs every frame on arrival; streams the finished files in their order."""
+    from bowerbird.curation.credentials import Ingredient
+    from bowerbird.curation.manifest import ORIGINAL
+
     deadline = _deadline(request)
     async with deadline.within("curation"):
-        wanted, frames = await receive(request, PublishRequest)
+        wanted, parts = await begin(request, PublishRequest)
+        original = None if wanted.source is None else Ingredient(ORIGINAL, wanted.source, await file_in(parts))
         if len(wanted.origin.seed_digests) != wanted.count:
             raise RequestInvalid("One seed digest is needed for each frame.", param="origin.seed_digests")
 
         def finish(index: int, raw: bytes) -> tuple[Picture, bytes]:
             picture: tuple[Picture, bytes] = request.app.state.publisher.publish(
-                index, one_frame(raw, index)[0], wanted
+                index, one_frame(raw, index)[0], wanted, original
             )
             return picture
 
+        frames = frames_in(parts)
         tasks = await start_each(frames, wanted.count, lambda index, raw: _in_thread(request, finish, index, raw))
-    return PartsResponse(_pictures(tasks, deadline))
+    return PartsResponse(_pictures(tasks, deadline, request.app.state.description))
 
 
 async def check_provenance(request: Request) -> Response:
@@ -106,14 +141,23 @@ async def check_provenance(request: Request) -> Response:
     return Response(report.model_dump_json(), media_type="application/json")
 
 
-async def _pictures(tasks: list[asyncio.Task[tuple[Picture, bytes]]], deadline: Deadline) -> AsyncIterator[bytes]:
+async def _frames(opened: Opened) -> AsyncIterator[bytes]:
+    for pixels in (opened.pixels, opened.mask):
+        if pixels is not None:
+            yield part(Kind.FRAMES, npy(pixels[None]))
+    yield part(Kind.DONE, OpenDone(media_type=opened.media_type, masked=opened.mask is not None))
+
+
+async def _pictures(
+    tasks: list[asyncio.Task[tuple[Picture, bytes]]], deadline: Deadline, description: CurationDescription
+) -> AsyncIterator[bytes]:
     try:
         for task in tasks:
             # Not around the whole loop: a timeout must not be open while a generator waits for its reader.
             async with deadline.within("curation"):
                 facts, content = await task
             yield part(Kind.PICTURE, content, facts)
-        yield part(Kind.DONE, PublishDone(count=len(tasks)))
+        yield part(Kind.DONE, PublishDone(count=len(tasks), curation=description))
     finally:
         await give_up(tasks)
 
@@ -147,6 +191,9 @@ def equip(app: Starlette, prompt_match: PromptMatch, credentials: Credentials, t
 
     app.state.prompt_match = prompt_match
     app.state.credentials = credentials
+    app.state.description = CurationDescription(
+        version=__version__, judge=prompt_match.name, certificate=credentials.certificate
+    )
     app.state.publisher = Publisher(credentials)
     app.state.threads = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="curation")
 
@@ -154,7 +201,9 @@ def equip(app: Starlette, prompt_match: PromptMatch, credentials: Credentials, t
 def routes() -> list[Route]:
     """What the service answers."""
     return [
+        Route("/describe", describe, methods=["GET"]),
         Route("/judge", judge, methods=["POST"]),
+        Route("/open", open_file, methods=["POST"]),
         Route("/publish", publish, methods=["POST"]),
         Route("/check_provenance", check_provenance, methods=["POST"]),
     ]

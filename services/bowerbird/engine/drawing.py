@@ -3,7 +3,7 @@
 `order` checks a request before anything is computed. `work` makes of it what the scheduler schedules; then, in turns
 that `core` gives out,
 
-    encode    the prompts as conditioning, once, and the LoRAs in their slots
+    encode    the prompts as conditioning, and the picture that it begins with, once, and the LoRAs in their slots
     step      one denoiser call for groups of any requests
     preview   what a group will be
     decode    latents as pixels
@@ -15,10 +15,10 @@ a service uses `executor`.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from bowerbird.contracts import DrawRequest, Size, seed_of
+from bowerbird.contracts import Beginning, DrawRequest, Size, seed_of
 from bowerbird.engine.backend import Backend, Session, computes_in_half
 from bowerbird.engine.bundle import SAMPLERS, Bundle
 from bowerbird.engine.core import EngineCore
@@ -27,6 +27,7 @@ from bowerbird.engine.lora.shelf import LoraShelf
 from bowerbird.engine.model.conditioning import Conditioner
 from bowerbird.engine.model.decoder import Decoder
 from bowerbird.engine.model.denoiser import Denoiser, Group
+from bowerbird.engine.model.encoder import Encoder, FirstPicture
 from bowerbird.engine.model.preview import ROLE as PREVIEW_ROLE
 from bowerbird.engine.model.preview import Preview
 from bowerbird.engine.model.sampler import read_sampler_tables
@@ -36,6 +37,7 @@ from bowerbird.engine.scheduling.costs import CostTable
 from bowerbird.engine.scheduling.work import Batch, Bucket, Claim, Shape, Stage, Task, Work
 from bowerbird.engine.warm_up import warm_up
 from bowerbird.errors import BundleInvalid, DrawingFailed, FieldUnknown, RequestInvalid, SizeUnsupported
+from bowerbird.frames import Frames
 
 __all__ = ["Engine", "Event", "Frame", "Order", "PreviewFrame", "Step", "Summary"]
 
@@ -74,6 +76,7 @@ class Engine:
             (_load(bundle, backend, "denoiser_lora"), self.banks) if self.banks else None,
         )
         self.decoder = Decoder(_load(bundle, backend, "decoder"))
+        self.encoder = Encoder(_load(bundle, backend, "encoder")) if "encoder" in bundle.manifest.parts else None
         can_preview = PREVIEW_ROLE in bundle.manifest.parts or self.facts.preview is not None
         self.preview = Preview(bundle, backend) if can_preview else None
         self.costs = CostTable()
@@ -86,8 +89,10 @@ class Engine:
         """Of a LoRA that can be used here; 0 when none can."""
         return self.banks.max_rank if self.banks else 0
 
-    def order(self, request: DrawRequest) -> Order:
+    def order(self, request: DrawRequest, pictures: Sequence[Frames] = ()) -> Order:
         """The request, checked against this model; costs no computing, but reads the files of LoRAs it names.
+
+        `pictures` are what it begins with (`contracts.Beginning`), each uint8 `[1, height, width, 3]`.
 
         Raises SizeUnsupported, PromptTooLong, RequestInvalid (steps), LoraUnknown, LoraInvalid, or FieldUnknown (a
         negative prompt that nothing would read, previews that this bundle cannot make).
@@ -104,10 +109,10 @@ class Engine:
             raise FieldUnknown(f"negative_prompt has no effect {why}.", param="negative_prompt")
         if request.preview_steps and self.preview is None:
             raise FieldUnknown("preview_steps has no effect: this model has no previews.", param="preview_steps")
-        negative = self.conditioner.ids(request.negative_prompt or "", "negative_prompt")
+        negative = None if one_row else self.conditioner.ids(request.negative_prompt or "", "negative_prompt")
         return Order(
             positive=self.conditioner.ids(request.prompt),
-            negative=None if one_row else negative,
+            negative=negative,
             size=request.size,
             steps=request.steps,
             guidance_scale=request.guidance_scale,
@@ -115,7 +120,23 @@ class Engine:
             count=request.count,
             loras=tuple((self.shelf.find(use.id), use.weight) for use in request.lora),
             preview_steps=request.preview_steps,
+            max_previews=request.max_previews,
+            first=None if request.beginning is None else self._first(request, request.beginning, pictures),
         )
+
+    def _first(self, request: DrawRequest, beginning: Beginning, pictures: Sequence[Frames]) -> FirstPicture:
+        """The picture that the request begins with; raises FieldUnknown or RequestInvalid."""
+        if self.encoder is None:
+            raise FieldUnknown("beginning has no effect: this bundle has no encoder.", param="beginning")
+        size = (1, request.size.height, request.size.width, 3)
+        if [picture.shape for picture in pictures] != [size] * (2 if beginning.masked else 1):
+            raise RequestInvalid(f"The pictures to begin with must be {request.size}, as announced.", param="beginning")
+        made = int(request.steps * beginning.strength)
+        if not made:
+            fact = f"strength {beginning.strength:g} of {request.steps} steps is less than one step."
+            raise RequestInvalid(fact, param="strength")
+        mask = pictures[1][0, :, :, 0] >= 128 if beginning.masked else None
+        return FirstPicture(pictures[0][0], mask, request.steps - made)
 
     def work(self, order: Order, claim: Claim) -> Work[Drawing]:
         """What the scheduler schedules; its spans will belong to the trace that is current here."""
@@ -123,9 +144,11 @@ class Engine:
         shape = Shape(
             bucket=Bucket(self.facts.latents.shape(order.size), lora),
             rows=1 if order.negative is None else 2,
-            calls=self.tables[order.steps].calls,
+            calls=self.tables[order.steps].calls - (order.first.call if order.first else 0),
             count=order.count,
             preview_steps=order.preview_steps,
+            max_previews=order.max_previews,
+            first=Stage.ENCODE if order.first is None else Stage.ENCODE_PICTURE,
         )
         return Work(Drawing(order), shape, claim, time.monotonic())
 
@@ -162,7 +185,7 @@ class Engine:
         first = batch.tasks[0]
         drawing = first.work.owner
         match batch.stage:
-            case Stage.ENCODE:
+            case Stage.ENCODE | Stage.ENCODE_PICTURE:
                 self._encode(drawing)
                 return {first: None}
             case Stage.STEP:
@@ -171,7 +194,10 @@ class Engine:
                 return {first: self._preview(drawing.groups[first.index])}
             case Stage.DECODE:
                 group = drawing.groups[first.index]
-                return {first: Frame(group.index, group.seed, self.decoder.frame(group.latents, group.index))}
+                pixels = self.decoder.frame(group.latents, group.index)
+                if drawing.order.first is not None:
+                    pixels = drawing.order.first.outside(pixels)
+                return {first: Frame(group.index, group.seed, pixels)}
 
     def release(self, drawing: Drawing) -> None:
         """Its LoRAs may make room for others."""
@@ -186,16 +212,20 @@ class Engine:
         negative = None
         if order.negative is not None:
             negative = self.conditioner.conditioning(order.negative, order.size, lora, scale)
+        table, first = self.tables[order.steps], None
+        if order.first is not None and self.encoder is not None:
+            table, first = table.starting_at(order.first.call), self.encoder.first(order.first)
         return [
             Group(
                 index=index,
                 seed=seed_of(order.seed, index),
-                table=self.tables[order.steps],
+                table=table,
                 guidance_scale=scale,
                 positive=positive,
                 negative=negative,
                 latent_shape=self.facts.latents.shape(order.size),
                 lora=lora if lora is not None and lora.key("denoiser") else None,
+                first=first,
             )
             for index in range(order.count)
         ]

@@ -29,8 +29,8 @@ from bowerbird.engine.lora.banks import bank_bytes
 from bowerbird.errors import BundleInvalid, BundleTooLarge
 
 CGROUPS = Path("/sys/fs/cgroup")
-LOADED = (*TEXT_ENCODERS, "denoiser", "decoder", "preview")
-"""What `Engine` loads of a bundle; the autoencoder's encoder waits for edits."""
+LOADED = (*TEXT_ENCODERS, "denoiser", "decoder", "encoder", "preview")
+"""What `Engine` loads of a bundle."""
 USUAL_CHANNELS = 256
 """Of Stable Diffusion's decoder where it is widest at full size; taken where a config does not say."""
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bowerbird.contracts import Size
+from bowerbird.contracts import MAX_STEPS, Size
 from bowerbird.engine.model.conditioning import PromptIds
+from bowerbird.engine.model.encoder import FirstPicture
 
 if TYPE_CHECKING:
     from bowerbird.engine.lora.files import LoraFile
@@ -35,6 +36,8 @@ class Order:
     count: int
     loras: tuple[tuple[LoraFile, float], ...] = ()
     preview_steps: int = 0
+    max_previews: int = MAX_STEPS
+    first: FirstPicture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,30 @@ for, more steps than it takes, more frames or pixels than one request may have, 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from bowerbird.contracts import (
     MAX_FRAMES_PER_REQUEST,
+    MAX_STEPS,
+    Beginning,
     DrawRequest,
     LoraUse,
     ModelDescription,
     OutputFormat,
+    PictureMediaType,
     Size,
 )
 from bowerbird.errors import FieldUnknown, ModelUnknown, RequestInvalid, SizeUnsupported
-from bowerbird.gateway.api.image_request import GenerateImages, Quality
+from bowerbird.gateway.api.edit_request import EditImages
+from bowerbird.gateway.api.image_request import GenerateImages, ImageRequest, Quality
 from bowerbird.gateway.results.lookup import Lookup, lookup_of
 
 # A fresh seed leaves room for the frames after it and is exact as a number in every JSON reader (below 2**53).
 FRESH_SEED_BITS = 48
+PREVIEW_PART = 0.25
+"""Of the steps, after which a picture is shown, and shown again: soon, but not before there is something to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,23 @@ QUALITY: Mapping[Quality, Effort] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """The picture that an edit begins with, as curation opened it."""
+
+    strength: float
+    frames: tuple[bytes, ...]
+    """Frames parts: the picture and, where only some of it is drawn anew, which."""
+    media_type: PictureMediaType
+    read: Callable[[], Awaitable[bytes]]
+    """Gives the file."""
+
+    @property
+    def beginning(self) -> Beginning:
+        """What text-to-image is told of it."""
+        return Beginning(strength=self.strength, masked=len(self.frames) > 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What will be drawn, complete: nothing is defaulted after this."""
 
@@ -66,6 +89,25 @@ class Plan:
     lora: tuple[LoraUse, ...] = ()
     lookup: Lookup = Lookup.NONE
     """Which stored pictures may answer instead."""
+    previews: int = 0
+    """How often the picture is shown before it is finished."""
+    original: Original | None = None
+    """What it begins with; None: with noise."""
+
+    @property
+    def made_steps(self) -> int:
+        """Steps that are computed: all, or as many as an edit is strong."""
+        return self.steps if self.original is None else int(self.steps * self.original.strength)
+
+    @property
+    def begins_with(self) -> tuple[bytes, ...]:
+        """Frames parts that go to text-to-image with the request."""
+        return () if self.original is None else self.original.frames
+
+    @property
+    def source(self) -> PictureMediaType | None:
+        """Of the file that goes to curation with the frames that began with it."""
+        return None if self.original is None else self.original.media_type
 
     @property
     def frames(self) -> int:
@@ -83,13 +125,24 @@ class Plan:
             seed=self.seed,
             count=self.frames,
             lora=list(self.lora),
+            preview_steps=max(1, int(self.made_steps * PREVIEW_PART)) if self.previews else 0,
+            max_previews=self.previews or MAX_STEPS,
+            beginning=None if self.original is None else self.original.beginning,
         )
 
 
-def plan_images(asked: GenerateImages, model: ModelDescription, max_pixels: int, *, stores: bool = False) -> Plan:
+def plan_images(
+    asked: ImageRequest,
+    model: ModelDescription,
+    max_pixels: int,
+    *,
+    stores: bool = False,
+    any_by_default: bool = False,
+) -> Plan:
     """The plan of a request; raises ModelUnknown, SizeUnsupported, FieldUnknown or RequestInvalid, naming the field.
 
-    `stores` says whether pictures are kept that could answer it.
+    `stores` says whether pictures are kept that could answer it; `any_by_default`, whether any of them may where the
+    request says nothing of it.
     """
     if asked.model not in (None, model.name):
         raise ModelUnknown(
@@ -110,10 +163,15 @@ def plan_images(asked: GenerateImages, model: ModelDescription, max_pixels: int,
         quality=quality,
         output_format=asked.output_format,
         output_compression=100 if asked.output_compression is None else asked.output_compression,
-        lora=tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora),
-        lookup=lookup_of(asked.cache, asked.seed, stores=stores),
+        previews=asked.partial_images or 0,
     )
+    if isinstance(asked, GenerateImages):
+        lora = tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora)
+        lookup = lookup_of(asked.cache, asked.seed, stores=stores, any_by_default=any_by_default)
+        plan = replace(plan, lora=lora, lookup=lookup)
     _refuse_ineffective(asked, plan)
+    if asked.stream:
+        _refuse_several(plan)
     _refuse_excessive(plan, max_pixels)
     return plan
 
@@ -126,10 +184,11 @@ def compute_units(plan: Plan) -> float:
     stated, first = plan.model.costs, plan.model.sizes[0]
     costs = next((each for each in stated.sizes if each.size == plan.size), None) if stated else None
     guided_rows = stated.guided_rows if stated else 2
-    steps = plan.frames * plan.steps * (guided_rows if plan.guidance_scale > 1 else 1)
+    steps = plan.frames * plan.made_steps * (guided_rows if plan.guidance_scale > 1 else 1)
     if costs is None:
         return steps * (plan.size.width * plan.size.height) / (first.width * first.height)
-    return costs.encode + steps * costs.step + plan.frames * costs.decode
+    read = 0.0 if plan.original is None else costs.read
+    return costs.encode + read + steps * costs.step + plan.frames * costs.decode
 
 
 def _size(asked: str, model: ModelDescription) -> Size:
@@ -144,7 +203,20 @@ def _size(asked: str, model: ModelDescription) -> Size:
     return sizes[asked]
 
 
-def _refuse_ineffective(asked: GenerateImages, plan: Plan) -> None:
+def plan_edit(asked: EditImages, model: ModelDescription, max_pixels: int) -> Plan:
+    """The plan of an edit, still without its picture; raises what `plan_images` does."""
+    plan = plan_images(asked, model, max_pixels)
+    if not model.edits:
+        raise RequestInvalid(f"model: {model.name} was compiled without an encoder and edits nothing.", param="model")
+    if asked.strength is not None and int(plan.steps * asked.strength) < 1:
+        raise RequestInvalid(
+            f"strength: {asked.strength:g} of {plan.steps} steps is less than one. Accepted: at least 1 / steps.",
+            param="strength",
+        )
+    return plan
+
+
+def _refuse_ineffective(asked: ImageRequest, plan: Plan) -> None:
     if asked.output_compression is not None and plan.output_format is OutputFormat.PNG:
         raise FieldUnknown(
             "output_compression has no effect on png. Accepted: with output_format webp or jpeg.",
@@ -157,11 +229,30 @@ def _refuse_ineffective(asked: GenerateImages, plan: Plan) -> None:
         raise FieldUnknown(fact, param="lora")
     if any(each.weight == 0 for each in plan.lora):
         raise FieldUnknown("lora: a weight of 0 has no effect. Accepted: leave that LoRA out.", param="lora")
+    if asked.partial_images is not None and not asked.stream:
+        fact = "partial_images has no effect without stream. Accepted: with stream true."
+        raise FieldUnknown(fact, param="partial_images")
+    if plan.previews and not plan.model.previews:
+        fact = f"partial_images has no effect: {plan.model.name} was compiled without previews. Accepted: 0."
+        raise FieldUnknown(fact, param="partial_images")
     if plan.negative_prompt is not None and plan.guidance_scale <= 1:
         raise FieldUnknown(
             f"negative_prompt has no effect with guidance_scale {plan.guidance_scale:g}. Accepted: with a "
             "guidance_scale above 1.",
             param="negative_prompt",
+        )
+
+
+def _refuse_several(plan: Plan) -> None:
+    """The events of a stream do not say of which picture they are."""
+    if plan.images > 1:
+        raise RequestInvalid(f"n: {plan.images} pictures cannot be streamed. Accepted: 1 with stream true.", param="n")
+    if plan.candidates > 1:
+        raise RequestInvalid(
+            f"candidates: the best of {plan.candidates} cannot be streamed: it is not known before all are drawn. "
+            f"Accepted: 1 with stream true (quality {plan.quality} draws {QUALITY[plan.quality].candidates} candidates "
+            "unless candidates says otherwise).",
+            param="candidates",
         )
 
 

@@ -18,22 +18,18 @@ again and drawn elsewhere, from the same seeds to the same picture. A death is f
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from opentelemetry import trace
 from pydantic import BaseModel
 
-from bowerbird import __version__
 from bowerbird.contracts import (
     Action,
+    CurationDescription,
     Decision,
     DrawDone,
     FrameFacts,
@@ -41,10 +37,7 @@ from bowerbird.contracts import (
     ImageDecisions,
     Judgement,
     JudgeRequest,
-    Origin,
-    Picture,
     PromptCheck,
-    PublishDone,
     PublishRequest,
     seed_of,
 )
@@ -52,19 +45,18 @@ from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBr
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.gateway import Gateway
-from bowerbird.gateway.plan import Plan
+from bowerbird.gateway.plan import Plan, compute_units
+from bowerbird.gateway.previews import Offer, previewing
+from bowerbird.gateway.publishing import label_of, publish, source_of
 from bowerbird.gateway.recall import recall_or_draw
 from bowerbird.gateway.results.key import Subject
 from bowerbird.gateway.results.metrics import Source
 from bowerbird.gateway.results.result import Chosen, Facts, Result
 from bowerbird.gateway.spool import FrameSpool, frame_spool
 from bowerbird.gateway.stages import Stages
-from bowerbird.gateway.upstream import Stage, Upstream, as_contract
+from bowerbird.gateway.upstream import Stage, Upstream, as_contract, broken, facts_as
 from bowerbird.gateway.waiting import Attempt, admit, slot, ticket_of
-from bowerbird.parts import END_OF_STREAM, Kind, Part, part
-from bowerbird.telemetry import trace_id
-
-Contract = TypeVar("Contract", bound=BaseModel)
+from bowerbird.parts import END_OF_STREAM, Kind, part
 
 FORGIVEN_LOSSES = 1
 """Endpoints that may die under a request before it fails: a second death may well be its own doing."""
@@ -113,6 +105,7 @@ async def tell(plan: Plan, call: Call, gateway: Gateway, place: Tell | None = No
 async def wait_and_compute(plan: Plan, allowed: Allowed, call: Call, gateway: Gateway, place: Tell | None) -> Result:
     """Draws, at an endpoint whose turn it is."""
     async with gateway.admission.place(ticket_of(plan, call, gateway.settings), place) as turn:
+        await call.charge(compute_units(plan))
         while True:
             attempt = await admit(turn, call, gateway)
             try:
@@ -126,17 +119,21 @@ async def compute(plan: Plan, allowed: Allowed, attempt: Attempt, gateway: Gatew
     """Everything after the queue, within the time that computing may take."""
     call, upstream = attempt.call, attempt.upstream
     async with call.within_deadline(), frame_spool(gateway.settings.spool_bytes) as frames:
-        drawn = await draw_judge_and_check(plan, allowed, frames, attempt)
+        async with previewing(plan, allowed.decision.policy, call, upstream) as preview:
+            drawn = await draw_judge_and_check(plan, allowed, frames, attempt, preview)
         check_model(plan, drawn, gateway.stages)
         chosen = choose(plan, drawn)
         frames.keep_only([each.frame for each in chosen])
         wanted = order(drawn.done, plan, allowed, chosen, call)
-        pictures = await publish(wanted, chosen, frames, call, upstream)
+        with call.stage("publish"):
+            source = await source_of(plan)
+            body = upload(wanted, frames, [each.frame for each in chosen], source)
+            published = await publish(wanted, body, call, upstream)
     call.seconds.update({f"draw.{phase}": seconds for phase, seconds in drawn.done.seconds.items()})
-    return Result(facts_of(drawn, chosen, call), pictures)
+    return Result(facts_of(drawn, chosen, published.curation, call), published.pictures)
 
 
-def facts_of(drawn: Drawn, chosen: list[Chosen], call: Call) -> Facts:
+def facts_of(drawn: Drawn, chosen: list[Chosen], curation: CurationDescription, call: Call) -> Facts:
     """What the answer says of the pictures, now and whenever they answer again."""
     return Facts(
         request_id=call.request_id,
@@ -144,8 +141,11 @@ def facts_of(drawn: Drawn, chosen: list[Chosen], call: Call) -> Facts:
         model=drawn.done.model,
         model_digest=drawn.done.digest,
         policy=drawn.verdicts.policy.digest,
+        curation=curation.model_copy(update={"judge": drawn.judgement.judge}),  # who judged may not be who signed
         loras=drawn.done.loras,
         chosen=chosen,
+        text_tokens=drawn.done.text_tokens,
+        image_tokens=drawn.done.image_tokens * len(chosen),
     )
 
 
@@ -158,7 +158,7 @@ async def check_prompt(plan: Plan, call: Call, upstream: Upstream) -> Allowed:
     if decision.action.stops:
         raise refusal_of(decision)
     if decision.redacted_prompt is None or (plan.negative_prompt and decision.redacted_negative_prompt is None):
-        raise _broken(Stage.SAFETY, "allowed a prompt without saying which text may be drawn")
+        raise broken(Stage.SAFETY, "allowed a prompt without saying which text may be drawn")
     return Allowed(decision, decision.redacted_prompt, decision.redacted_negative_prompt)
 
 
@@ -182,7 +182,9 @@ def refusal_of(decision: Decision) -> PromptRefused:
     return PromptRefused(f"The safety policy refuses this prompt{named}.", param="prompt", details=facts)
 
 
-async def draw_judge_and_check(plan: Plan, allowed: Allowed, frames: FrameSpool, attempt: Attempt) -> Drawn:
+async def draw_judge_and_check(
+    plan: Plan, allowed: Allowed, frames: FrameSpool, attempt: Attempt, preview: Offer
+) -> Drawn:
     """Three stages at once over the same frames; the first that fails ends the others."""
     call, upstream = attempt.call, attempt.upstream
     to_judge = JudgeRequest(prompt=allowed.prompt, images=plan.images, candidates=plan.candidates)
@@ -190,7 +192,7 @@ async def draw_judge_and_check(plan: Plan, allowed: Allowed, frames: FrameSpool,
     everything = range(plan.frames)
     try:
         async with asyncio.TaskGroup() as stages:
-            drawing = stages.create_task(draw(plan, allowed, frames, attempt))
+            drawing = stages.create_task(draw(plan, allowed, frames, attempt, preview))
             judging = stages.create_task(judge(upload(to_judge, frames, everything), call, upstream))
             checking = stages.create_task(check_images(upload(to_check, frames, everything), call, upstream))
     except BaseExceptionGroup as group:
@@ -198,29 +200,36 @@ async def draw_judge_and_check(plan: Plan, allowed: Allowed, frames: FrameSpool,
     return Drawn(drawing.result(), judging.result(), checking.result())
 
 
-async def draw(plan: Plan, allowed: Allowed, frames: FrameSpool, attempt: Attempt) -> DrawDone:
+async def draw(plan: Plan, allowed: Allowed, frames: FrameSpool, attempt: Attempt, preview: Offer) -> DrawDone:
     """Keeps each frame as it arrives; raises StageBroken when fewer or more come than were asked for."""
     request = plan.draw_request(allowed.prompt, allowed.negative_prompt)
     done: DrawDone | None = None
     with attempt.call.stage("draw"), slot(attempt):
-        async with aclosing(attempt.upstream.draw(request, attempt.call)) as parts:
+        async with aclosing(attempt.upstream.draw(request, attempt.call, plan.begins_with)) as parts:
             async for each in parts:
                 if each.kind is Kind.FRAMES:
-                    facts = _facts(FrameFacts, each, Stage.TEXT_TO_IMAGE)
+                    facts = facts_as(FrameFacts, each, Stage.TEXT_TO_IMAGE)
                     if facts.index in frames or facts.index >= plan.frames:
-                        raise _broken(Stage.TEXT_TO_IMAGE, f"drew frame {facts.index}, which was not asked for")
-                    await frames.put(facts.index, part(Kind.FRAMES, each.body, facts))
+                        raise broken(Stage.TEXT_TO_IMAGE, f"drew frame {facts.index}, which was not asked for")
+                    await frames.put(facts.index, part(Kind.FRAMES, each.body, facts, each.digest))
+                elif each.kind is Kind.PREVIEW:
+                    preview(each)
                 elif each.kind is Kind.DONE:
                     done = as_contract(DrawDone, each.body, Stage.TEXT_TO_IMAGE)
         seeds = [seed_of(plan.seed, index) for index in range(plan.frames)]
         if done is None or len(frames) != plan.frames or done.seeds != seeds:
-            raise _broken(Stage.TEXT_TO_IMAGE, f"did not draw the {plan.frames} frames that were asked for")
+            raise broken(Stage.TEXT_TO_IMAGE, f"did not draw the {plan.frames} frames that were asked for")
     return done
 
 
-async def upload(request: BaseModel, frames: FrameSpool, indices: Iterable[int]) -> AsyncGenerator[bytes]:
-    """The body of a request that carries frames: what is asked, then each frame as soon as it is there."""
+async def upload(
+    request: BaseModel, frames: FrameSpool, indices: Iterable[int], before: Iterable[bytes] = ()
+) -> AsyncGenerator[bytes]:
+    """The body of a request that carries frames: what is asked, parts that go `before`, each frame as soon as it is
+    there."""
     yield part(Kind.REQUEST, request)
+    for each in before:
+        yield each
     for index in indices:
         yield await frames.get(index)
     yield END_OF_STREAM
@@ -232,9 +241,11 @@ async def judge(body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> J
         return await upstream.judge(body, call)
 
 
-async def check_images(body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> ImageDecisions:
+async def check_images(
+    body: AsyncIterator[bytes], call: Call, upstream: Upstream, stage: str = "check_images"
+) -> ImageDecisions:
     """Safety's verdicts."""
-    with call.stage("check_images"):
+    with call.stage(stage):
         return await upstream.check_images(body, call)
 
 
@@ -242,7 +253,7 @@ def check_model(plan: Plan, drawn: Drawn, stages: Stages) -> None:
     """Raises StageBroken when another model drew than the request was checked against, and has it described again."""
     if drawn.done.digest != plan.model.digest:
         stages.forget_model()
-        raise _broken(Stage.TEXT_TO_IMAGE, "drew with another model than it had described")
+        raise broken(Stage.TEXT_TO_IMAGE, "drew with another model than it had described")
 
 
 def choose(plan: Plan, drawn: Drawn) -> list[Chosen]:
@@ -254,14 +265,14 @@ def choose(plan: Plan, drawn: Drawn) -> list[Chosen]:
     judgements = {frame.index: frame for frame in drawn.judgement.frames}
     rankings = {ranking.image: ranking.order for ranking in drawn.judgement.rankings}
     if set(verdicts) != set(range(plan.frames)):
-        raise _broken(Stage.SAFETY, "did not give a verdict on every frame")
+        raise broken(Stage.SAFETY, "did not give a verdict on every frame")
     if set(judgements) != set(range(plan.frames)) or set(rankings) != set(range(plan.images)):
-        raise _broken(Stage.CURATION, "did not judge every frame")
+        raise broken(Stage.CURATION, "did not judge every frame")
     chosen = []
     for image in range(plan.images):
         first = image * plan.candidates
         if sorted(rankings[image]) != list(range(first, first + plan.candidates)):
-            raise _broken(Stage.CURATION, f"did not rank the candidates of picture {image}")
+            raise broken(Stage.CURATION, f"did not rank the candidates of picture {image}")
         allowed = [frame for frame in rankings[image] if not verdicts[frame].action.stops]
         if not allowed:
             raise _refused_images(drawn.verdicts, image, plan)
@@ -270,41 +281,15 @@ def choose(plan: Plan, drawn: Drawn) -> list[Chosen]:
 
 
 def order(drawn: DrawDone, plan: Plan, allowed: Allowed, chosen: list[Chosen], call: Call) -> PublishRequest:
-    """How to encode, and what the label says; a seed's digest is keyed with the request's id, so nobody searches it."""
-    key = call.request_id.encode()
-    digests = [hmac.new(key, str(each.seed).encode(), hashlib.sha256).hexdigest() for each in chosen]
-    label = Origin(
-        request_id=call.request_id,
-        trace_id=trace_id(),
-        model=plan.model.name,
-        model_digest=plan.model.digest,
-        seed_digests=[f"sha256:{digest}" for digest in digests],
-        policy=allowed.decision.policy,
-        services={"gateway": __version__, **call.versions},
-        loras=drawn.loras,
-    )
+    """How to encode, and what the label says."""
+    label = label_of(plan, allowed.decision.policy, [each.seed for each in chosen], drawn.loras, call)
     return PublishRequest(
-        count=len(chosen), format=plan.output_format, compression=plan.output_compression, origin=label
+        count=len(chosen),
+        format=plan.output_format,
+        compression=plan.output_compression,
+        origin=label,
+        source=plan.source,
     )
-
-
-async def publish(
-    request: PublishRequest, chosen: list[Chosen], frames: FrameSpool, call: Call, upstream: Upstream
-) -> list[bytes]:
-    """The chosen pictures, encoded and labelled; raises StageBroken unless every one of them came back whole."""
-    pictures: dict[int, bytes] = {}
-    done: PublishDone | None = None
-    with call.stage("publish"):
-        body = upload(request, frames, [each.frame for each in chosen])
-        async with aclosing(upstream.publish(body, call)) as parts:
-            async for each in parts:
-                if each.kind is Kind.PICTURE:
-                    pictures[_published_index(each)] = each.body
-                elif each.kind is Kind.DONE:
-                    done = as_contract(PublishDone, each.body, Stage.CURATION)
-    if done is None or sorted(pictures) != list(range(request.count)):
-        raise _broken(Stage.CURATION, f"published {len(pictures)} pictures instead of {request.count}")
-    return [pictures[index] for index in range(request.count)]
 
 
 def annotate(plan: Plan, call: Call) -> None:
@@ -327,17 +312,6 @@ def annotate(plan: Plan, call: Call) -> None:
     )
 
 
-def _published_index(published: Part) -> int:
-    picture = _facts(Picture, published, Stage.CURATION)
-    if picture.digest != f"sha256:{hashlib.sha256(published.body).hexdigest()}":
-        raise _broken(Stage.CURATION, "published a picture that does not have the digest it states")
-    return picture.index
-
-
-def _facts(contract: type[Contract], of: Part, stage: Stage) -> Contract:
-    return as_contract(contract, json.dumps(of.facts).encode(), stage)
-
-
 def _refused_images(verdicts: ImageDecisions, image: int, plan: Plan) -> ImageRefused:
     own = range(image * plan.candidates, (image + 1) * plan.candidates)
     reasons = sorted({reason for verdict in verdicts.verdicts if verdict.index in own for reason in verdict.reasons})
@@ -345,7 +319,3 @@ def _refused_images(verdicts: ImageDecisions, image: int, plan: Plan) -> ImageRe
         f"The safety policy lets no candidate of picture {image + 1} of {plan.images} leave. Another seed may pass.",
         details={"reasons": reasons, "decision": verdicts.id, "policy": verdicts.policy.model_dump()},
     )
-
-
-def _broken(stage: Stage, fact: str) -> StageBroken:
-    return StageBroken(f"The stage {stage} {fact}.", details={"stage": stage})

@@ -3,6 +3,7 @@
     GET  /describe                  -> ModelDescription
     GET  /loras                     -> LoraCatalogue
     POST /draw      DrawRequest     -> parts: progress…, previews…, frames…, done | error
+                    (or parts: DrawRequest and the frames it begins with)
 
 Called by the gateway. What can be said without computing (a field out of range, too many tokens, an unknown LoRA, no
 free slot, a deadline that cannot be met) is said as a status before the stream begins; from then on the stream carries
@@ -23,13 +24,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bowerbird.contracts import DrawRequest, ModelCosts, ModelDescription, SizeCosts
+from bowerbird.errors import RequestInvalid
 from bowerbird.settings import Settings
 from bowerbird.text_to_image.claim import claim_of
+from bowerbird.text_to_image.fence import Fence
 from bowerbird.worker import WORKER_OPTIONS, create_worker_app, read_json
 
 if TYPE_CHECKING:
     from bowerbird.engine.drawing import Engine
     from bowerbird.engine.executor import Executor
+    from bowerbird.frames import Frames
+
+MAX_PICTURES = 2
+"""What a drawing begins with: a picture and a mask."""
 
 
 async def describe(request: Request) -> Response:
@@ -50,6 +57,8 @@ async def describe(request: Request) -> Response:
         max_prompt_tokens=engine.conditioner.max_prompt_tokens,
         slots=executor.slots,
         max_lora_rank=engine.max_lora_rank,
+        previews=engine.preview is not None,
+        edits=engine.encoder is not None,
         costs=costs_of(engine),
         lineage=manifest.lineage,
     )
@@ -73,6 +82,7 @@ def costs_of(engine: Engine) -> ModelCosts | None:
                 encode=costs.units(Stage.ENCODE, bucket, 1),
                 step=costs.units(Stage.STEP, bucket, engine.rows_per_batch),
                 decode=costs.units(Stage.DECODE, bucket, 1),
+                read=costs.units(Stage.ENCODE_PICTURE, bucket, 1),
             )
             for size, bucket in buckets.items()
         ],
@@ -91,11 +101,27 @@ async def draw(request: Request) -> Response:
     from bowerbird.text_to_image.stream import DrawResponse
 
     executor: Executor = request.app.state.executor
+    request.app.state.fence.pass_through(request.headers)
     claim = claim_of(request.headers, request.app.state.timeout_seconds)
-    asked = await read_json(request, DrawRequest)
+    asked, pictures = await _asked(request)
     engine = executor.engine
-    order = await asyncio.to_thread(engine.order, asked) if asked.lora else engine.order(asked)
+    order = await asyncio.to_thread(engine.order, asked, pictures) if asked.lora else engine.order(asked, pictures)
     return DrawResponse(executor.submit(order, claim), order, engine.bundle)
+
+
+async def _asked(request: Request) -> tuple[DrawRequest, list[Frames]]:
+    """The request, and the pictures that it begins with: JSON, or parts where there are some."""
+    if not request.headers.get("content-type", "").startswith("multipart/"):
+        return await read_json(request, DrawRequest), []
+    from bowerbird.arrival import one_frame, receive
+
+    asked, frames = await receive(request, DrawRequest)
+    pictures: list[Frames] = []
+    async for raw in frames:
+        if len(pictures) == MAX_PICTURES:
+            raise RequestInvalid(f"More than {MAX_PICTURES} pictures to begin with came.", param="beginning")
+        pictures.append(one_frame(raw, len(pictures)))
+    return asked, pictures
 
 
 def routes() -> list[Route]:
@@ -110,6 +136,7 @@ def routes() -> list[Route]:
 def equip(app: Starlette, executor: Executor, timeout_seconds: float) -> None:
     """Hands the app what its handlers need; `timeout_seconds` holds for a caller who states no deadline."""
     app.state.executor = executor
+    app.state.fence = Fence()
     app.state.timeout_seconds = timeout_seconds
 
 

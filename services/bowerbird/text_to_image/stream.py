@@ -8,11 +8,13 @@ milliseconds, for which neither the event loop nor a GPU should wait).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 
+import numpy as np
 from starlette.types import Receive, Scope, Send
 
-from bowerbird.contracts import DrawDone, DrawProgress, FrameFacts, PreviewFacts, seed_of
+from bowerbird.contracts import Digest, DrawDone, DrawProgress, FrameFacts, LoraId, PreviewFacts, seed_of
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.job import Job
 from bowerbird.engine.order import Event, Frame, Order, PreviewFrame, Step, Summary
@@ -54,7 +56,8 @@ def part_of(event: Event, order: Order, bundle: Bundle) -> bytes:
         case Step(step, steps, finished):
             return part(Kind.PROGRESS, DrawProgress(step=step, steps=steps, finished=finished, count=order.count))
         case PreviewFrame(index, step, steps, pixels):
-            return part(Kind.PREVIEW, npy(pixels[None]), PreviewFacts(index=index, step=step, steps=steps))
+            facts = PreviewFacts(index=index, step=step, steps=steps, digest=bundle.digest, loras=_digests(order))
+            return part(Kind.PREVIEW, npy(pixels[None]), facts)
         case Frame(index, seed, pixels):
             return part(Kind.FRAMES, npy(pixels[None]), FrameFacts(index=index, seed=seed))
         case Summary(seconds, steps_computed):
@@ -64,6 +67,18 @@ def part_of(event: Event, order: Order, bundle: Bundle) -> bytes:
                 seeds=[seed_of(order.seed, index) for index in range(order.count)],
                 seconds=seconds,
                 steps_computed=steps_computed,
-                loras={file.id: file.digest for file, _ in order.loras},
+                loras=_digests(order),
+                text_tokens=_text_tokens(order, bundle),
+                image_tokens=math.prod(bundle.drawing.latents.shape(order.size)[1:]),
             )
             return part(Kind.DONE, done)
+
+
+def _digests(order: Order) -> dict[LoraId, Digest]:
+    return {file.id: file.digest for file, _ in order.loras}
+
+
+def _text_tokens(order: Order, bundle: Bundle) -> int:
+    """What the first text encoder reads of both prompts, without begin and end markers."""
+    prompts = [order.positive] if order.negative is None else [order.positive, order.negative]
+    return sum(int(np.argmax(ids.arrays[0][1:] == bundle.tokenizer.end_id)) for ids in prompts)

@@ -151,6 +151,19 @@ def test_another_sampler_is_taken_when_it_is_named(compiled: Compiled, folder: P
         compile_folder(compiled.checkpoint, folder / "none", sampler="Heun")
 
 
+def test_whole_pictures_are_compared_where_that_is_quick_or_asked_for(
+    compiled: Compiled, folder: Path, compile_folder: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bowerbird.compiler import compiling
+
+    monkeypatch.setattr(compiling, "MAX_PICTURES_SECONDS", 0.0)
+    quick = compile_folder(compiled.checkpoint, folder / "quick")
+    assert quick.bundle.manifest.picture_parity is None
+    assert [words for words in quick.said if words.startswith("whole pictures: not compared")]
+    full = compile_folder(compiled.checkpoint, folder / "full", thorough=True)
+    assert full.bundle.manifest.picture_parity is not None
+
+
 def test_a_size_that_the_unet_cannot_halve_is_refused(folder: Path, compile_folder: Compile) -> None:
     checkpoint = write_checkpoint(folder / "halving", SHAPES["small-sd"])
     with pytest.raises(CheckpointUnsupported, match="18x16 cannot be drawn: the sides must be multiples of 4"):

@@ -16,10 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bowerbird import __version__
-from bowerbird.contracts import Contract, OutputFormat, PublishRequest
+from bowerbird.contracts import Contract, OutputFormat, PublishRequest, Size, Unfinished
 from bowerbird.curation.certificates import SigningIdentity
-from bowerbird.curation.credentials import Credentials, Signed, SigningFailed
-from bowerbird.curation.encoding import MEDIA_TYPES, TRAINED_ALGORITHMIC_MEDIA, encode
+from bowerbird.curation.credentials import Credentials, Ingredient, Signed, SigningFailed
+from bowerbird.curation.encoding import (
+    COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA,
+    MEDIA_TYPES,
+    TRAINED_ALGORITHMIC_MEDIA,
+    encode,
+)
+from bowerbird.curation.manifest import ORIGINAL
+from bowerbird.curation.provenance import check
 from bowerbird.curation.publishing import Publisher
 from bowerbird.curation.xmp import digital_source_type
 from bowerbird.errors import LabelFailed
@@ -78,6 +85,24 @@ def test_the_manifest_has_no_thumbnail_and_stays_small(
     credential = credentials.read(published[OutputFormat.PNG], "image/png")
     assert credential is not None
     assert "thumbnail" not in json.dumps(credential.active)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_preview_is_as_large_as_its_picture_and_its_label_says_that_it_is_none(
+    credentials: Credentials, birds: list[Pixels], publish_request: Make, output_format: OutputFormat
+) -> None:
+    small = birds[0][::4, ::4]
+    unfinished = Unfinished(step=6, steps=20, size=Size(width=256, height=192))
+    wanted = publish_request(output_format).model_copy(update={"preview": unfinished})
+    picture, content = Publisher(credentials).publish(0, small, wanted)
+    assert decoded(content).shape == (192, 256, 3)
+    credential = credentials.read(content, picture.media_type)
+    assert credential is not None
+    assert credential.state == "trusted"
+    origin = credential.assertion("org.bowerbird.origin")
+    assert origin is not None
+    assert origin["preview"] == {"step": 6, "steps": 20}
+    assert digital_source_type(content) == TRAINED_ALGORITHMIC_MEDIA
 
 
 def test_nothing_that_is_published_could_hold_a_prompt() -> None:
@@ -160,14 +185,14 @@ def test_many_threads_sign_with_one_certificate(
 class Losing(Credentials):
     """A signer whose manifests never arrive in the file."""
 
-    def sign(self, content: bytes, media_type: str, manifest: dict[str, Any]) -> Signed:
+    def sign(self, content: bytes, media_type: str, manifest: dict[str, Any], original: Any = None) -> Signed:
         return Signed(content, super().sign(content, media_type, manifest).manifest_bytes)
 
 
 class Refusing(Credentials):
     """A signer that is out of order."""
 
-    def sign(self, content: bytes, media_type: str, manifest: dict[str, Any]) -> Signed:
+    def sign(self, content: bytes, media_type: str, manifest: dict[str, Any], original: Any = None) -> Signed:
         raise SigningFailed("the key store does not answer")
 
 
@@ -185,7 +210,7 @@ def test_a_signature_that_nobody_would_trust_does_not_leave(
     """Signed well, but by a certificate that our own anchors do not know: what an exchanged root would look like."""
 
     class Foreign(Credentials):
-        def sign(self, content: bytes, media_type: str, manifest: dict[str, Any]) -> Signed:
+        def sign(self, content: bytes, media_type: str, manifest: dict[str, Any], original: Any = None) -> Signed:
             return stranger.sign(content, media_type, manifest)
 
     with pytest.raises(LabelFailed) as caught:
@@ -196,3 +221,40 @@ def test_a_signature_that_nobody_would_trust_does_not_leave(
 def test_pixels_that_pillow_cannot_encode_do_not_leave(credentials: Credentials, publish_request: Make) -> None:
     with pytest.raises(LabelFailed):
         Publisher(credentials).publish(0, np.zeros((1, 70_000, 3), np.uint8), publish_request(OutputFormat.JPEG))
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "signed"])
+def original(request: pytest.FixtureRequest, birds: list[Pixels], published: dict[OutputFormat, bytes]) -> Ingredient:
+    """What an edit begins with: a photograph, or a picture that was made here."""
+    content = published[OutputFormat.JPEG] if request.param else encode(birds[1], OutputFormat.JPEG, 90)
+    return Ingredient(ORIGINAL, "image/jpeg", content)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_an_edit_names_what_it_began_with(
+    credentials: Credentials,
+    birds: list[Pixels],
+    original: Ingredient,
+    publish_request: Make,
+    output_format: OutputFormat,
+) -> None:
+    signed = credentials.read(original.content, original.media_type) is not None
+    wanted = publish_request(output_format).model_copy(update={"source": "image/jpeg"})
+    picture, edited = Publisher(credentials).publish(0, birds[0], wanted, original)
+
+    credential = credentials.read(edited, picture.media_type)
+    assert credential is not None
+    assert (credential.state, credential.failures) == ("trusted", [])
+    [ingredient] = credential.active["ingredients"]
+    assert ingredient["relationship"] == "parentOf"
+    assert ("active_manifest" in ingredient) is signed
+    assert len(credential.others) == signed
+    opened, made = credential.actions()
+    assert (opened["action"], made["action"]) == ("c2pa.opened", "c2pa.edited")
+    assert made["softwareAgent"]["name"] == "fledgling"
+    assert made["digitalSourceType"] == COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
+    assert digital_source_type(edited) == COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
+    report = check(edited, credentials)
+    assert (report.verdict, report.model) == ("made_here_intact", "fledgling")
+    assert report.generated_at is not None
+    assert "thumbnail" not in json.dumps(credential.active)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
@@ -17,13 +18,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 
+from bowerbird import __version__
 from bowerbird.contracts import (
+    CurationDescription,
     JudgeRequest,
     OutputFormat,
     Picture,
     ProvenanceReport,
+    PublishDone,
     PublishRequest,
 )
+from bowerbird.curation.certificates import SigningIdentity
 from bowerbird.parts import END_OF_STREAM, Kind, part
 from tests.unit.curation.streams import HEADERS, TRACE_ID, body, frames_of, judged, parts_of, tinted
 
@@ -120,12 +125,28 @@ async def test_pictures_come_back_in_order_and_end_with_done(
     response = await client.post("/publish", content=body(request, *frames_of(*birds[:3])), headers=HEADERS)
     *pictures, done = await parts_of(response)
     assert [each.kind for each in pictures] == [Kind.PICTURE] * 3
-    assert (done.kind, json.loads(done.body)) == (Kind.DONE, {"count": 3})
+    description = CurationDescription.model_validate_json((await client.get("/describe")).content)
+    assert (done.kind, PublishDone.model_validate_json(done.body)) == (
+        Kind.DONE,
+        PublishDone(count=3, curation=description),
+    )
     facts = [Picture.model_validate(each.facts) for each in pictures]
     assert [each.index for each in facts] == [0, 1, 2]
     for each in pictures:
         report = await client.post("/check_provenance", content=each.body)
         assert ProvenanceReport.model_validate_json(report.content).verdict == "made_here_intact"
+
+
+async def test_what_it_chooses_by_and_signs_with_is_described(
+    client: httpx.AsyncClient, birds: list[Pixels], identity: SigningIdentity
+) -> None:
+    description = CurationDescription.model_validate_json((await client.get("/describe")).content)
+    judgement = await judged(client, JudgeRequest(prompt="red", images=1, candidates=1), birds[0])
+    leaf = ssl.PEM_cert_to_DER_cert(identity.chain.decode().partition("-----END")[0] + "-----END CERTIFICATE-----")
+
+    assert description.judge == judgement.judge
+    assert description.certificate == f"sha256:{hashlib.sha256(leaf).hexdigest()}"
+    assert description.version == __version__
 
 
 async def test_judging_and_publishing_continue_the_callers_trace(

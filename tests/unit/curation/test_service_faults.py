@@ -22,7 +22,7 @@ from bowerbird.contracts import (
     PublishRequest,
 )
 from bowerbird.curation.certificates import SigningIdentity
-from bowerbird.curation.credentials import Credentials, Signed, SigningFailed
+from bowerbird.curation.credentials import Credentials, Ingredient, Signed, SigningFailed
 from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.provenance import MAX_UPLOAD_BYTES
 from bowerbird.curation.publishing import Publisher
@@ -42,7 +42,7 @@ async def test_what_cannot_be_labelled_ends_the_stream_with_an_error_and_no_pict
     app: Starlette, client: httpx.AsyncClient, identity: SigningIdentity, birds: list[Pixels], publish_request: Make
 ) -> None:
     class Refusing(Credentials):
-        def sign(self, content: bytes, media_type: str, manifest: dict[str, Any]) -> Signed:
+        def sign(self, content: bytes, media_type: str, manifest: dict[str, Any], original: Any = None) -> Signed:
             raise SigningFailed("no key")
 
     app.state.publisher = Publisher(Refusing(identity))
@@ -61,9 +61,11 @@ async def test_a_deadline_that_passes_while_publishing_ends_the_stream_with_its_
     loop = asyncio.get_running_loop()
 
     class Slow(Publisher):
-        def publish(self, index: int, pixels: Pixels, wanted: PublishRequest) -> tuple[Picture, bytes]:
+        def publish(
+            self, index: int, pixels: Pixels, wanted: PublishRequest, original: Ingredient | None = None
+        ) -> tuple[Picture, bytes]:
             asyncio.run_coroutine_threadsafe(release.wait(), loop).result(timeout=30)
-            return super().publish(index, pixels, wanted)
+            return super().publish(index, pixels, wanted, original)
 
     app.state.publisher = Slow(app.state.credentials)
     content = body(publish_request(OutputFormat.PNG), *frames_of(birds[0]))
@@ -122,11 +124,13 @@ async def test_a_caller_that_hangs_up_while_pictures_are_made_frees_the_threads(
     loop = asyncio.get_running_loop()
 
     class Slow(Publisher):
-        def publish(self, index: int, pixels: Pixels, wanted: PublishRequest) -> tuple[Picture, bytes]:
+        def publish(
+            self, index: int, pixels: Pixels, wanted: PublishRequest, original: Ingredient | None = None
+        ) -> tuple[Picture, bytes]:
             started.append(index)
             loop.call_soon_threadsafe(begun.set)
             asyncio.run_coroutine_threadsafe(release.wait(), loop).result(timeout=30)
-            return super().publish(index, pixels, wanted)
+            return super().publish(index, pixels, wanted, original)
 
     app = create_worker_app("curation", routes())
     equip(app, prompt_match, credentials, threads=1)

@@ -233,6 +233,7 @@ async def test_previews_are_parts_with_their_facts_and_pixels(client: httpx.Asyn
     previews = [each for each in parts if each.kind == v]
     facts = [PreviewFacts.model_validate(each.facts) for each in previews]
     assert [(each.index, each.step, each.steps) for each in facts] == [(0, 2, 5), (0, 4, 5)]
+    assert {each.digest for each in facts} == {parts[-1].read(DrawDone).digest}
     assert frames_of(previews[0].body).shape[3] == 3
     assert "preview" in parts[-1].read(DrawDone).seconds
 

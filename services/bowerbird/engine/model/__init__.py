@@ -8,4 +8,5 @@ sampler.py        a scheduler of diffusers as a table of numbers
 denoiser.py       one step for a batch of groups, each at its own step
 preview.py        what a picture will be, for little
 decoder.py        latents as pixels
+encoder.py        pixels as latents, for a picture that begins with another
 """

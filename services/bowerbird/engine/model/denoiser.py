@@ -18,6 +18,7 @@ import numpy as np
 from bowerbird.engine.backend import Array, Floats, Input, Session
 from bowerbird.engine.lora.banks import LoraBanks, LoraRow
 from bowerbird.engine.model.conditioning import Conditioning
+from bowerbird.engine.model.encoder import FirstLatents
 from bowerbird.engine.model.noise import INITIAL_CALL, noise
 from bowerbird.engine.model.sampler import SamplerTable
 from bowerbird.errors import DrawingFailed
@@ -27,7 +28,8 @@ from bowerbird.errors import DrawingFailed
 class Group:
     """One picture on its way: `state` is float32 `[K, channels, height, width]`, `call` the next denoiser call.
 
-    `clean` is the denoiser's estimate of the finished latents, kept by a step that was asked for it.
+    `clean` is the denoiser's estimate of the finished latents, kept by a step that was asked for it. With `first` it
+    begins with those latents, and `table` holds only the calls that are left (`SamplerTable.starting_at`).
     """
 
     index: int
@@ -38,12 +40,14 @@ class Group:
     negative: Conditioning | None
     latent_shape: tuple[int, int, int]
     lora: LoraRow | None = None
+    first: FirstLatents | None = None
     call: int = 0
     state: Floats = field(init=False)
     clean: Floats | None = None
 
     def __post_init__(self) -> None:
-        self.state = self.table.start(noise(self.seed, INITIAL_CALL, self.latent_shape))
+        fresh = noise(self.seed, INITIAL_CALL, self.latent_shape)
+        self.state = self.table.start(fresh if self.first is None else self.table.noised(0, self.first.latents, fresh))
 
     @property
     def rows(self) -> int:
@@ -141,6 +145,17 @@ def _guide(group: Group, output: Floats) -> Floats:
 def _advance(group: Group, output: Floats, keep_clean: bool) -> None:
     table = group.table
     group.clean = table.clean(group.call, group.state, output) if keep_clean else None
+    if group.clean is not None and group.first is not None:
+        group.clean = group.first.outside(group.clean, group.first.latents)
     fresh = noise(group.seed, group.call + 1, group.latent_shape) if table.adds_noise(group.call) else None
     group.state = table.advance(group.call, group.state, output, fresh)
     group.call += 1
+    if group.first is not None and group.first.mask is not None:
+        group.state[0] = group.first.outside(group.state[0], _original(group, group.first.latents))
+
+
+def _original(group: Group, latents: Floats) -> Floats:
+    """The latents that it began with, as they would be before its next call."""
+    if group.finished:
+        return latents
+    return group.table.noised(group.call, latents, noise(group.seed, INITIAL_CALL, group.latent_shape))

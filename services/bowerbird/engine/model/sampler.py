@@ -163,7 +163,7 @@ class SamplerTable:
     def starting_at(self, call: int) -> SamplerTable:
         """The table of a picture that makes only the calls from `call` on; its `start` takes what `noised` gives.
 
-        Image-to-image of strength p with n calls starts at call n - floor(n * p).
+        Image-to-image of strength p with n steps starts at call n - floor(n * p), as in diffusers.
         """
         rows: dict[str, Any] = {name: getattr(self, name)[call:] for name in (*PER_CALL, *TRANSITION)}
         if not self.starts:

@@ -3,9 +3,9 @@
 A request is a `Work` of alike groups (frames of one size, steps and guidance); a `Task` is one of them. A task is
 computed piece by piece, and between two pieces anything else may be computed:
 
-    encode_text   once a request
+    encode_text   once a request; encode_picture instead, where it begins with a picture: both, together
     denoise       one step; tasks of one `Bucket` share a call, each at its own step
-    preview       after every k-th step but the last, where asked for
+    preview       after every k-th step but the last, where asked for, and so often as asked for
     decode        the last piece of a task
 
 `scheduler` decides which pieces are next; `core` computes them.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
-from bowerbird.contracts import WorkClass
+from bowerbird.contracts import MAX_STEPS, WorkClass
 
 Owner = TypeVar("Owner")
 
@@ -26,6 +26,7 @@ class Stage(StrEnum):
     """What the next piece of a task is; the names are those of `Summary.seconds`."""
 
     ENCODE = "encode_text"
+    ENCODE_PICTURE = "encode_picture"
     STEP = "denoise"
     PREVIEW = "preview"
     DECODE = "decode"
@@ -57,6 +58,14 @@ class Shape:
     calls: int
     count: int = 1
     preview_steps: int = 0
+    max_previews: int = MAX_STEPS
+    first: Stage = Stage.ENCODE
+    """The piece before the first step: ENCODE or ENCODE_PICTURE."""
+
+    @property
+    def previews(self) -> int:
+        """Of each group."""
+        return min((self.calls - 1) // self.preview_steps, self.max_previews) if self.preview_steps else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +81,7 @@ class Task(Generic[Owner]):
     def preview_is_due(self) -> bool:
         """True when the step that comes next is one after which a preview is wanted."""
         shape, after = self.work.shape, self.call + 1
-        return bool(shape.preview_steps) and after % shape.preview_steps == 0 and after < shape.calls
+        return after <= shape.previews * shape.preview_steps and after % shape.preview_steps == 0
 
 
 @dataclass(slots=True, eq=False)
@@ -94,11 +103,10 @@ class Work(Generic[Owner]):
     def __post_init__(self) -> None:
         shape = self.shape
         self.tasks = [Task(self, index) for index in range(shape.count)]
-        previews = (shape.calls - 1) // shape.preview_steps if shape.preview_steps else 0
         self.left = {
-            Stage.ENCODE: 1,
+            shape.first: 1,
             Stage.STEP: shape.calls * shape.count,
-            Stage.PREVIEW: previews * shape.count,
+            Stage.PREVIEW: shape.previews * shape.count,
             Stage.DECODE: shape.count,
         }
 
@@ -110,7 +118,7 @@ class Work(Generic[Owner]):
     @property
     def stage(self) -> Stage:
         """Of the piece that is next: the first frame's, so that frames leave in their order."""
-        return self.tasks[0].stage if self.encoded else Stage.ENCODE
+        return self.tasks[0].stage if self.encoded else self.shape.first
 
     def ready(self) -> int:
         """How many pieces could be computed now, side by side."""
@@ -125,7 +133,7 @@ class Work(Generic[Owner]):
     def advance(self, task: Task[Owner], stage: Stage) -> None:
         """Notes that this piece of the task was computed."""
         self.left[stage] -= 1
-        if stage is Stage.ENCODE:
+        if stage is self.shape.first:
             self.encoded = True
         elif stage is Stage.DECODE:
             self.tasks.remove(task)

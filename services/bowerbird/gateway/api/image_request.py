@@ -1,4 +1,7 @@
-"""The body of `POST /v1/images/generations`: OpenAI's fields, ours beside them, and nothing else."""
+"""The body of `POST /v1/images/generations`: OpenAI's fields, ours beside them, and nothing else.
+
+`edit_request` has that of `/v1/images/edits`, which shares most of them (`ImageRequest`).
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,13 @@ from bowerbird.contracts import (
 from bowerbird.gateway.api.body import RequestBody
 from bowerbird.gateway.results.lookup import Cache
 
+MAX_PARTIAL_IMAGES = 3
+
 Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, pattern=r"\S")]
 Identifier = Annotated[str, Field(max_length=256)]
 
 _ANIMATED = "moving pictures come with a later version"
 _SVG = "vector output is not drawn by a diffusion model"
-_STREAM = "streaming comes with a later version, the answer is one JSON object"
 
 
 class Quality(StrEnum):
@@ -57,8 +61,8 @@ class NamedLora(BaseModel):
     )
 
 
-class GenerateImages(RequestBody):
-    """Draw `n` pictures of a prompt."""
+class ImageRequest(RequestBody):
+    """What is said of pictures however they begin."""
 
     prompt: Text = Field(
         description=f"What to draw, 1 to {MAX_PROMPT_CHARACTERS} characters, and at most as many tokens as the model "
@@ -90,9 +94,15 @@ class GenerateImages(RequestBody):
     )
     response_format: Literal["b64_json"] = Field(default="b64_json", description="Pictures come in the answer.")
     background: Literal["auto", "opaque"] = Field(default="auto", description="Pictures are always opaque.")
-    moderation: Literal["auto"] = Field(default="auto", description="The deployment's policy, for everyone.")
     stream: bool = Field(
-        default=False, description="One answer, not a stream of events.", json_schema_extra={"const": False}
+        default=False,
+        description="Answer with server-sent events instead of one JSON object; with n 1 and candidates 1.",
+    )
+    partial_images: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_PARTIAL_IMAGES,
+        description="How often to show the picture before it is finished, at most; none when absent. Needs `stream`.",
     )
     safety_identifier: Identifier | None = Field(
         default=None, description="A stable, hashed name of your end user; returned in the answer."
@@ -106,12 +116,6 @@ class GenerateImages(RequestBody):
         le=MAX_SEED,
         description="Same seed, same picture; candidate c of picture i has seed + i x candidates + c. A fresh one when "
         "absent.",
-    )
-    cache: Cache = Field(
-        default=Cache.AUTO,
-        description="Whether pictures that were drawn before will do. auto: with a seed, yes: those of the same "
-        "fields, model and policy, byte for byte (their label names the request that drew them); without, no. any: "
-        "without a seed, yes, whatever theirs was. fresh: no. What others had drawn is never given.",
     )
     negative_prompt: Text | None = Field(
         default=None, description="What to keep away from; needs a guidance_scale above 1."
@@ -132,6 +136,45 @@ class GenerateImages(RequestBody):
         le=MAX_CANDIDATES,
         description="Draw so many for each picture and keep the best; wins over `quality`.",
     )
+    NOT_HERE: ClassVar[Mapping[str, str]] = {
+        "complexity": "there is no planning stage; use quality or steps",
+        "frame_count": _ANIMATED,
+        "frame_duration_ms": _ANIMATED,
+        "style": "say the style in the prompt",
+        "svg": _SVG,
+        "output_format=gif": _ANIMATED,
+        "output_format=svg": _SVG,
+        "response_format=url": "pictures are not stored, they come in the answer",
+        "background=transparent": "the model draws opaque pictures",
+        "moderation=low": "safety is not the caller's to weaken",
+        "quality=standard": "it belongs to a retired model",
+        "quality=hd": "it belongs to a retired model",
+    }
+    ACCEPTED: ClassVar[Mapping[str, str]] = {
+        "stream": "Accepted: true or false",
+        "prompt": f"Accepted: 1 to {MAX_PROMPT_CHARACTERS} characters, not all of them spaces",
+        "negative_prompt": f"Accepted: 1 to {MAX_PROMPT_CHARACTERS} characters, not all of them spaces",
+        "size": "Accepted: 'auto' or WIDTHxHEIGHT in pixels, one of the sizes in /v1/models",
+    }
+    PERSONAL: ClassVar[frozenset[str]] = frozenset({"prompt", "negative_prompt", "safety_identifier", "user"})
+
+    @property
+    def end_user(self) -> str | None:
+        """The effective safety identifier: `safety_identifier` when not empty, else `user`."""
+        return self.safety_identifier or self.user or None
+
+
+class GenerateImages(ImageRequest):
+    """Draw `n` pictures of a prompt."""
+
+    moderation: Literal["auto"] = Field(default="auto", description="The deployment's policy, for everyone.")
+    cache: Cache = Field(
+        default=Cache.AUTO,
+        description="Whether pictures that were drawn before will do. auto: with a seed, yes: those of the same "
+        "fields, model and policy, byte for byte (their label names the request that drew them); without, no, or what "
+        "the deployment says for your tenant. any: without a seed, yes, whatever theirs was. fresh: no. What others "
+        "had drawn is never given.",
+    )
     lora: tuple[NamedLora, ...] = Field(
         default=(),
         max_length=MAX_LORAS,
@@ -140,45 +183,9 @@ class GenerateImages(RequestBody):
         examples=[[]],
     )
 
-    NOT_HERE: ClassVar[Mapping[str, str]] = {
-        "complexity": "there is no planning stage; use quality or steps",
-        "frame_count": _ANIMATED,
-        "frame_duration_ms": _ANIMATED,
-        "partial_images": _STREAM,
-        "style": "say the style in the prompt",
-        "svg": _SVG,
-        "output_format=gif": _ANIMATED,
-        "output_format=svg": _SVG,
-        "response_format=url": "pictures are not stored, they come in the answer",
-        "background=transparent": "the model draws opaque pictures",
-        "moderation=low": "safety is not the caller's to weaken",
-        "stream=True": _STREAM,
-        "quality=standard": "it belongs to a retired model",
-        "quality=hd": "it belongs to a retired model",
-    }
-    ACCEPTED: ClassVar[Mapping[str, str]] = {
-        "stream": "Accepted: false",
-        "prompt": f"Accepted: 1 to {MAX_PROMPT_CHARACTERS} characters, not all of them spaces",
-        "negative_prompt": f"Accepted: 1 to {MAX_PROMPT_CHARACTERS} characters, not all of them spaces",
-        "size": "Accepted: 'auto' or WIDTHxHEIGHT in pixels, one of the sizes in /v1/models",
-    }
-    PERSONAL: ClassVar[frozenset[str]] = frozenset({"prompt", "negative_prompt", "safety_identifier", "user"})
-
     @field_validator("lora")
     @classmethod
     def _each_once(cls, lora: tuple[NamedLora, ...]) -> tuple[NamedLora, ...]:
         if len({each.id for each in lora}) < len(lora):
             raise PydanticCustomError("named_twice", "Accepted: each LoRA once; add its weights up instead")
         return lora
-
-    @field_validator("stream")
-    @classmethod
-    def _not_streamed(cls, stream: bool) -> bool:
-        if stream:  # not Literal[False]: that takes the number 0 for it
-            raise PydanticCustomError("not_streamed", "Input should be false")
-        return stream
-
-    @property
-    def end_user(self) -> str | None:
-        """The effective safety identifier: `safety_identifier` when not empty, else `user`."""
-        return self.safety_identifier or self.user or None

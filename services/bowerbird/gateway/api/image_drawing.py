@@ -1,0 +1,248 @@
+"""How a request for pictures is drawn and answered: it becomes a plan, the story draws it, the answer says how.
+
+`images` asks for whoever waits, `job_drawing` for a job. The body is OpenAI's `ImagesResponse` with one key of ours,
+`bowerbird`, for what a caller needs to draw the same picture again or to find it in a trace. The same facts stand in
+headers, for those who only keep the picture.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pydantic import Field
+
+from bowerbird.contracts import Action, Digest, FrameJudgement, OutputFormat, PolicyReference, Score
+from bowerbird.errors import TierExceeded
+from bowerbird.gateway.admission.admission import Tell
+from bowerbird.gateway.api.body import ResponseBody
+from bowerbird.gateway.api.edit_request import EditFiles, EditImages
+from bowerbird.gateway.api.image_request import GenerateImages, ImageRequest
+from bowerbird.gateway.call import Call
+from bowerbird.gateway.editing import Upload, tell_edit
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.plan import Plan, compute_units, plan_edit, plan_images
+from bowerbird.gateway.records.usage import UsageEntry
+from bowerbird.gateway.results.metrics import Source
+from bowerbird.gateway.story import Told, tell
+from bowerbird.telemetry import trace_id
+
+CACHE_STATUS = {
+    Source.STORED: "bowerbird; hit",
+    Source.SHARED: "bowerbird; fwd=miss; collapsed",
+    Source.DRAWN: "bowerbird; fwd=miss",
+    Source.FRESH: "bowerbird; fwd=request",
+}
+"""RFC 9211: what the result store did for this answer."""
+
+_NOT_A_KEY_CHARACTER = re.compile(r"[^a-z0-9_.*-]")
+
+
+class Image(ResponseBody):
+    """One picture."""
+
+    b64_json: str = Field(description="The encoded and signed picture, base64.")
+    revised_prompt: str | None = Field(
+        default=None, description="What was drawn instead, where personal data was taken out of the prompt."
+    )
+
+    def to_json(self) -> bytes:
+        """As `model_dump_json`, without looking through the picture for characters to escape: base64 has none."""
+        rest = self.model_dump_json(exclude={"b64_json"}).encode()
+        return b'{"b64_json":"%b",%b' % (self.b64_json.encode("ascii"), rest[1:])
+
+
+class ImageFacts(ResponseBody):
+    """How one picture came to be."""
+
+    seed: int = Field(description="Send it as `seed` with n 1 and candidates 1 to draw this picture again.")
+    candidate: int = Field(description="Which candidate was chosen, from 0.")
+    total: float = Field(description="What candidates were ranked by.")
+    scores: list[Score] = Field(description="Each with its version, direction and range.")
+
+
+class GenerationFacts(ResponseBody):
+    """How the pictures came to be; ours, beside OpenAI's fields."""
+
+    request_id: str
+    drawn_by: str = Field(
+        description="Request that drew the pictures, which their label names; an earlier one where they were stored."
+    )
+    source: Source = Field(
+        description="stored: drawn before; shared: drawn for another request that came at the same time; drawn: "
+        "nothing was found; fresh: nothing was looked for."
+    )
+    trace_id: str | None = Field(description="W3C, 32 hexadecimal digits.")
+    model: str
+    model_digest: Digest = Field(description="Of the bundle that drew.")
+    steps: int = Field(description="Denoising steps of each candidate.")
+    guidance_scale: float
+    candidates: int = Field(description="Drawn for each picture.")
+    loras: dict[str, Digest] = Field(description="Name and digest of each LoRA that took part.")
+    images: list[ImageFacts] = Field(description="In the order of `data`.")
+    safety: Action = Field(description="What safety did with the prompt: allow, flag or redact.")
+    policy: PolicyReference = Field(description="Which safety policy decided.")
+    seconds: dict[str, float] = Field(description="By stage; stages overlap: judge and check_images begin with draw.")
+
+
+class ImagesResponse(ResponseBody):
+    """OpenAI's answer, with ours under `bowerbird`."""
+
+    created: int = Field(description="Unix seconds when the pictures were drawn.")
+    background: Literal["opaque"] = "opaque"
+    data: list[Image]
+    output_format: OutputFormat
+    quality: Literal["low", "medium", "high", "xhigh", "max"] = Field(description="What `auto` became.")
+    safety_identifier: str | None = Field(default=None, description="The effective one of the request.")
+    size: str = Field(description="WIDTHxHEIGHT in pixels.")
+    bowerbird: GenerationFacts
+
+    def to_json(self) -> bytes:
+        """The body as it is sent; the pictures, which are nearly all of it, are copied and not read."""
+        rest = self.model_dump_json(exclude={"data"}).encode()
+        return b'{"data":[%b],%b' % (b",".join(image.to_json() for image in self.data), rest[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A finished story and how it is answered."""
+
+    plan: Plan
+    told: Told
+    body: ImagesResponse
+    headers: dict[str, str]
+
+
+def plan_of(asked: GenerateImages | EditImages, call: Call, gateway: Gateway) -> Plan:
+    """What will be drawn, by the model that is served now.
+
+    Raises what `plan_images` raises, TierExceeded for a picture larger than the tenant's, or StageUnavailable.
+    """
+    model, max_pixels = gateway.stages.model(), gateway.settings.max_request_pixels
+    if isinstance(asked, EditImages):
+        plan = plan_edit(asked, model, max_pixels)
+    else:
+        stores = gateway.results.stores
+        plan = plan_images(asked, model, max_pixels, stores=stores, any_by_default=call.any_by_default)
+    pixels = plan.size.width * plan.size.height
+    if call.picture_pixels is not None and pixels > call.picture_pixels:
+        raise TierExceeded(
+            f"size: {plan.size} has {pixels} pixels. Accepted by your tier: up to {call.picture_pixels}.", param="size"
+        )
+    return plan
+
+
+async def draw_images(
+    asked: GenerateImages, call: Call, gateway: Gateway, place: Tell | None = None, action: Action | None = None
+) -> Drawing:
+    """The story of a request, or of the job that it became, with its answer.
+
+    `action` is what safety did with a job's prompt when it was accepted: what is drawn is what it left of it.
+    """
+    plan = plan_of(asked, call, gateway)
+    told = await tell(plan, call, gateway, place)
+    if action is not None:
+        decision = told.allowed.decision.model_copy(update={"action": action})
+        told = replace(told, allowed=replace(told.allowed, decision=decision))
+    call.seconds["total"] = time.perf_counter() - call.began
+    return Drawing(plan, told, answer(asked, plan, told, call), headers(plan, told, call))
+
+
+async def edit_images(
+    asked: EditImages, files: EditFiles, call: Call, gateway: Gateway, place: Tell | None = None
+) -> Drawing:
+    """The story of an edit, with its answer; the files are closed at its end."""
+    try:
+        upload = Upload(files.read_image, files.read_mask if files.mask else None, asked.strength)
+        plan, told = await tell_edit(plan_of(asked, call, gateway), upload, call, gateway, place)
+    finally:
+        await files.close()
+    call.seconds["total"] = time.perf_counter() - call.began
+    return Drawing(plan, told, answer(asked, plan, told, call), headers(plan, told, call))
+
+
+def usage_of(drawing: Drawing, work_id: str, tenant: str) -> UsageEntry:
+    """What a finished request or job cost and brought; what was drawn before, or for another, costs nothing."""
+    plan = drawing.plan
+    drew = drawing.told.source in (Source.DRAWN, Source.FRESH)
+    return UsageEntry(
+        work_id=work_id,
+        tenant=tenant,
+        model_digest=plan.model.digest,
+        variant=plan.model.name,
+        compute_units=compute_units(plan) if drew else 0.0,
+        pixels=plan.frames * plan.size.width * plan.size.height if drew else 0,
+        pictures=plan.images,
+    )
+
+
+def answer(asked: ImageRequest, plan: Plan, told: Told, call: Call) -> ImagesResponse:
+    """The body of a finished story."""
+    decision = told.allowed.decision
+    revised = told.allowed.prompt if decision.action is Action.REDACT else None
+    facts = GenerationFacts(
+        request_id=call.request_id,
+        drawn_by=told.result.facts.request_id,
+        source=told.source,
+        trace_id=trace_id(),
+        model=told.result.facts.model,
+        model_digest=told.result.facts.model_digest,
+        steps=plan.steps,
+        guidance_scale=plan.guidance_scale,
+        candidates=plan.candidates,
+        loras=told.result.facts.loras,
+        images=[
+            ImageFacts(
+                seed=each.seed,
+                candidate=each.frame % plan.candidates,
+                total=each.judgement.total,
+                scores=_finite(each.judgement.scores),
+            )
+            for each in told.result.facts.chosen
+        ],
+        safety=decision.action,
+        policy=decision.policy,
+        seconds={name: round(seconds, 4) for name, seconds in call.seconds.items()},
+    )
+    return ImagesResponse(
+        created=told.result.facts.created,
+        data=[Image(b64_json=encoded, revised_prompt=revised) for encoded in told.result.encoded],
+        output_format=plan.output_format,
+        quality=plan.quality.value,
+        safety_identifier=asked.end_user,
+        size=str(plan.size),
+        bowerbird=facts,
+    )
+
+
+def headers(plan: Plan, told: Told, call: Call) -> dict[str, str]:
+    """Model, seeds, scores and times, in the order of the pictures.
+
+    `Bowerbird-Scores` is a structured field (RFC 9651): a list of totals, each with its scores as parameters.
+    """
+    chosen = told.result.facts.chosen
+    return {
+        "ETag": told.result.entity_tag,
+        "Cache-Status": CACHE_STATUS[told.source],
+        "Bowerbird-Model-Digest": plan.model.digest,
+        "Bowerbird-Seeds": ", ".join(str(each.seed) for each in chosen),
+        "Bowerbird-Scores": ", ".join(_scores(each.judgement) for each in chosen),
+        "Server-Timing": ", ".join(f"{name};dur={value * 1000:.1f}" for name, value in call.seconds.items()),
+    }
+
+
+def _scores(judgement: FrameJudgement) -> str:
+    parameters = [f"{_key(score)}={score.value:.3f}" for score in _finite(judgement.scores)]
+    return ";".join([f"{judgement.total:.3f}", *parameters])
+
+
+def _finite(scores: list[Score]) -> list[Score]:
+    """Scores that are numbers in JSON too: neither it nor a structured field has a word for infinity."""
+    return [score for score in scores if math.isfinite(score.value)]
+
+
+def _key(score: Score) -> str:
+    return _NOT_A_KEY_CHARACTER.sub("_", score.name.lower())

@@ -1,0 +1,97 @@
+"""The story of an edit: as `story.tell` tells it, but beginning with a picture.
+
+    check_prompt    as ever: before anything is computed or kept
+    open            curation makes frames of the file, within bounds and at the size that is drawn; the gateway, none
+    check_original  safety looks at the picture before anything is drawn from it
+    admit … publish as ever; the file goes along once more, since its provenance becomes a part of the label
+
+No stored picture answers an edit, and none is kept of it: the same file twice is rare, and to look for it would mean to
+keep what somebody uploaded longer than its answer takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from bowerbird.contracts import ImageCheck, OpenDone, OpenRequest
+from bowerbird.errors import ImageRefused
+from bowerbird.gateway.admission.admission import Tell
+from bowerbird.gateway.call import Call
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.plan import Original, Plan
+from bowerbird.gateway.results.metrics import Source
+from bowerbird.gateway.story import Told, annotate, check_images, check_prompt, wait_and_compute
+from bowerbird.gateway.upstream import Stage, Upstream, as_contract, broken
+from bowerbird.parts import Kind, body_of, part
+
+USUAL_STRENGTH = 0.6
+"""Of an edit without a mask: the picture is seen again, and so is the prompt."""
+
+Read = Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What the caller sent to begin with; each is read again where it is needed, so that it need not lie in memory."""
+
+    image: Read
+    mask: Read | None = None
+    strength: float | None = None
+
+
+async def tell_edit(
+    plan: Plan, upload: Upload, call: Call, gateway: Gateway, place: Tell | None = None
+) -> tuple[Plan, Told]:
+    """Gives what was planned, and the plan with the picture that it began with.
+
+    Raises the first fact that speaks against it.
+    """
+    annotate(plan, call)
+    async with call.within_patience():
+        async with call.within_deadline():
+            allowed = await check_prompt(plan, call, gateway.upstream)
+            original = await open_original(plan, upload, call, gateway.upstream)
+            await check_original(original, call, gateway.upstream)
+        plan = replace(plan, original=original)
+        result = await wait_and_compute(plan, allowed, call, gateway, place)
+    return plan, Told(allowed, result, Source.FRESH)
+
+
+async def open_original(plan: Plan, upload: Upload, call: Call, upstream: Upstream) -> Original:
+    """The upload as frames; raises RequestInvalid, naming `image` or `mask`, when it is no picture that is accepted."""
+    files = [part(Kind.FILE, await read()) for read in (upload.image, upload.mask) if read is not None]
+    frames: list[bytes] = []
+    done: OpenDone | None = None
+    with call.stage("open"):
+        body = body_of(OpenRequest(size=plan.size, masked=upload.mask is not None), *files)
+        async with aclosing(upstream.open(body, call)) as parts:
+            async for each in parts:
+                if each.kind is Kind.FRAMES:
+                    frames.append(part(Kind.FRAMES, each.body))
+                elif each.kind is Kind.DONE:
+                    done = as_contract(OpenDone, each.body, Stage.CURATION)
+    if done is None or len(frames) != (2 if done.masked else 1):
+        raise broken(Stage.CURATION, "did not open the picture whole")
+    usual = 1.0 if done.masked else max(USUAL_STRENGTH, 1 / plan.steps)
+    return Original(upload.strength or usual, tuple(frames), done.media_type, upload.image)
+
+
+async def check_original(original: Original, call: Call, upstream: Upstream) -> None:
+    """Raises ImageRefused when safety does not let the picture be drawn from."""
+    picture, *_ = original.frames
+    decided = await check_images(body_of(ImageCheck(count=1), picture), call, upstream, "check_original")
+    verdicts = decided.verdicts
+    if [verdict.index for verdict in verdicts] != [0]:
+        raise broken(Stage.SAFETY, "did not give a verdict on the picture")
+    if verdicts[0].action.stops:
+        raise ImageRefused(
+            "The safety policy does not let this picture be edited.",
+            param="image",
+            details={
+                "reasons": verdicts[0].reasons,
+                "decision": decided.id,
+                "policy": decided.policy.model_dump(),
+            },
+        )

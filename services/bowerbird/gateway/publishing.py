@@ -1,0 +1,83 @@
+"""What leaves: pictures as curation encodes, labels and signs them; what is not labelled does not leave.
+
+The story publishes the pictures that were chosen, `previews` what a picture will be: the same stage, the same label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from bowerbird import __version__
+from bowerbird.contracts import (
+    CurationDescription,
+    Digest,
+    LoraId,
+    Origin,
+    Picture,
+    PolicyReference,
+    PublishDone,
+    PublishRequest,
+)
+from bowerbird.gateway.call import Call
+from bowerbird.gateway.plan import Plan
+from bowerbird.gateway.upstream import Stage, Upstream, as_contract, broken, facts_as
+from bowerbird.parts import Kind, Part, part
+from bowerbird.telemetry import trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Pictures that may leave, and what signed them."""
+
+    pictures: list[bytes]
+    curation: CurationDescription
+
+
+def label_of(
+    plan: Plan, policy: PolicyReference, seeds: Iterable[int], loras: Mapping[LoraId, Digest], call: Call
+) -> Origin:
+    """What the label says; a seed's digest is keyed with the request's id, so nobody searches it."""
+    key = call.request_id.encode()
+    digests = [hmac.new(key, str(seed).encode(), hashlib.sha256).hexdigest() for seed in seeds]
+    return Origin(
+        request_id=call.request_id,
+        trace_id=trace_id(),
+        model=plan.model.name,
+        model_digest=plan.model.digest,
+        seed_digests=[f"sha256:{digest}" for digest in digests],
+        policy=policy,
+        services={"gateway": __version__, **call.versions},
+        loras=dict(loras),
+    )
+
+
+async def source_of(plan: Plan) -> list[bytes]:
+    """The file that an edit begins with, as a part: it becomes an ingredient of what is published. Else none."""
+    return [] if plan.original is None else [part(Kind.FILE, await plan.original.read())]
+
+
+async def publish(request: PublishRequest, body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> Published:
+    """The pictures of `body`, encoded and labelled; raises StageBroken unless every one of them came back whole."""
+    pictures: dict[int, bytes] = {}
+    done: PublishDone | None = None
+    async with aclosing(upstream.publish(body, call)) as parts:
+        async for each in parts:
+            if each.kind is Kind.PICTURE:
+                pictures[_index(each)] = each.body
+            elif each.kind is Kind.DONE:
+                done = as_contract(PublishDone, each.body, Stage.CURATION)
+    if done is None or sorted(pictures) != list(range(request.count)):
+        raise broken(Stage.CURATION, f"published {len(pictures)} pictures instead of {request.count}")
+    return Published([pictures[index] for index in range(request.count)], done.curation)
+
+
+def _index(published: Part) -> int:
+    picture = facts_as(Picture, published, Stage.CURATION)
+    digest = published.digest or hashlib.sha256(published.body).hexdigest()
+    if picture.digest != f"sha256:{digest}":
+        raise broken(Stage.CURATION, "published a picture that does not have the digest it states")
+    return picture.index
