@@ -1,7 +1,7 @@
 """`make bench`: every benchmark that needs nothing but this machine and minutes, one after the other.
 
-`python -m benchmarks NAME …` is `python -m benchmarks.NAME …`: `engine` and `gpu` take hours or a GPU, and are asked
-for by name.
+`python -m benchmarks NAME …` is `python -m benchmarks.NAME …`: `engine`, `gateway` and `gpu` take hours, an idle
+machine or a GPU, and are asked for by name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-ALL = ("curation", "engine", "fresh_clone", "gpu", "result_cache", "safety", "stack")
+ALL = ("curation", "engine", "fresh_clone", "gateway", "gpu", "result_cache", "safety", "stack")
 
 
 def main() -> None:

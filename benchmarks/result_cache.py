@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.results import record, show
 from benchmarks.stack import stack
+from bowerbird.contracts import CurationDescription
 from bowerbird.gateway.pictures.folder import FolderPictures
 from bowerbird.gateway.records.database import database_url, open_database
 from bowerbird.gateway.results.key import Recipe
@@ -50,6 +51,7 @@ SHARES = (0.05, 0.1, 0.25, 0.5)
 EDGES, STEPS = (256, 512, 1024), (4, 20, 50)
 BYTES_PER_PIXEL = PICTURE_BYTES / 256**2
 DIGEST = "sha256:" + "0" * 64
+CURATION = CurationDescription(version="benchmark", judge="judge@1", certificate=DIGEST)
 PROMPT = "an american robin perched on a branch in winter"
 
 
@@ -128,6 +130,7 @@ def wanted(prompt: int) -> Wanted:
         software="benchmark",
         tenant="local",
         policy=DIGEST,
+        curation=CURATION.model_dump_json(),
         model=DIGEST,
         prompt=f"prompt {prompt}",
         negative_prompt=None,
@@ -146,7 +149,16 @@ def wanted(prompt: int) -> Wanted:
 
 async def drawn() -> Result:
     """What stands for a picture: as many bytes, never twice the same."""
-    facts = Facts(request_id="req", created=0, model="m", model_digest=DIGEST, policy=DIGEST, loras={}, chosen=[])
+    facts = Facts(
+        request_id="req",
+        created=0,
+        model="m",
+        model_digest=DIGEST,
+        policy=DIGEST,
+        curation=CURATION,
+        loras={},
+        chosen=[],
+    )
     return Result(facts, [os.urandom(PICTURE_BYTES)])
 
 

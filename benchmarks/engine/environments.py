@@ -30,9 +30,9 @@ def prepared() -> Path:
     return CACHE / "prepared"
 
 
-def python_of(name: str) -> Path:
-    """The interpreter of a peer's environment, which is made when it is not there."""
-    requirements = CONTENDERS / f"{name}.txt"
+def python_of(name: str, contenders: Path = CONTENDERS) -> Path:
+    """The interpreter of a peer's environment, which is made when it is not there; `contenders` has its pins."""
+    requirements = contenders / f"{name}.txt"
     digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     folder = CACHE / "environments" / f"{name}-{digest}"
     python = folder / "bin" / "python"

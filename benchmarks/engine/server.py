@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.engine.contender import environment_of
@@ -22,9 +23,24 @@ START_SECONDS = 120.0
 OURS = "bowerbird.text_to_image.service:TextToImage"
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running service; `pid` is the process that leads its group."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
 def serving(command: Sequence[str], port: int, environment: Mapping[str, str], ready: str) -> Iterator[str]:
     """The address of a running service; raises PeerMissing with its last words when it does not get ready."""
+    with running(command, port, environment, ready) as served:
+        yield served.url
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, environment: Mapping[str, str], ready: str) -> Iterator[Served]:
+    """A service whose CPU and memory are looked at, too; raises as `serving` does."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(  # noqa: S603
             command, stdout=log, stderr=log, text=True, env=environment_of(environment), start_new_session=True
@@ -35,7 +51,7 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str], r
                 log.seek(0)
                 words = log.read().strip().splitlines() or ["it said nothing"]
                 raise PeerMissing(f"{Path(command[0]).name} {command[-1]}: {words[-1][:200]}")
-            yield url
+            yield Served(url, process.pid)
         finally:
             stop(process)
 

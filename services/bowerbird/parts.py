@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser
 
 from bowerbird.errors import StageBroken
 
@@ -29,6 +27,11 @@ BOUNDARY = "bowerbird-part"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 END_OF_STREAM = f"--{BOUNDARY}--\r\n".encode()
 MAX_PART_BYTES = 64 * 1024 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+
+_DELIMITER = f"--{BOUNDARY}".encode()
+_LINE_END = b"\r\n"
+_HEAD_END = 2 * _LINE_END
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -44,9 +47,13 @@ class Kind(StrEnum):
     PROGRESS = "progress"
     PREVIEW = "preview"
     FRAMES = "frames"
+    FILE = "file"
     PICTURE = "picture"
     DONE = "done"
     ERROR = "error"
+
+
+_KINDS = {str(kind): kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +63,16 @@ class Part:
     kind: Kind
     facts: dict[str, Any]
     body: bytes
+    digest: str | None = None
+    """SHA-256 of `body`, 64 hexadecimal digits, as stated and checked; None where it was not stated."""
 
     def read(self, contract: type[Body]) -> Body:
         """The JSON body as a contract; raises pydantic's ValidationError when it is not one."""
         return contract.model_validate_json(self.body)
 
 
-def part(kind: Kind, body: BaseModel | bytes, facts: BaseModel | None = None) -> bytes:
-    """One part, ready to be written; `facts` travel in a header beside a binary body."""
+def part(kind: Kind, body: BaseModel | bytes, facts: BaseModel | None = None, digest: str | None = None) -> bytes:
+    """One part, ready to be written; `facts` travel in a header beside a binary body, whose `digest` may be known."""
     raw = body if isinstance(body, bytes) else body.model_dump_json().encode()
     media_type = "application/octet-stream" if isinstance(body, bytes) else "application/json"
     head = [
@@ -71,11 +80,19 @@ def part(kind: Kind, body: BaseModel | bytes, facts: BaseModel | None = None) ->
         f"Bowerbird-Part: {kind}",
         f"Content-Type: {media_type}",
         f"Content-Length: {len(raw)}",
-        f"Bowerbird-Sha256: {hashlib.sha256(raw).hexdigest()}",
+        f"Bowerbird-Sha256: {digest or hashlib.sha256(raw).hexdigest()}",
     ]
     if facts is not None:
         head.append(f"Bowerbird-Facts: {facts.model_dump_json()}")
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + raw + b"\r\n"
+    return b"".join(("\r\n".join(head).encode(), _HEAD_END, raw, _LINE_END))
+
+
+async def body_of(request: BaseModel, *parts: bytes) -> AsyncGenerator[bytes]:
+    """The whole stream of a request whose parts are all there."""
+    yield part(Kind.REQUEST, request)
+    for each in parts:
+        yield each
+    yield END_OF_STREAM
 
 
 def error_part(body: dict[str, Any]) -> bytes:
@@ -86,78 +103,84 @@ def error_part(body: dict[str, Any]) -> bytes:
 
 
 class PartReader:
-    """Feeds on the bytes of a stream and yields its parts; checks lengths and digests on the way."""
+    """Feeds on the bytes of a stream and yields its parts; checks lengths and digests on the way.
+
+    A part is as long as its header says: its body is taken in one piece and may hold anything, boundaries included.
+    """
 
     def __init__(self, max_part_bytes: int = MAX_PART_BYTES) -> None:
         self._max_part_bytes = max_part_bytes
-        self._header_name = b""
-        self._header_value = b""
-        self._headers: dict[str, str] = {}
-        self._body = bytearray()
-        self._finished: list[Part] = []
+        self._buffer = bytearray()
+        self._head: _Head | None = None
         self.ended = False
-        self._parser = MultipartParser(
-            BOUNDARY,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._name,
-                "on_header_value": self._value,
-                "on_header_end": self._header,
-                "on_part_data": self._data,
-                "on_part_end": self._end,
-                "on_end": self._stop,
-            },
-        )
 
     def feed(self, chunk: bytes) -> Iterator[Part]:
         """The parts that `chunk` completes; raises StreamBroken when the bytes are not a stream of parts."""
-        try:
-            self._parser.write(chunk)
-        except MultipartParseError as error:
-            raise StreamBroken("the bytes are not a stream of parts") from error
-        while self._finished:
-            yield self._finished.pop(0)
+        self._buffer += chunk
+        while not self.ended and (each := self._next()) is not None:
+            yield each
 
-    def _begin(self) -> None:
-        self._headers = {}
-        self._body = bytearray()
+    def _next(self) -> Part | None:
+        if self._head is None:
+            self._head = self._read_head()
+        if self._head is None or len(self._buffer) < self._head.length + len(_LINE_END):
+            return None
+        head, self._head = self._head, None
+        end = head.length + len(_LINE_END)
+        if self._buffer[head.length : end] != _LINE_END:
+            raise StreamBroken(f"a {head.kind} part does not have the {head.length} bytes that its header states")
+        with memoryview(self._buffer) as whole:
+            raw = bytes(whole[: head.length])
+        del self._buffer[:end]
+        if head.digest is not None and head.digest != hashlib.sha256(raw).hexdigest():
+            raise StreamBroken(f"a {head.kind} part does not have the digest that its header states")
+        return Part(head.kind, head.facts, raw, head.digest)
 
-    def _name(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
+    def _read_head(self) -> _Head | None:
+        """The next part's head, taken off the buffer, as soon as all of it is there."""
+        begin = self._buffer[: len(_DELIMITER)]
+        if begin != _DELIMITER[: len(begin)]:
+            raise StreamBroken("the bytes are not a stream of parts")
+        if self._buffer[len(_DELIMITER) : len(_DELIMITER) + 2] == b"--":
+            self.ended = True
+            return None
+        end = self._buffer.find(_HEAD_END)
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD_BYTES:
+                raise StreamBroken(f"a part's headers are longer than {MAX_HEAD_BYTES} bytes")
+            return None
+        head = _head(bytes(self._buffer[len(_DELIMITER) : end]), self._max_part_bytes)
+        del self._buffer[: end + len(_HEAD_END)]
+        return head
 
-    def _value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
 
-    def _header(self) -> None:
-        try:
-            self._headers[self._header_name.decode("ascii").lower()] = self._header_value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise StreamBroken("a part's header is not text") from error
-        self._header_name = self._header_value = b""
+@dataclass(frozen=True, slots=True)
+class _Head:
+    kind: Kind
+    length: int
+    digest: str | None
+    facts: dict[str, Any]
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if len(self._body) + end - start > self._max_part_bytes:
-            raise StreamBroken(f"a part is larger than {self._max_part_bytes} bytes")
-        self._body += data[start:end]
 
-    def _end(self) -> None:
-        raw = bytes(self._body)
-        kind = self._headers.get("bowerbird-part", "")
-        if kind not in set(Kind):
-            raise StreamBroken(f"a part of unknown kind {kind!r}")
-        if self._headers.get("content-length") != str(len(raw)):
-            raise StreamBroken(f"a {kind} part has {len(raw)} bytes, its header says otherwise")
-        digest = self._headers.get("bowerbird-sha256")
-        if digest is not None and digest != hashlib.sha256(raw).hexdigest():
-            raise StreamBroken(f"a {kind} part does not have the digest its header states")
-        try:
-            facts = json.loads(self._headers.get("bowerbird-facts", "{}"))
-        except ValueError as error:
-            raise StreamBroken(f"the facts of a {kind} part are not JSON") from error
-        self._finished.append(Part(Kind(kind), facts, raw))
-
-    def _stop(self) -> None:
-        self.ended = True
+def _head(raw: bytes, max_part_bytes: int) -> _Head:
+    """What the lines after a delimiter say; the first one is empty."""
+    try:
+        first, *lines = raw.decode().split("\r\n")
+    except UnicodeDecodeError as error:
+        raise StreamBroken("a part's header is not text") from error
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    kind, length = headers.get("bowerbird-part", ""), headers.get("content-length", "")
+    if first or kind not in _KINDS:
+        raise StreamBroken(f"a part of unknown kind {kind[:64]!r}")
+    if not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise StreamBroken(f"a {kind} part does not say how long it is")
+    if int(length) > max_part_bytes:
+        raise StreamBroken(f"a part is larger than {max_part_bytes} bytes")
+    try:
+        facts = json.loads(headers.get("bowerbird-facts", "{}"))
+    except ValueError as error:
+        raise StreamBroken(f"the facts of a {kind} part are not JSON") from error
+    return _Head(_KINDS[kind], int(length), headers.get("bowerbird-sha256"), facts)
 
 
 async def read_parts(chunks: AsyncIterable[bytes], max_part_bytes: int = MAX_PART_BYTES) -> AsyncIterator[Part]:

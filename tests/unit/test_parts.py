@@ -33,10 +33,10 @@ async def test_any_bytes_survive_any_chunking(bodies: list[bytes], size: int) ->
     assert [body for kind, body in await read(raw, size) if kind is Kind.PICTURE] == bodies
 
 
-async def test_a_body_that_contains_the_boundary_is_not_cut() -> None:
-    body = b"x\r\n--bowerbird-part\r\nBowerbird-Part: done\r\n\r\nforged"
-    with pytest.raises(StreamBroken):
-        await read(part(Kind.PICTURE, body) + END_OF_STREAM)
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+async def test_a_body_that_contains_the_boundary_is_not_cut(size: int) -> None:
+    body = b"x\r\n--bowerbird-part\r\nBowerbird-Part: done\r\n\r\nforged\r\n" + END_OF_STREAM
+    assert await read(part(Kind.PICTURE, body) + END_OF_STREAM, size) == [(Kind.PICTURE, body)]
 
 
 async def test_a_stream_without_its_closing_boundary_is_broken() -> None:
@@ -53,7 +53,20 @@ async def test_a_flipped_byte_is_noticed() -> None:
 
 async def test_a_part_that_is_shorter_than_it_says_is_broken() -> None:
     raw = part(Kind.PICTURE, b"pixels").replace(b"Content-Length: 6", b"Content-Length: 7") + END_OF_STREAM
-    with pytest.raises(StreamBroken, match="says otherwise"):
+    with pytest.raises(StreamBroken, match="header states"):
+        await read(raw)
+
+
+@pytest.mark.parametrize("length", [b"", b"-6", b"6.0", "\u0666".encode(), b"1" * 30])
+async def test_a_part_that_does_not_say_its_length_is_broken(length: bytes) -> None:
+    raw = part(Kind.PICTURE, b"pixels").replace(b"Content-Length: 6", b"Content-Length: " + length) + END_OF_STREAM
+    with pytest.raises(StreamBroken, match="how long"):
+        await read(raw)
+
+
+async def test_headers_that_do_not_end_are_given_up() -> None:
+    raw = part(Kind.PICTURE, b"p").replace(b"\r\n\r\n", b"\r\nX: " + b"x" * (1 << 17))
+    with pytest.raises(StreamBroken, match="longer than"):
         await read(raw)
 
 
@@ -85,6 +98,11 @@ async def test_a_header_that_is_not_text_is_refused() -> None:
     raw = part(Kind.PICTURE, b"p", PROGRESS).replace(b'"step":1', b'"st\xffp":1') + END_OF_STREAM
     with pytest.raises(StreamBroken, match="not text"):
         await read(raw)
+
+
+async def test_a_digest_that_is_known_is_not_computed_again() -> None:
+    [first] = [each async for each in read_parts(in_chunks(part(Kind.PICTURE, b"p") + END_OF_STREAM, 9))]
+    assert part(Kind.PICTURE, first.body, digest=first.digest) == part(Kind.PICTURE, b"p")
 
 
 async def test_facts_travel_beside_pixels() -> None:

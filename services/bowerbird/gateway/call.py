@@ -10,16 +10,22 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
-from bowerbird.contracts import CLASS_HEADER, FLOW_HEADER, REQUEST_ID_HEADER, WEIGHT_HEADER, WorkClass
+from bowerbird.contracts import CLASS_HEADER, FLOW_HEADER, GRANT_HEADER, REQUEST_ID_HEADER, WEIGHT_HEADER, WorkClass
 from bowerbird.deadline import Deadline
 from bowerbird.errors import DeadlineExceeded
 from bowerbird.gateway.metrics import Metrics
+from bowerbird.telemetry import Step
+
+if TYPE_CHECKING:
+    from bowerbird.gateway.previews import Preview
 
 DEFAULT_LOCALE = "en"
 NEVER = Deadline(math.inf)
@@ -27,7 +33,11 @@ NEVER = Deadline(math.inf)
 tracer = trace.get_tracer("bowerbird.gateway")
 
 
-def _nobody(_: str) -> None:
+def _nobody(_: object) -> None:
+    pass
+
+
+async def _free(_: float) -> None:
     pass
 
 
@@ -46,14 +56,26 @@ class Call:
     work_class: WorkClass = WorkClass.INTERACTIVE
     weight: float = 1.0
     """The tenant's share of the model."""
+    queue_part: float | None = None
+    """The part of the queue that the tenant may fill; None: as the settings say."""
+    picture_pixels: int | None = None
+    """The largest picture that the tenant may have; None: as large as the model draws."""
+    charge: Callable[[float], Awaitable[None]] = _free
+    """Counts the compute units that will be drawn for the tenant; raises LimitReached or TierExceeded."""
+    any_by_default: bool = False
+    """Whether the tenant is content with any stored picture where the request says nothing of it."""
     patience: Deadline = NEVER
     """Until when the caller waits for the answer, whatever is done meanwhile."""
     queue_seconds: float | None = None
     """How long it may wait for a slot; None: as long as the settings say."""
     computing_seconds: float = math.inf
     """How long computing may take once there is capacity."""
+    grant: str | None = None
+    """By whose word it is computed: a stage refuses what a former owner of the queue granted."""
     on_stage: Callable[[str], None] = _nobody
     """Hears the name of each stage that begins."""
+    on_preview: Callable[[Preview], None] = _nobody
+    """Is given each preview that may leave, where the plan has some."""
     began: float = field(default_factory=time.perf_counter)
     """When the request arrived, on this process' performance counter."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -66,7 +88,7 @@ class Call:
         """A span and a measured time around one stage; both are kept when the stage fails."""
         start = time.perf_counter()
         self.on_stage(name)
-        with tracer.start_as_current_span(name):
+        with Step(name):
             try:
                 yield
             finally:
@@ -74,27 +96,18 @@ class Call:
                 self.seconds[name] = self.seconds.get(name, 0.0) + took  # a stage that was tried again took both times
                 self.metrics.stage_took(name, took)
 
-    def computing(self) -> Call:
+    def computing(self, grant: str | None = None) -> Call:
         """The same call from the moment at which there is capacity for it: the time to compute begins now."""
-        return replace(self, deadline=Deadline(min(self.patience.at, Deadline.after(self.computing_seconds).at)))
+        deadline = Deadline(min(self.patience.at, Deadline.after(self.computing_seconds).at))
+        return replace(self, deadline=deadline, grant=grant)
 
-    @asynccontextmanager
-    async def within_patience(self) -> AsyncIterator[None]:
+    def within_patience(self) -> AbstractAsyncContextManager[None]:
         """Cancels what runs inside, waiting included, when the caller waits no longer."""
-        async with replace(self, deadline=self.patience).within_deadline():
-            yield
+        return _within(self.patience)
 
-    @asynccontextmanager
-    async def within_deadline(self) -> AsyncIterator[None]:
+    def within_deadline(self) -> AbstractAsyncContextManager[None]:
         """Cancels what runs inside when the deadline passes, and says so as a fact."""
-        remaining = self.deadline.remaining_seconds
-        try:
-            async with asyncio.timeout(remaining if math.isfinite(remaining) else None):
-                yield
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                "The deadline passed before the request was finished.", retry_after_seconds=1
-            ) from error
+        return _within(self.deadline)
 
     def headers(self) -> dict[str, str]:
         """Request id, whose it is and what is left of the time; raises DeadlineExceeded when nothing is."""
@@ -103,10 +116,24 @@ class Call:
             FLOW_HEADER: self.flow,
             CLASS_HEADER: self.work_class,
             WEIGHT_HEADER: f"{self.weight:g}",
+            **({} if self.grant is None else {GRANT_HEADER: self.grant}),
             **self.deadline.headers(),
         }
 
 
+@asynccontextmanager
+async def _within(deadline: Deadline) -> AsyncIterator[None]:
+    if math.isinf(deadline.at):
+        yield
+        return
+    try:
+        async with asyncio.timeout(deadline.remaining_seconds):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("The deadline passed before the request was finished.", retry_after_seconds=1) from error
+
+
+@lru_cache(maxsize=4096)
 def flow_of(tenant: str) -> str:
     """A tenant's flow: equal for its requests in every replica, and no name that a stage could log."""
     return hashlib.sha256(tenant.encode()).hexdigest()[:16]

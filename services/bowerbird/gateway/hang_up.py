@@ -25,18 +25,32 @@ class ClientGone(Exception):
 
 
 async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, whose request body must have been read; raises ClientGone when the client left first."""
-    working = asyncio.create_task(work)
+    """The result of `work`, whose request body must have been read; raises ClientGone when the client left first.
+
+    The work runs in the caller's task, and is cancelled there as `asyncio.timeout` cancels: who else cancels the task
+    meanwhile is not mistaken for the client.
+    """
+    working = asyncio.current_task()
+    assert working is not None  # noqa: S101 - a coroutine runs in a task; for the type checker
+    gone = over = False
+
+    def left(listening: asyncio.Task[None]) -> None:
+        nonlocal gone
+        if not over and not listening.cancelled():
+            gone = True
+            working.cancel()
+
     listening = asyncio.create_task(_hung_up(request))
+    listening.add_done_callback(left)
     try:
-        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and not working.uncancel():
+            raise ClientGone from None
+        raise
     finally:
-        for task in (working, listening):
-            task.cancel()
-        await asyncio.gather(working, listening, return_exceptions=True)
+        over = True
+        listening.cancel()
 
 
 async def _hung_up(request: Request) -> None:

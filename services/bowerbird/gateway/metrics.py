@@ -7,6 +7,8 @@ which OpenMetrics shows and the older text format leaves out.
 
 from __future__ import annotations
 
+from functools import cache
+
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -18,6 +20,7 @@ from bowerbird.telemetry import SECONDS_BUCKETS
 
 CLIENT_GONE = 499
 REFUSED_CODES = frozenset({"moderation_blocked", "crisis_support", "image_blocked"})
+_NAMED = {CLIENT_GONE: "cancelled", 429: "limited", 501: "unavailable", 503: "unavailable", 502: "broken"}
 
 
 class Metrics:
@@ -41,9 +44,11 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=self._registry,
         )
-        self.in_flight = Gauge(
+        self.in_flight = 0
+        """Requests that are being answered."""
+        Gauge(
             "bowerbird_requests_in_flight", "Requests that are being answered.", registry=self._registry
-        )
+        ).set_function(lambda: self.in_flight)
         self._queue = Histogram(
             "bowerbird_queue_seconds",
             "How long a request waited for a slot that it was granted.",
@@ -60,6 +65,16 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._previews = Counter(
+            "bowerbird_previews",
+            "Previews that were drawn: shown, withheld, or failed on their way.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        # Which labels exist is bounded; to find their figures anew for each request takes as long as to count it.
+        self._request_of = cache(self._requests.labels)
+        self._stage_of = cache(self._stages.labels)
+        self._queue_of = cache(self._queue.labels)
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -68,15 +83,15 @@ class Metrics:
 
     def request_took(self, route: str, outcome: str, seconds: float) -> None:
         """Writes down one answered request."""
-        self._requests.labels(route, outcome).observe(seconds, _exemplar())
+        self._request_of(route, outcome).observe(seconds, _exemplar())
 
     def stage_took(self, stage: str, seconds: float) -> None:
         """Writes down one stage of a request."""
-        self._stages.labels(stage).observe(seconds, _exemplar())
+        self._stage_of(stage).observe(seconds, _exemplar())
 
     def queue_took(self, work_class: WorkClass, seconds: float) -> None:
         """Writes down the wait of one request that has a slot now."""
-        self._queue.labels(work_class).observe(seconds, _exemplar())
+        self._queue_of(work_class).observe(seconds, _exemplar())
 
     def refused(self, code: str) -> None:
         """Writes down one answer that says to come back later; `code` is an error's."""
@@ -85,6 +100,10 @@ class Metrics:
     def put_back(self, why: PutBack) -> None:
         """Writes down one granted request that an endpoint did not serve."""
         self._put_back.labels(why).inc()
+
+    def previewed(self, outcome: str) -> None:
+        """Writes down what became of one preview."""
+        self._previews.labels(outcome).inc()
 
     def watch(self, admission: Admission) -> None:
         """Shows how many wait and how many hold a slot, whenever the metrics are read."""
@@ -104,9 +123,8 @@ def outcome_of(status: int, code: str | None) -> str:
     """One word for how a request ended: ok, refused, invalid, limited, cancelled, unavailable, broken or error."""
     if code in REFUSED_CODES:
         return "refused"
-    named = {CLIENT_GONE: "cancelled", 429: "limited", 501: "unavailable", 503: "unavailable", 502: "broken"}
-    if status in named:
-        return named[status]
+    if status in _NAMED:
+        return _NAMED[status]
     return "ok" if status < 400 else "invalid" if status < 500 else "error"
 
 

@@ -1,12 +1,11 @@
-"""The stages as the gateway calls them: one shared connector, one method for each route of `contracts`.
+"""The stages as the gateway calls them: one method for each route of `contracts`, over kept connections.
 
 The story calls these. What comes back is either what the contract promises or a fact of `errors`: an error that a stage
 stated arrives as the same class; a stage that cannot be reached is `StageUnavailable` with its name; one that answers
 otherwise than its contract says is `StageBroken`. Nothing is retried here. Which of several text-to-image endpoints
 draws is admission's to say: `at` gives an upstream that draws there.
 
-The deadline is the story's (`asyncio.timeout` around all of it); only connecting is bounded here. Spans of the hops and
-their `traceparent` come from OpenTelemetry's client instrumentation.
+The deadline is the story's (`asyncio.timeout` around all of it); only connecting is bounded here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from enum import StrEnum
 from typing import TypeVar
 
 import aiohttp
-from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from pydantic import BaseModel, ValidationError
 
 from bowerbird.contracts import (
@@ -42,20 +40,24 @@ from bowerbird.errors import (
     error_from_body,
 )
 from bowerbird.gateway.call import Call
-from bowerbird.parts import CONTENT_TYPE, Kind, Part, read_parts
+from bowerbird.gateway.connections import (
+    CONNECT_SECONDS,
+    KEEP_ALIVE_SECONDS,
+    Answer,
+    BrokenOff,
+    Connections,
+    Unreachable,
+)
+from bowerbird.parts import CONTENT_TYPE, Kind, Part, body_of, read_parts
 from bowerbird.settings import Settings
+from bowerbird.telemetry import Hop, traced_headers
 
-CONNECT_SECONDS = 5.0
-# Below the 5 s after which the services' uvicorn closes an idle connection: a POST must not meet a closing one.
-KEEP_ALIVE_SECONDS = 4.0
 RETRY_AFTER_SECONDS = 2
-# One read of a frame of 256 x 256 (192 KiB) instead of three.
-READ_BYTES = 256 * 1024
 
 # What a stage may say of its own route table or body limit is a fault between us, not the caller's.
 _OURS = (RouteUnknown, MethodUnsupported, BodyTooLarge, KeyInvalid)
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Contracted = TypeVar("Contracted", bound=BaseModel)
 Payload = bytes | AsyncIterable[bytes]
 
 
@@ -80,12 +82,10 @@ def stage_urls(settings: Settings) -> dict[Stage, tuple[str, ...]]:
 
 
 def open_session() -> aiohttp.ClientSession:
-    """The session that all stages share; needs a running event loop and is closed by who opened it."""
+    """For what is asked seldom: probes, other replicas. Needs a running event loop; closed by who opened it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        trace_configs=[create_trace_config()],
-        read_bufsize=READ_BYTES,
         auto_decompress=False,
     )
 
@@ -93,13 +93,13 @@ def open_session() -> aiohttp.ClientSession:
 class Upstream:
     """Asks the stages on behalf of one request at a time, many at once."""
 
-    def __init__(self, session: aiohttp.ClientSession, urls: Mapping[Stage, Sequence[str]]) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, urls: Mapping[Stage, Sequence[str]]) -> None:
+        self._connections = connections
         self._urls = urls
 
     def at(self, endpoint: str) -> Upstream:
         """The same stages, with text-to-image at this endpoint."""
-        return Upstream(self._session, {**self._urls, Stage.TEXT_TO_IMAGE: (endpoint,)})
+        return Upstream(self._connections, {**self._urls, Stage.TEXT_TO_IMAGE: (endpoint,)})
 
     async def check_prompt(self, check: PromptCheck, call: Call) -> Decision:
         """Safety's decision about a prompt."""
@@ -125,17 +125,30 @@ class Upstream:
                 return await self.at(endpoint).loras(call)
         return await self.at(last)._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
 
-    def draw(self, request: DrawRequest, call: Call) -> AsyncGenerator[Part]:
-        """The parts of a drawing as they arrive; the last one is `done`, or an error was raised."""
-        return self._stream(Stage.TEXT_TO_IMAGE, "/draw", request.model_dump_json().encode(), call)
+    def draw(self, request: DrawRequest, call: Call, begins_with: Sequence[bytes] = ()) -> AsyncGenerator[Part]:
+        """The parts of a drawing as they arrive; the last one is `done`, or an error was raised.
+
+        `begins_with` are frames parts (`contracts.Beginning`).
+        """
+        body: Payload = body_of(request, *begins_with) if begins_with else request.model_dump_json().encode()
+        return self._stream(Stage.TEXT_TO_IMAGE, "/draw", body, call)
+
+    def open(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
+        """A picture file as frames; the last part is `done`, or an error was raised."""
+        return self._stream(Stage.CURATION, "/open", parts, call)
 
     def publish(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
         """The encoded and labelled pictures; the last part is `done`, or an error was raised."""
         return self._stream(Stage.CURATION, "/publish", parts, call)
 
     async def _ask(
-        self, stage: Stage, path: str, body: BaseModel | AsyncIterable[bytes] | None, call: Call, contract: type[Answer]
-    ) -> Answer:
+        self,
+        stage: Stage,
+        path: str,
+        body: BaseModel | AsyncIterable[bytes] | None,
+        call: Call,
+        contract: type[Contracted],
+    ) -> Contracted:
         payload = body.model_dump_json().encode() if isinstance(body, BaseModel) else body
         async with self._send(stage, path, payload, call) as answer:
             return as_contract(contract, await answer.read(), stage)
@@ -143,7 +156,7 @@ class Upstream:
     async def _stream(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncGenerator[Part]:
         done = False
         async with self._send(stage, path, body, call) as answer:
-            async for part in read_parts(answer.content.iter_any()):
+            async for part in read_parts(answer.pieces()):
                 if part.kind is Kind.ERROR:
                     raise _stated_error(stage, None, part.body, None)
                 done = done or part.kind is Kind.DONE
@@ -152,26 +165,28 @@ class Upstream:
             raise StageBroken(f"The stage {stage} ended its answer without 'done'.", details={"stage": stage})
 
     @asynccontextmanager
-    async def _send(
-        self, stage: Stage, path: str, body: Payload | None, call: Call
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _send(self, stage: Stage, path: str, body: Payload | None, call: Call) -> AsyncIterator[Answer]:
         """The answer to a POST of `body`, or to a GET where there is none."""
         answered = False
         method = "GET" if body is None else "POST"
+        url = self._urls[stage][0] + path
         headers = call.headers() | ({} if body is None else {"Content-Type": _media_type(path, body)})
         try:
-            async with self._session.request(method, self._urls[stage][0] + path, data=body, headers=headers) as answer:
-                answered = True
+            with Hop(method, url) as hop:  # until the answer begins: what follows is its reader's time
+                answer = await self._connections.send(method, url, headers | traced_headers(), body)
+                hop.answered(answer.status)
+            answered = True
+            async with answer:
                 name, _, version = answer.headers.get(SERVICE_HEADER, "").partition("/")
                 if version:
                     call.versions[name] = version
                 if answer.status != 200:
-                    raise _stated_error(stage, answer.status, await answer.read(), answer.headers.get("Retry-After"))
+                    raise _stated_error(stage, answer.status, await answer.read(), answer.headers.get("retry-after"))
                 yield answer
         except StageBroken as error:
             error.details.setdefault("stage", str(stage))  # a broken stream does not know whose it was
             raise
-        except aiohttp.ClientError as error:
+        except (Unreachable, BrokenOff) as error:
             if answered:
                 raise StageBroken(f"The stage {stage} broke off its answer.", details={"stage": stage}) from error
             raise unavailable(stage, "cannot be reached") from error
@@ -186,7 +201,17 @@ def unavailable(stage: Stage, fact: str) -> StageUnavailable:
     )
 
 
-def as_contract(contract: type[Answer], raw: bytes, stage: Stage) -> Answer:
+def broken(stage: Stage, fact: str) -> StageBroken:
+    """The fact that a stage answered otherwise than its contract says."""
+    return StageBroken(f"The stage {stage} {fact}.", details={"stage": stage})
+
+
+def facts_as(contract: type[Contracted], of: Part, stage: Stage) -> Contracted:
+    """The facts of a stage's part as their contract; raises StageBroken when they are something else."""
+    return as_contract(contract, json.dumps(of.facts).encode(), stage)
+
+
+def as_contract(contract: type[Contracted], raw: bytes, stage: Stage) -> Contracted:
     """A stage's JSON as its contract; raises StageBroken when it is something else."""
     try:
         return contract.model_validate_json(raw)

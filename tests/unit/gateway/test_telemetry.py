@@ -12,6 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from bowerbird.errors import PromptTooLong
+
 from .stand_ins import DIGEST, StandIns
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -23,10 +25,9 @@ def exported(gateway: httpx2.Client) -> Iterator[InMemorySpanExporter]:
     provider = trace.get_tracer_provider()
     assert isinstance(provider, TracerProvider)
     exporter = InMemorySpanExporter()
-    processor = SimpleSpanProcessor(exporter)
-    provider.add_span_processor(processor)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))  # which cannot be taken away again
     yield exporter
-    processor.shutdown()
+    exporter.shutdown()
 
 
 def spans_of(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
@@ -79,3 +80,53 @@ def test_looking_at_the_stages_leaves_no_traces(gateway: httpx2.Client, exported
     time.sleep(0.3)  # three looks
 
     assert not exported.get_finished_spans()
+
+
+def test_a_caller_that_does_not_sample_gets_no_spans_and_its_own_trace(
+    gateway: httpx2.Client, stages: StandIns, exported: InMemorySpanExporter
+) -> None:
+    answer = gateway.post(
+        "/v1/images/generations",
+        json={"prompt": "a robin", "steps": 2},
+        headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-00"},
+    )
+    assert answer.status_code == 200
+    assert not exported.get_finished_spans()
+    assert answer.json()["bowerbird"]["trace_id"] == TRACE
+    for said in [answer.headers["traceparent"], *(each.headers["traceparent"] for each in stages.seen)]:
+        version, trace_id, span_id, flags = said.split("-")
+        assert (version, trace_id) == ("00", TRACE)
+        assert span_id != "b7ad6b7169203331"
+        assert int(flags, 16) & 1 == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "route"),
+    [("/v1/jobs/job_7?secret=zz", "GET /v1/jobs/{job}", "/v1/jobs/{job}"), ("/no/such?secret=zz", "GET", None)],
+)
+def test_a_span_is_named_by_its_route_and_knows_no_query(
+    path: str, name: str, route: str | None, gateway: httpx2.Client, exported: InMemorySpanExporter
+) -> None:
+    assert gateway.get(path, headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}).status_code == 404
+    [server] = spans_of(exported)
+    assert server.name == name
+    assert (server.attributes or {}).get("http.route") == route
+    assert (server.attributes or {})["http.response.status_code"] == 404
+    assert "zz" not in server.to_json()
+
+
+def test_a_failed_stage_is_a_failed_span_without_a_message(
+    gateway: httpx2.Client, stages: StandIns, exported: InMemorySpanExporter
+) -> None:
+    stages.behaviour.answers["/check_prompt"] = lambda: PromptTooLong("zzsecretzz", param="prompt")
+    gateway.post(
+        "/v1/images/generations",
+        json={"prompt": "a robin"},
+        headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
+    )
+    spans = {span.name: span for span in spans_of(exported)}
+    assert (spans["check_prompt"].attributes or {})["error.type"] == "PromptTooLong"
+    assert spans["check_prompt"].status.status_code is trace.StatusCode.ERROR
+    assert (spans["POST"].attributes or {})["http.response.status_code"] == PromptTooLong.status
+    assert spans["POST /v1/images/generations"].status.status_code is trace.StatusCode.UNSET
+    assert "zzsecretzz" not in "".join(span.to_json() for span in spans.values())

@@ -12,6 +12,8 @@ commit that was answered survives a power cut (https://www.sqlite.org/wal.html#p
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import URL, BigInteger, ColumnElement, Connection, Table, event, literal_column, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -30,6 +32,9 @@ FILE_NAME = "records.sqlite"
 BUSY_SECONDS = 10.0
 """How long a transaction waits for another process' transaction before it gives up."""
 CONNECT_SECONDS = 5.0
+OPEN_SECONDS = 30.0
+"""How long a process that starts waits for its database; whoever supervises it has more patience than that."""
+OPEN_AGAIN_SECONDS = 0.5
 RETRY_AFTER_SECONDS = 2
 READERS = 4
 CONNECTIONS = 8
@@ -39,6 +44,8 @@ _NOW_MS = {
     "sqlite": "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
     "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
 }
+
+logger = logging.getLogger(__name__)
 
 Clock = Callable[[], ColumnElement[int]]
 
@@ -100,11 +107,31 @@ async def open_database(url: URL, now: Clock | None = None) -> AsyncIterator[Dat
     """The database at its newest revision; `now` replaces its clock, for tests of what time does."""
     database = Database(*_engines(url), now)
     try:
-        async with database.writing() as connection:
-            await connection.run_sync(upgrade)
+        await _bring_up_to_date(database)
         yield database
     finally:
         await asyncio.shield(database.close())
+
+
+async def _bring_up_to_date(database: Database) -> None:
+    """Waits OPEN_SECONDS for a database that cannot be asked yet: it may be starting as well, or its disk be full."""
+    ends_at = time.monotonic() + OPEN_SECONDS
+    while True:
+        try:
+            async with database.writing() as connection:
+                await connection.run_sync(upgrade)
+        except RecordsUnavailable as error:
+            if time.monotonic() > ends_at or not _may_pass(error.__cause__):
+                raise
+            logger.warning("the database cannot be asked yet")
+            await asyncio.sleep(OPEN_AGAIN_SECONDS)
+        else:
+            return
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether this is a matter of time; that a file is no database, or a statement is wrong, is none."""
+    return isinstance(error, OperationalError) or not isinstance(error, DatabaseError)
 
 
 def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
@@ -125,7 +152,15 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         return engine, engine
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     limits: dict[str, Any] = {"max_overflow": 0, "pool_timeout": BUSY_SECONDS, "hide_parameters": True}
-    reader = create_async_engine(url, pool_size=READERS, **limits)
+    # A statement that only reads needs no transaction: every BEGIN or ROLLBACK would be a way to the driver's thread.
+    reader = create_async_engine(
+        url,
+        pool_size=READERS,
+        pool_reset_on_return=None,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        **limits,
+    )
     writer = create_async_engine(url, pool_size=1, **limits)
     _prepare(reader, None, "PRAGMA query_only = ON")
     _prepare(writer, "BEGIN IMMEDIATE", "PRAGMA journal_mode = WAL")

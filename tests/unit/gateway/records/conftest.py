@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +13,14 @@ from sqlalchemy import URL, BigInteger, ColumnElement, literal
 
 from bowerbird.gateway.pictures.folder import FolderPictures
 from bowerbird.gateway.records.claims import Claims
-from bowerbird.gateway.records.database import FILE_NAME, Database, database_url, open_database
+from bowerbird.gateway.records.database import Database, open_database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys
 from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import Jobs
 from bowerbird.gateway.records.leases import Leases
 from bowerbird.gateway.records.retention import Retention
-from bowerbird.gateway.records.tables import metadata
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
-from tests.postgresql import RunningPostgreSQL
 
 DAY_SECONDS = 86_400.0
 NOON_MS = 1_795_262_400_000
@@ -64,34 +60,6 @@ class Records:
         self.retention = Retention(self.database, self.writer, self.pictures, DAY_SECONDS)
 
 
-@pytest.fixture(scope="session")
-def newest_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file at the newest revision, to copy: migrations have their own tests."""
-    folder = tmp_path_factory.mktemp("newest")
-    asyncio.run(_migrated(database_url(None, folder)))
-    return folder / FILE_NAME
-
-
-@pytest.fixture(scope="session")
-def _newest_database(postgresql: RunningPostgreSQL) -> str:
-    """A PostgreSQL database at the newest revision, emptied for each test."""
-    asyncio.run(_migrated(database_url(postgresql.create("newest"), Path())))
-    return "newest"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """A database of each kind without rows."""
-    if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("newest_file"), tmp_path / FILE_NAME)
-        yield database_url(None, tmp_path)
-        return
-    server: RunningPostgreSQL = request.getfixturevalue("postgresql")
-    name = request.getfixturevalue("_newest_database")
-    server.execute(f"TRUNCATE {', '.join(metadata.tables)}", name)
-    yield database_url(server.url(name), tmp_path)
-
-
 @pytest.fixture
 async def records(url: URL, tmp_path: Path) -> AsyncIterator[Records]:
     """One replica's records."""
@@ -113,8 +81,3 @@ async def written(database: Database) -> AsyncIterator[Writer]:
     writer = Writer(database)
     async with writer.running():
         yield writer
-
-
-async def _migrated(url: URL) -> None:
-    async with open_database(url):
-        pass

@@ -59,5 +59,132 @@ FIRST: list[tuple[str, dict[str, Any]]] = [
     ("secrets", {"name": "cursor", "value": b"s" * 32}),
 ]
 
-ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {"0001": FIRST, "0002": FIRST}
+THIRD = [*FIRST, ("result_drawings", {"name": "interactive 0", "owner": "a", "until_ms": 1})]
+
+_LEASE = {"name": "queue_owner", "owner": "b", "epoch": 7, "until_ms": 1, "address": "http://b:8000"}
+FOURTH = [*THIRD, ("leases", _LEASE)]
+
+FIFTH = [
+    *FOURTH,
+    (
+        "tenants",
+        {"id": "birds", "name": "Birds", "tier": "standard", "weight": 1.5, "cache": "auto", "created_ms": 1},
+    ),
+    (
+        "access_keys",
+        {
+            "id": "key_1",
+            "tenant": "birds",
+            "name": "web",
+            "prefix": "bb_abcdef",
+            "digest": b"d" * 32,
+            "role": "tenant",
+            "scopes": '["images:write"]',
+            "created_ms": 1,
+        },
+    ),
+    (
+        "audit_log",
+        {
+            "number": 1,
+            "at_ms": 1,
+            "actor": "local",
+            "action": "tenant.create",
+            "subject": "birds",
+            "after": "{}",
+            "request_id": "req_1",
+            "previous_hash": bytes(32),
+            "hash": b"h" * 32,
+        },
+    ),
+    (
+        "limit_windows",
+        {
+            "tenant": "birds",
+            "name": "requests-per-minute",
+            "number": 29_000_000,
+            "quota": 300.0,
+            "handed_out": 38.0,
+            "wanted": 38.0,
+            "needed": 1.0,
+            "granted": 38.0,
+            "ends_ms": 1,
+        },
+    ),
+    ("limit_slots", {"tenant": "birds", "owner": "a", "slots": 5, "until_ms": 1}),
+]
+
+SIXTH = [
+    *FIFTH,
+    (
+        "webhook_endpoints",
+        {
+            "id": "we_1",
+            "tenant": "birds",
+            "name": "application",
+            "url": "https://birds.example/hook",
+            "secret": b"s" * 60,
+            "secret_hint": "whsec_…abcd",
+            "created_ms": 1,
+            "updated_ms": 2,
+        },
+    ),
+    ("webhook_subscriptions", {"endpoint_id": "we_1", "event_type": "image.job.succeeded"}),
+    (
+        "webhook_deliveries",
+        {
+            "endpoint_id": "we_1",
+            "event_id": "evt_1",
+            "event_type": "image.job.succeeded",
+            "subject": "job_1",
+            "created_ms": 1,
+            "state": "waiting",
+            "attempts": 1,
+            "next_ms": 2,
+            "epoch": 2,
+        },
+    ),
+    (
+        "webhook_attempts",
+        {
+            "endpoint_id": "we_1",
+            "event_id": "evt_1",
+            "number": 1,
+            "at_ms": 2,
+            "outcome": "error_status",
+            "status": 500,
+            "latency_ms": 12,
+        },
+    ),
+    (
+        "feedback",
+        {
+            "tenant": "birds",
+            "request_id": "job_1",
+            "image": -1,
+            "kind": "stars",
+            "rater": "",
+            "id": "fb_1",
+            "model_digest": "sha256:m",
+            "variant": "fledgling",
+            "pictures": 1,
+            "stars": 4,
+            "tags": "[]",
+            "reward": 0.5,
+            "rewards_version": 1,
+            "rewards_digest": "sha256:r",
+            "created_ms": 1,
+            "updated_ms": 1,
+        },
+    ),
+]
+
+ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "0001": FIRST,
+    "0002": FIRST,
+    "0003": THIRD,
+    "0004": FOURTH,
+    "0005": FIFTH,
+    "0006": SIXTH,
+}
 """Revision -> (table, row) in the order of their foreign keys."""

@@ -14,7 +14,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, select, text
 
+import bowerbird.gateway.feedback.tables
+import bowerbird.gateway.identity.tables
+import bowerbird.gateway.limits.table
 import bowerbird.gateway.results.table
+import bowerbird.gateway.webhooks.tables
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.database import FILE_NAME, _engines, database_url, open_database
 from bowerbird.gateway.records.migrations import NEWEST, alembic_config, upgrade
@@ -24,7 +28,11 @@ from tests.postgresql import RunningPostgreSQL, running_postgresql
 
 from .revisions import ROWS
 
-assert bowerbird.gateway.results.table.__name__  # its tables are in `metadata` now
+assert bowerbird.gateway.feedback.tables.__name__
+assert bowerbird.gateway.identity.tables.__name__  # their tables are in `metadata` now
+assert bowerbird.gateway.limits.table.__name__
+assert bowerbird.gateway.results.table.__name__
+assert bowerbird.gateway.webhooks.tables.__name__
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -92,7 +100,9 @@ async def test_the_clock_is_the_databases_and_in_milliseconds(url: URL) -> None:
 async def test_readers_do_not_wait_for_a_writer_and_do_not_see_what_is_not_committed(url: URL) -> None:
     async with open_database(url) as database:
         async with database.writing() as writing:
-            await writing.execute(text("INSERT INTO leases VALUES ('name', 'owner', 1, 0)"))
+            await writing.execute(
+                text("INSERT INTO leases (name, owner, epoch, until_ms) VALUES ('name', 'owner', 1, 0)")
+            )
             async with database.reading() as reading:
                 assert await reading.scalar(text("SELECT count(*) FROM leases")) == 0
         async with database.reading() as reading:
@@ -104,7 +114,9 @@ async def test_what_raises_inside_a_transaction_undoes_all_of_it(url: URL) -> No
 
         async def half() -> None:
             async with database.writing() as connection:
-                await connection.execute(text("INSERT INTO leases VALUES ('name', 'owner', 1, 0)"))
+                await connection.execute(
+                    text("INSERT INTO leases (name, owner, epoch, until_ms) VALUES ('name', 'owner', 1, 0)")
+                )
                 raise KeyError("after the first half")
 
         with pytest.raises(KeyError):
@@ -117,7 +129,9 @@ async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:
     async with open_database(database_url(None, tmp_path)) as database:
         with pytest.raises(RecordsUnavailable):
             async with database.reading() as connection:
-                await connection.execute(text("INSERT INTO leases VALUES ('name', 'owner', 1, 0)"))
+                await connection.execute(
+                    text("INSERT INTO leases (name, owner, epoch, until_ms) VALUES ('name', 'owner', 1, 0)")
+                )
 
 
 async def test_a_file_that_is_no_database_is_a_fact(tmp_path: Path) -> None:
@@ -149,6 +163,20 @@ async def test_records_are_back_when_a_killed_postgresql_is_back(mortal: Running
         await asyncio.to_thread(mortal.start)
         async with database.writing() as connection:
             assert await connection.scalar(text("SELECT count(*) FROM jobs")) == 0
+
+
+async def test_a_database_that_starts_later_is_waited_for(mortal: RunningPostgreSQL) -> None:
+    url = await asyncio.to_thread(mortal.create, "records")
+    mortal.kill()
+
+    async def opened() -> int | None:
+        async with open_database(database_url(url, Path())) as database, database.reading() as connection:
+            return await connection.scalar(text("SELECT count(*) FROM jobs"))
+
+    opening = asyncio.create_task(opened())
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(mortal.start)
+    assert await opening == 0
 
 
 @pytest.mark.parametrize("url", ["mysql://host/name", "http://host"])

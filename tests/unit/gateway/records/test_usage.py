@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bowerbird.gateway.records.usage import UsageDay
+from bowerbird.gateway.records.usage import KEPT_DAYS, MAX_SOON, UsageDay
 
 from .conftest import DAY_SECONDS, NOON_MS, Records
 from .rows import MODEL_DIGEST, TENANT, entry
@@ -36,6 +36,7 @@ async def test_folding_changes_no_sum_and_folds_every_old_entry_once(records: Re
     for _ in range(4):
         await asyncio.gather(*(records.usage.record(entry(f"req_{records.clock.ms}_{n}")) for n in range(10)))
         records.clock.advance(DAY_SECONDS)
+    records.clock.advance((KEPT_DAYS - 1) * DAY_SECONDS)
     expected = [day(TODAY + passed, 10) for passed in range(4)]
     assert await records.usage.read(TENANT, 0, 100_000) == expected
     moved = await asyncio.gather(records.usage.fold(), other.usage.fold(), records.usage.fold())
@@ -46,10 +47,31 @@ async def test_folding_changes_no_sum_and_folds_every_old_entry_once(records: Re
 
 async def test_a_second_fold_adds_to_the_first(records: Records) -> None:
     await records.usage.record(entry("req_1"))
-    records.clock.advance(2 * DAY_SECONDS)
+    records.clock.advance((KEPT_DAYS + 1) * DAY_SECONDS)
     assert await records.usage.fold() == 1
-    records.clock.advance(-2 * DAY_SECONDS)  # a replica whose transaction took very long
+    records.clock.advance(-(KEPT_DAYS + 1) * DAY_SECONDS)  # a replica whose transaction took very long
     await records.usage.record(entry("req_2"))
-    records.clock.advance(2 * DAY_SECONDS)
+    records.clock.advance((KEPT_DAYS + 1) * DAY_SECONDS)
     assert await records.usage.fold() == 1
     assert await records.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, 2)]
+
+
+async def test_what_nobody_waited_for_is_read_all_the_same(records: Records) -> None:
+    for number in range(3):
+        records.usage.record_soon(entry(f"req_{number}"))
+    assert await records.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, 3)]
+
+
+async def test_what_is_to_be_written_soon_is_written_at_the_end(records: Records, other: Records) -> None:
+    count = MAX_SOON + 1
+    async with records.usage.kept():
+        for number in range(count):
+            records.usage.record_soon(entry(f"req_{number}"))
+    assert await other.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, count)]
+
+
+async def test_what_is_to_be_written_soon_is_written_while_nobody_asks(records: Records, other: Records) -> None:
+    records.usage.record_soon(entry("req_1"))
+    async with asyncio.timeout(10):
+        while await other.usage.read(TENANT, TODAY, TODAY) != [day(TODAY, 1)]:  # noqa: ASYNC110 - another replica
+            await asyncio.sleep(0.05)
