@@ -84,6 +84,7 @@ class Child:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=self.service.descriptors,
             limit=MAX_LINE_BYTES,
         )
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe; for the type checker

@@ -10,6 +10,9 @@ import psutil
 
 from bowerbird.embedded.facts import PortTaken
 
+BACKLOG = 2048
+"""Connections that may wait while the gateway restarts."""
+
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """`count` different ports that nobody listens on at this moment; all are held until the last is found."""
@@ -24,6 +27,16 @@ def require_free(host: str, port: int) -> None:
         _bound(host, port).close()
     except OSError as error:
         raise PortTaken(_reason(host, port, error)) from error
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that connections may already wait at; raises PortTaken."""
+    try:
+        bound = _bound(host, port)
+    except OSError as error:
+        raise PortTaken(_reason(host, port, error)) from error
+    bound.listen(BACKLOG)
+    return bound
 
 
 def holder_of(port: int) -> psutil.Process | None:

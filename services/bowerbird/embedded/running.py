@@ -46,7 +46,7 @@ def examine_running(settings: Settings) -> Iterator[Finding]:
         else:
             yield fail(name, state, f"Its log says why: {settings.home / 'logs' / name}.log")
     if all(state == "ready" for state in stages.values()):
-        yield _speed(url, next(iter(sorted(settings.api_keys)), None))
+        yield _speed(url, next(iter(sorted(settings.api_keys or settings.admin_keys)), None))
 
 
 def _port(settings: Settings) -> Finding:

@@ -7,12 +7,13 @@ only the gateway's address is for people. Each stage is `bentoml serve`, exactly
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bowerbird.embedded.ports import free_ports, require_free
+from bowerbird.embedded.ports import free_ports, listening
 from bowerbird.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -39,6 +40,8 @@ class Service:
     environment: Mapping[str, str]
     worker_module: str | None = None
     """Set when the process only supervises: the module by which its worker is recognised."""
+    descriptors: tuple[int, ...] = ()
+    """Open files of this process that it inherits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Stack:
     gateway: Service
     stages: tuple[Service, ...]
     home: Path
+    listener: socket.socket | None = None
+    """Where the gateway listens, open from before its start until the stack stops: who comes, or comes again, while it
+    is restarted waits there, so that a client's own retry succeeds."""
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -62,22 +68,31 @@ class Stack:
 
 def embedded_stack(settings: Settings) -> Stack:
     """Chooses every port and writes every command; raises PortTaken when the gateway's port is not free."""
-    port, *stage_ports = free_ports(1 + len(STAGES))
-    if settings.port != 0:
-        require_free(settings.host, settings.port)
-        port = settings.port
-    stages = tuple(_stage(name, at, settings) for name, at in zip(STAGES, stage_ports, strict=True))
+    listener, stage_ports = listening(settings.host, settings.port), free_ports(len(STAGES))
+    stages = tuple(model_service(name, at, settings) for name, at in zip(STAGES, stage_ports, strict=True))
+    gateway = gateway_service(listener.getsockname()[1], {stage.name: stage.url for stage in stages}, settings)
+    return Stack(listening_at(listener, gateway), stages, settings.home, listener)
+
+
+def gateway_service(port: int, stage_urls: Mapping[str, str], settings: Settings) -> Service:
+    """The gateway, which finds each stage where `stage_urls` says."""
     environment = {
         "BOWERBIRD_HOME": str(settings.home),
         "BOWERBIRD_PORT": str(port),
-        **{f"BOWERBIRD_{stage.name.upper().replace('-', '_')}_URL": stage.url for stage in stages},
+        **{f"BOWERBIRD_{name.upper().replace('-', '_')}_URL": url for name, url in stage_urls.items()},
     }
     command = (sys.executable, "-m", "bowerbird.gateway.main")
-    gateway = Service("gateway", f"http://{_reachable(settings.host)}:{port}", command, os.environ | environment)
-    return Stack(gateway, stages, settings.home)
+    return Service("gateway", f"http://{_reachable(settings.host)}:{port}", command, os.environ | environment)
 
 
-def _stage(name: str, port: int, settings: Settings) -> Service:
+def listening_at(listener: socket.socket, gateway: Service) -> Service:
+    """The gateway with a socket that it inherits, however often it is started."""
+    environment = {**gateway.environment, "BOWERBIRD_LISTEN_FD": str(listener.fileno())}
+    return replace(gateway, environment=environment, descriptors=(listener.fileno(),))
+
+
+def model_service(name: str, port: int, settings: Settings) -> Service:
+    """One of `STAGES`, on loopback."""
     address = ("--host", LOOPBACK, "--port", str(port))
     command = (sys.executable, "-m", "bentoml", "serve", STAGES[name], *address)
     # BentoML keeps its store in the user's home and reports its use over the network unless told otherwise.

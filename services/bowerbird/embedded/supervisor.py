@@ -66,6 +66,7 @@ class Supervisor:
 
     def __init__(self, stack: Stack, listener: Listener) -> None:
         self.stack_id = uuid.uuid4().hex
+        self._door = stack.listener
         self.children = [Child(each, ServiceLog(stack.logs, each.name), self.stack_id) for each in stack.services]
         self._listener = listener
         self._stopping = asyncio.Event()
@@ -119,6 +120,8 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _end_all(self) -> None:
+        if self._door is not None:  # the gateway's own copy ends with it; nobody is to wait for another one
+            self._door.close()
         orderly = asyncio.create_task(self._end_in_order())
         hurrying = asyncio.create_task(self._hurrying.wait())
         await asyncio.wait({orderly, hurrying}, return_when=asyncio.FIRST_COMPLETED)

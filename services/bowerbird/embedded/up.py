@@ -48,7 +48,7 @@ async def run(
             picture = None
             if self_check:
                 display.drawing()
-                key = next(iter(sorted(settings.api_keys)), None)
+                key = next(iter(sorted(settings.api_keys or settings.admin_keys)), None)
                 picture = await draw_first_picture(stack.gateway.url, key, FIRST_PICTURE)
             display.ready(
                 Summary(stack.gateway.url, supervisor.stack_id, stack.home, seconds, supervisor.children, picture)

@@ -5,4 +5,6 @@ outcome.py    how an attempt ended: for good, by the job's own fault, or by some
 carrying.py   claims jobs, tells the story for each, stores the pictures, ends the claim
 watching.py   who waits for news of a job, wherever it is carried
 backlog.py    how many jobs of a tenant may wait
+metrics.py    what waits, for how long, and how attempts end
+room.py       all of it, opened and closed together
 """

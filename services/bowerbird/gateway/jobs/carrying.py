@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from opentelemetry.propagate import extract
+from prometheus_client import CollectorRegistry
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.call import tracer
+from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.outcome import ending_of
 from bowerbird.gateway.jobs.watching import JobWatch
 from bowerbird.gateway.records.job import Claim, Ending, PutBack, StoredPicture, Success
@@ -37,6 +39,8 @@ JOBS_IN_HAND = 64
 FREE_ENOUGH = 16
 """Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
 AGAIN_SECONDS = 1.0
+BEFORE_COMPUTING = frozenset({"waiting", "check_prompt", "admit"})
+"""Phases in which a job has not met the model yet."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +83,15 @@ class _InHand:
 class Carrier:
     """This replica's hands; `watch` hears of everything that happens to a job here."""
 
-    def __init__(self, records: Records, watch: JobWatch, draw: Draw) -> None:
+    def __init__(self, records: Records, watch: JobWatch, draw: Draw, metrics: JobMetrics | None = None) -> None:
         self._records = records
         self._watch = watch
         self._draw = draw
+        self._metrics = metrics or JobMetrics(CollectorRegistry())
         self._hands: dict[str, _InHand] = {}
         self._wake = asyncio.Event()
+        self._claiming = True
+        self._can_draw: Callable[[], bool] = lambda: True
 
     def wake(self) -> None:
         """A job was submitted here."""
@@ -95,14 +102,23 @@ class Carrier:
         hand = self._hands.get(job_id)
         return hand.progress if hand else None
 
+    def stop_claiming(self) -> None:
+        """Takes no more jobs: this process is about to end, and others are there, or will be."""
+        self._claiming = False
+
     def stop(self, job_id: str) -> None:
         """Ends the work on a job at once, whose claim is void: it was cancelled here."""
         if (hand := self._hands.get(job_id)) and hand.task:
             hand.task.cancel()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Carries jobs until the context ends, then puts back what is not finished."""
+    async def running(self, can_draw: Callable[[], bool] = lambda: True) -> AsyncIterator[None]:
+        """Carries jobs until the context ends, then puts back what is not finished.
+
+        While `can_draw` says no, none is claimed: an attempt that must fail would only make the job rest, and another
+        replica may reach what this one does not.
+        """
+        self._can_draw = can_draw
         loops = [asyncio.create_task(_for_ever(work)) for work in (self._claim, self._renew)]
         try:
             yield
@@ -117,7 +133,7 @@ class Carrier:
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._wake.wait()
         self._wake.clear()
-        while (free := JOBS_IN_HAND - len(self._hands)) > 0:
+        while self._claiming and self._can_draw() and (free := JOBS_IN_HAND - len(self._hands)) > 0:
             claims = await self._records.claims.claim(free, LEASE_SECONDS)
             for claim in claims:
                 self._take(claim)
@@ -173,7 +189,7 @@ class Carrier:
             drawn = await self._draw(claim, entered, placed)
             return Success(drawn.result, await self._store(claim, drawn.pictures), drawn.usage)
         except Exception as error:  # whatever it is, a job must not hang on it
-            ending = ending_of(error, claim.attempts)
+            ending = ending_of(error, claim.attempts, computed=hand.progress.phase not in BEFORE_COMPUTING)
             facts = {"job": claim.job_id, "attempt": claim.attempts, "error": type(error).__name__}
             logger.warning("an attempt at a job failed", extra=facts)
             return ending
@@ -201,6 +217,7 @@ class Carrier:
                 break
             except RecordsUnavailable:
                 await asyncio.sleep(AGAIN_SECONDS)
+        self._metrics.attempted(claim, ending, valid=valid)
         if not valid and isinstance(ending, Success):
             with suppress(RecordsUnavailable):  # the sweeper finds them
                 await self._records.pictures.delete([picture.key for picture in ending.pictures])

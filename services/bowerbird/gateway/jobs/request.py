@@ -16,7 +16,7 @@ from bowerbird.contracts import Action
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.call import DEFAULT_LOCALE
 from bowerbird.gateway.plan import Plan
-from bowerbird.gateway.results.lookup import Lookup
+from bowerbird.gateway.results.lookup import Cache, Lookup
 from bowerbird.gateway.story import Allowed
 
 
@@ -48,12 +48,19 @@ def job_request(asked: GenerateImages, plan: Plan, allowed: Allowed, locale: str
         "size": str(plan.size),
         "steps": plan.steps,
         "guidance_scale": plan.guidance_scale,
-        "seed": None if plan.lookup is Lookup.ANY else plan.seed,  # where any stored picture will do, none is chosen
+        **_settled_lookup(asked, plan),
         "candidates": plan.candidates,
         "quality": plan.quality,
     }
     body = asked.model_copy(update=settled)
     return JobRequest(asked=body, action=allowed.decision.action, locale=locale).model_dump_json(exclude_none=True)
+
+
+def _settled_lookup(asked: GenerateImages, plan: Plan) -> dict[str, Any]:
+    """Where any stored picture will do, none is chosen; and it is said, should the tenant's default change."""
+    if plan.lookup is Lookup.ANY:
+        return {"seed": None, "cache": Cache.ANY}
+    return {"seed": plan.seed, "cache": asked.cache}
 
 
 def read_job_request(stored: str) -> JobRequest:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.jobs.backlog import Backlog
 from bowerbird.gateway.jobs.carrying import Carrier, Draw
+from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.watching import JobWatch
 from bowerbird.gateway.records.opening import Records
 from bowerbird.settings import Settings
 
+COUNT_SECONDS = 10.0
+"""Between two looks at what waits, for the metrics."""
 SWEEPER = "sweeper"
 SWEEP_SECONDS = 60.0
 ORPHAN_SWEEPS = 10
@@ -27,41 +31,55 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobRoom:
-    """The hands, the ears and the bound."""
+    """The hands, the ears, the bound and the figures."""
 
     records: Records
     carrier: Carrier
     watch: JobWatch
     backlog: Backlog
+    metrics: JobMetrics
 
     @classmethod
-    def of(cls, records: Records, settings: Settings, draw: Draw) -> JobRoom:
+    def of(cls, records: Records, settings: Settings, draw: Draw, registry: CollectorRegistry) -> JobRoom:
         """A room that draws with `draw`; nothing happens in it before `running()`."""
-        watch = JobWatch(records.events)
-        return cls(records, Carrier(records, watch, draw), watch, Backlog(records.jobs, settings.job_backlog))
+        watch, metrics = JobWatch(records.events), JobMetrics(registry)
+        carrier = Carrier(records, watch, draw, metrics)
+        return cls(records, carrier, watch, Backlog(records.jobs, settings.job_backlog), metrics)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Carries, watches and sweeps until the context ends."""
+    async def running(self, can_draw: Callable[[], bool]) -> AsyncIterator[None]:
+        """Carries (while `can_draw` says that it can), watches and sweeps until the context ends."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.watch.running())
-            await stack.enter_async_context(self.carrier.running())
-            sweeping = asyncio.create_task(self._sweep_again_and_again())
+            await stack.enter_async_context(self.carrier.running(can_draw))
+            tasks = [asyncio.create_task(work()) for work in (self._sweep_again_and_again, self._count_again_and_again)]
             try:
                 yield
             finally:
-                sweeping.cancel()
-                await asyncio.gather(sweeping, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _count_again_and_again(self) -> None:
+        while True:
+            with suppress(RecordsUnavailable):  # the last figures stand
+                self.metrics.wait(await self.records.jobs.unfinished())
+            await asyncio.sleep(COUNT_SECONDS)
 
     async def _sweep_again_and_again(self) -> None:
-        """One replica sweeps for all; not for correctness, but because one is enough."""
-        for turn in itertools.count():
+        """One replica sweeps for all; not for correctness, but because one is enough.
+
+        Its first sweep looks at all files: it sweeps because it started, or because the one before it died.
+        """
+        sweeps = 0
+        while True:
             try:
                 if await self.records.leases.acquire(SWEEPER, self.records.owner, SWEEPER_LEASE_SECONDS):
                     await self.records.retention.sweep()
-                    if turn % ORPHAN_SWEEPS == 0:
+                    if sweeps % ORPHAN_SWEEPS == 0:
                         await self.records.retention.remove_orphans()
                         await self.records.pictures.remove_unfinished()
+                    sweeps += 1
             except RecordsUnavailable:
                 logger.warning("nothing is swept while the records cannot be written")
             except Exception:  # a bug: the next sweep is tried all the same

@@ -84,6 +84,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How many jobs have not ended, and since when the one waits that has waited longest."""
+
+    queued: int
+    running: int
+    oldest_queued_seconds: float
+    """0 when none is queued."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to carry out a job, while its lease lasts and until a later claim has been made."""
 

@@ -18,6 +18,7 @@ from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.job import Claim
 from bowerbird.gateway.records.tables import job_events, jobs
 from bowerbird.gateway.records.writer import Writer
+from bowerbird.gateway.webhooks import outbox
 
 FIRST_EVENT = 1
 """The number of `queued`, in the row of a new job."""
@@ -75,13 +76,17 @@ class JobEvents:
     async def insert(
         self, connection: AsyncConnection, events: Sequence[tuple[str, int, str, Mapping[str, Any]]]
     ) -> None:
-        """Rows of (job, number, kind, data) whose numbers the caller took from the jobs' rows in this transaction."""
+        """Rows of (job, number, kind, data) whose numbers the caller took from the jobs' rows in this transaction.
+
+        With the end of a job goes what its tenant's webhooks are to be told of it.
+        """
         if events:
             rows = [
                 {"job_id": job_id, "number": number, "kind": kind, "data": json.dumps(data)}
                 for job_id, number, kind, data in events
             ]
             await connection.execute(insert(job_events).values(created_ms=self._database.now()), rows)
+            await outbox.write_of_jobs(connection, self._database.now(), [(each[0], each[2]) for each in events])
 
     async def _note(
         self, connection: AsyncConnection, notes: Sequence[tuple[Claim, str, Mapping[str, Any]]]

@@ -18,7 +18,7 @@ from bowerbird.errors import JobFinished, JobUnknown
 from bowerbird.gateway.records.cursor import read_cursor, write_cursor
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys, KeyedRequest, KeyTarget, Remembered
-from bowerbird.gateway.records.job import Job, JobState, NewJob, StoredPicture
+from bowerbird.gateway.records.job import Job, JobState, NewJob, StoredPicture, Unfinished
 from bowerbird.gateway.records.job_events import FIRST_EVENT, JobEvents
 from bowerbird.gateway.records.reader import GroupedReads
 from bowerbird.gateway.records.tables import job_pictures, jobs
@@ -133,6 +133,18 @@ class Jobs:
             asking = asking.where(jobs.c.tenant == tenant)
         async with self._database.reading() as connection:
             return await connection.scalar(asking) or 0
+
+    async def unfinished(self) -> Unfinished:
+        """What has not ended, of all tenants, in one pass over the index."""
+        asking = (
+            select(jobs.c.state, func.count(), self._database.now() - func.min(jobs.c.created_ms))
+            .where(jobs.c.state.in_(UNFINISHED))
+            .group_by(jobs.c.state)
+        )
+        async with self._database.reading() as connection:
+            found = {row[0]: (int(row[1]), row[2] / 1000) for row in (await connection.execute(asking)).all()}
+        queued, seconds = found.get(JobState.QUEUED.value, (0, 0.0))
+        return Unfinished(queued, found.get(JobState.RUNNING.value, (0, 0.0))[0], max(0.0, seconds))
 
     async def _read(self, job_ids: Sequence[str]) -> dict[str, Job]:
         async with self._database.reading() as connection:

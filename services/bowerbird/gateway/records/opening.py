@@ -53,7 +53,8 @@ async def open_records(settings: Settings) -> AsyncIterator[Records]:
         keys = IdempotencyKeys(database, writer)
         cursor_secret = await shared_secret(database, "cursor")
         request_secret = await shared_secret(database, "request")
-        async with writer.running():
+        usage = Usage(database, writer)
+        async with writer.running(), usage.kept():
             yield Records(
                 owner=owner,
                 database=database,
@@ -63,7 +64,7 @@ async def open_records(settings: Settings) -> AsyncIterator[Records]:
                 claims=Claims(database, writer, owner),
                 events=JobEvents(database, writer),
                 keys=keys,
-                usage=Usage(database, writer),
+                usage=usage,
                 leases=Leases(database),
                 retention=Retention(database, writer, pictures, settings.job_retention_seconds),
                 request_secret=request_secret,

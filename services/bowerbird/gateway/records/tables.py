@@ -136,6 +136,7 @@ leases = Table(
     Column("owner", String(64), nullable=False),
     Column("epoch", BigInteger, nullable=False, comment="grows with every change of hands: the fence"),
     Column("until_ms", BigInteger, nullable=False),
+    Column("address", String(255), comment="where other replicas reach the holder; none need to"),
 )
 
 secrets = Table(

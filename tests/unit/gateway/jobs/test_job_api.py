@@ -14,12 +14,12 @@ import httpx2
 import pytest
 from starlette.responses import Response
 
-from bowerbird.contracts import Action
+from bowerbird.contracts import Action, ModelCosts, SizeCosts
 from bowerbird.errors import DrawingFailed, StageUnavailable
 from bowerbird.gateway.records.database import FILE_NAME
 
 from ..conftest import PROMPT, GatewayIn, StartGateway, draw, pictures
-from ..stand_ins import StandIns, decision, verdicts
+from ..stand_ins import MODEL, StandIns, decision, verdicts
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -100,6 +100,28 @@ def test_a_caller_who_waits_a_little_gets_the_pictures_when_they_are_there(
     answer = draw(gateway, {"Prefer": 'respond-async; foo="bar", wait=1'}, steps=30)
     assert answer.status_code in (200, 202)
     assert draw(gateway, {"Prefer": "respond-async, wait=1"}, steps=30).status_code == 202
+
+
+def test_a_wait_that_would_be_too_long_turns_into_a_job(start_gateway: StartGateway, stages: StandIns) -> None:
+    costs = ModelCosts(
+        unit_seconds=1000, guided_rows=2, sizes=[SizeCosts(size=MODEL.sizes[0], encode=0, step=1, decode=0)]
+    )
+    stages.behaviour.described = MODEL.model_copy(update={"slots": 1, "costs": costs})
+    stages.behaviour.seconds_per_step = 0.1
+    gateway = start_gateway()
+    first = [submit(gateway, steps=30) for _ in range(2)]
+    while gateway.get(f"/v1/jobs/{first[1]}").json()["position"] is None:
+        time.sleep(0.01)
+    answer = draw(gateway, {"Prefer": "respond-async, wait=3600"}, steps=2)  # it would wait for hours, as it seems
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
+    assert answer.json()["eta_seconds"] > 3600
+    assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
+    assert answer.headers["retry-after"] == "60"
+    assert answer.headers["preference-applied"] == "respond-async"
+    for job_id in first:
+        gateway.delete(f"/v1/jobs/{job_id}")
+    assert ended(gateway, answer.json()["id"])["status"] == "succeeded"
 
 
 def test_events_tell_the_whole_story_once_and_in_order(gateway: httpx2.Client) -> None:

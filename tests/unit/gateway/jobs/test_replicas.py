@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,21 +20,24 @@ from .test_job_api import ended, heard, submit
 
 
 @pytest.fixture
-def replicas(
-    gateway_in: GatewayIn,
-    postgresql: RunningPostgreSQL,
-    s3: RunningS3,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
-    """Two gateways, each with a home of its own."""
+def shared(
+    postgresql: RunningPostgreSQL, newest_template: str, s3: RunningS3, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """Settings of all replicas: a database, and a place for pictures."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     name = f"t{secrets.token_hex(6)}"
-    shared = {"database_url": postgresql.create(name), "pictures_url": f"{s3.bucket_url}/{name}"}
+    yield {"database_url": postgresql.create(name, newest_template), "pictures_url": f"{s3.bucket_url}/{name}"}
+    postgresql.drop(name)
+
+
+@pytest.fixture
+def replicas(
+    gateway_in: GatewayIn, shared: dict[str, str], tmp_path: Path
+) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
+    """Two gateways, each with a home of its own."""
     with gateway_in(tmp_path / "one", **shared) as one, gateway_in(tmp_path / "two", **shared) as two:
         yield one, two
-    postgresql.drop(name)
 
 
 def test_a_job_of_one_gateway_is_heard_and_fetched_at_the_other(replicas: tuple[httpx2.Client, httpx2.Client]) -> None:
@@ -70,3 +74,13 @@ def test_a_job_is_cancelled_at_whichever_gateway(
     assert stages.draws_stopped.wait(8)
     assert ended(one, job_id)["status"] == "cancelled"
     assert heard(one, job_id)[-1]["event"] == "cancelled"
+
+
+def test_who_listens_at_another_gateway_hears_the_phase_too(
+    replicas: tuple[httpx2.Client, httpx2.Client], stages: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.gateway.api.job_stream.HEARTBEAT_SECONDS", 0.05)
+    stages.behaviour.seconds_per_step = 0.1
+    one, two = replicas
+    beats = [event for event in heard(two, submit(one, steps=30)) if event["event"] == "heartbeat"]
+    assert {json.loads(beat["data"])["phase"] for beat in beats} & {"draw", "judge", "check_images"}

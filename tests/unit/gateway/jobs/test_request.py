@@ -39,9 +39,10 @@ def test_the_plan_of_a_stored_request_is_the_plan_that_was_accepted(fields: dict
     assert (stored.locale, stored.asked.end_user) == ("de", asked.end_user)
 
 
-def test_where_any_stored_picture_will_do_it_still_will() -> None:
-    asked = GenerateImages.model_validate({"prompt": "a robin", "cache": "any"}, strict=False)
-    plan = plan_images(asked, MODEL, MAX_PIXELS, stores=True)
+@pytest.mark.parametrize("said", [{"cache": "any"}, {}])
+def test_where_any_stored_picture_will_do_it_still_will(said: dict[str, str]) -> None:
+    asked = GenerateImages.model_validate({"prompt": "a robin", **said}, strict=False)
+    plan = plan_images(asked, MODEL, MAX_PIXELS, stores=True, any_by_default=not said)
     stored = read_job_request(job_request(asked, plan, allowed("a robin", None), "en"))
     assert plan_images(stored.asked, MODEL, MAX_PIXELS, stores=True).lookup is Lookup.ANY
 
