@@ -10,16 +10,20 @@ Routes (JSON in and out unless said otherwise):
                    POST /check_images    parts: ImageCheck, frames…        -> ImageDecisions
     text-to-image  GET  /describe                                          -> ModelDescription
                    POST /draw            DrawRequest                       -> parts: progress…, frames…, done | error
+                                         or parts: DrawRequest, frames… (what it begins with)
     animation      GET  /describe, POST /animate                           501 until its own issue
-    curation       POST /judge           parts: JudgeRequest, frames…      -> Judgement
-                   POST /publish         parts: PublishRequest, frames…    -> parts: picture…, done | error
+    curation       GET  /describe                                          -> CurationDescription
+                   POST /judge           parts: JudgeRequest, frames…      -> Judgement
+                   POST /open            parts: OpenRequest, file(s)       -> parts: frames…, done
+                   POST /publish         parts: PublishRequest, [file,] frames… -> parts: picture…, done | error
                    POST /check_provenance  the file's bytes                -> ProvenanceReport
 
 `parts` are multipart/mixed streams, written and read by `bowerbird.parts`. A frames part is a raw `.npy` of uint8
 `[1, height, width, 3]`, RGB. Every request carries `Bowerbird-Deadline-Ms` (what is left), `Bowerbird-Request-Id` and
 `traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`). To `draw`, three more may say how its
 steps share the model with those of others: `Bowerbird-Class` (`WorkClass`), `Bowerbird-Flow` (an opaque name of whose
-work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1).
+work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1). `Bowerbird-Grant`
+says who gave the slot, `<queue>:<epoch>`: once a stage has seen a later epoch of that queue, it refuses an earlier one.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ SERVICE_HEADER = "bowerbird-service"
 CLASS_HEADER = "bowerbird-class"
 FLOW_HEADER = "bowerbird-flow"
 WEIGHT_HEADER = "bowerbird-weight"
+GRANT_HEADER = "bowerbird-grant"
 
 MAX_PROMPT_CHARACTERS = 2_000
 MAX_SEED = 2**63 - 1
@@ -43,6 +48,8 @@ MAX_IMAGES = 10
 MAX_CANDIDATES = 8
 MAX_FRAMES_PER_REQUEST = 20
 MAX_LORAS = 4
+MAX_FILE_BYTES = 10 * 1024 * 1024
+MAX_FILE_PIXELS = 4096 * 4096
 MAX_LORA_WEIGHT = 4.0
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -225,6 +232,7 @@ class SizeCosts(Contract):
     encode: float = Field(ge=0, allow_inf_nan=False, description="the prompts of one request")
     step: float = Field(gt=0, allow_inf_nan=False, description="one row of one step, in a batch as large as pays")
     decode: float = Field(ge=0, allow_inf_nan=False, description="one frame")
+    read: float = Field(default=0, ge=0, allow_inf_nan=False, description="the picture that a request begins with")
 
 
 class ModelCosts(Contract):
@@ -256,6 +264,8 @@ class ModelDescription(Contract):
     max_lora_rank: int = Field(
         default=0, ge=0, description="0: compiled without LoRA, or served without a folder of them"
     )
+    previews: bool = Field(default=False, description="it can show what a picture will be")
+    edits: bool = Field(default=False, description="it can begin with a picture")
     costs: ModelCosts | None = Field(default=None, description="None when nothing was measured")
     lineage: dict[str, Any] = Field(default_factory=dict)
 
@@ -290,6 +300,17 @@ class LoraCatalogue(Contract):
     refused: dict[str, str] = Field(default_factory=dict, description="file name -> what is wrong with it")
 
 
+class Beginning(Contract):
+    """Begin with a picture instead of noise.
+
+    It follows the request as a frames part of the request's size and, where `masked`, a second one: white where the
+    picture is to be drawn anew, black where it is to stay as it is.
+    """
+
+    strength: float = Field(gt=0, le=1, description="part of the steps that are made: how much of it may change")
+    masked: bool = False
+
+
 class DrawRequest(Contract):
     """Draw `count` frames; frame k has the seed `seed_of(seed, k)`."""
 
@@ -304,6 +325,8 @@ class DrawRequest(Contract):
     preview_steps: int = Field(
         default=0, ge=0, le=MAX_STEPS, description="a preview of each frame after every so many steps; 0: none"
     )
+    max_previews: int = Field(default=MAX_STEPS, ge=1, le=MAX_STEPS, description="of each frame; then no more are made")
+    beginning: Beginning | None = Field(default=None, description="None: with noise")
 
 
 class DrawProgress(Contract):
@@ -323,11 +346,16 @@ class FrameFacts(Contract):
 
 
 class PreviewFacts(Contract):
-    """Facts about a preview: a small picture (uint8 npy, as a frame is) of what frame `index` will be."""
+    """Facts about a preview: a small picture (uint8 npy, as a frame is) of what frame `index` will be.
+
+    It may leave before the drawing is done, so it says itself what its label needs: model and LoRAs, by digest.
+    """
 
     index: int = Field(ge=0)
     step: int = Field(ge=1)
     steps: int = Field(ge=1)
+    digest: Digest
+    loras: dict[LoraId, Digest] = Field(default_factory=dict)
 
 
 class DrawDone(Contract):
@@ -339,9 +367,19 @@ class DrawDone(Contract):
     seconds: dict[str, float] = Field(description="by phase: queue, encode_text, denoise, decode")
     steps_computed: int = Field(ge=0)
     loras: dict[LoraId, Digest] = Field(default_factory=dict, description="digest of each LoRA that took part")
+    text_tokens: int = Field(default=0, ge=0, description="of prompt and negative prompt, as the model reads them")
+    image_tokens: int = Field(default=0, ge=0, description="positions of one picture's latents")
 
 
 # -------------------------------------------------------------------------------------------------------- curation
+
+
+class CurationDescription(Contract):
+    """What curation chooses by and labels with; chosen or labelled otherwise, a picture is another picture."""
+
+    version: str = Field(description="of its software")
+    judge: str = Field(description="name@digest of the model behind prompt_match")
+    certificate: Digest = Field(description="sha256 of the certificate that signs, in DER")
 
 
 class Score(Contract):
@@ -353,6 +391,31 @@ class Score(Contract):
     direction: Literal["higher_is_better", "lower_is_better"]
     minimum: float
     maximum: float
+
+
+PictureMediaType = Literal["image/png", "image/jpeg", "image/webp"]
+
+
+class OpenRequest(Contract):
+    """Make frames of a picture file: scaled to cover `size`, and cut around its middle.
+
+    A file part follows, the picture; where `masked`, another one, a picture of the same width and height whose fully
+    transparent pixels say where to draw.
+    """
+
+    size: Size
+    masked: bool
+
+
+class OpenDone(Contract):
+    """The end of an opened picture.
+
+    Its frame was sent before and, where `masked`, a second one, white where it is fully transparent (as the mask is, or
+    where there is none the picture itself) and black elsewhere.
+    """
+
+    media_type: PictureMediaType
+    masked: bool
 
 
 class JudgeRequest(Contract):
@@ -415,6 +478,14 @@ class Origin(Contract):
     loras: dict[LoraId, Digest] = Field(default_factory=dict, description="digest of each LoRA that took part")
 
 
+class Unfinished(Contract):
+    """A preview's frames: how far their pictures are, and the size that they are enlarged to."""
+
+    step: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    size: Size
+
+
 class PublishRequest(Contract):
     """Encode, label and sign `count` frames, which follow as parts."""
 
@@ -422,6 +493,10 @@ class PublishRequest(Contract):
     format: OutputFormat
     compression: int = Field(default=100, ge=0, le=100, description="quality of webp and jpeg; png ignores it")
     origin: Origin
+    preview: Unfinished | None = Field(default=None, description="None: the pictures are finished")
+    source: PictureMediaType | None = Field(
+        default=None, description="what the frames begin with: its file is the first part, and an ingredient of each"
+    )
 
 
 class Picture(Contract):
@@ -439,6 +514,7 @@ class PublishDone(Contract):
     """The end of a complete publication."""
 
     count: int
+    curation: CurationDescription
 
 
 class ProvenanceReport(Contract):

@@ -8,7 +8,22 @@
     │   ├── LoraUnknown                400  no LoRA of this name in the model's folder
     │   ├── LoraInvalid                400  a LoRA that does not fit this model, is altered, or is no LoRA
     │   └── ModelUnknown               404  no such model (OpenAI answers 404)
-    ├── KeyInvalid                     401  no key, or one that is not configured
+    ├── KeyInvalid                     401  no key, or one that opens nothing here
+    │   ├── KeyExpired                 401  a key of ours whose time is over
+    │   └── KeyRevoked                 401  a key of ours that was revoked
+    ├── ScopeMissing                   403  the key may not do this
+    ├── TenantDisabled                 403  the key is right, its tenant is switched off
+    ├── TierExceeded                   403  more than the tenant's tier ever allows: final
+    ├── TenantUnknown                  404  no tenant of this id
+    ├── KeyUnknown                     404  no key of this id
+    ├── TenantExists                   409  the id is taken: final
+    ├── KeyEnded                       409  a key that is over cannot be rotated: final
+    ├── LimitReached                   429  the tenant's limit of a window is used up: try again
+    ├── RequestUnknown                 404  no request or job of this id that brought pictures, or another tenant's
+    ├── WebhookEndpointUnknown         404  no webhook endpoint of this id, or another tenant's
+    ├── WebhookDeliveryUnknown         404  no delivery of this id to this endpoint
+    ├── TooManyWebhookEndpoints        409  the tenant has as many as it may: final
+    ├── WebhookUnreachable             502  the receiver of a test did not answer: final
     ├── RouteUnknown                   404  no such path
     ├── JobUnknown                     404  no job of this id, or another tenant's
     ├── MethodUnsupported              405  the path exists, the method does not
@@ -18,19 +33,23 @@
     ├── JobExpired                     410  the job was not finished in time, and will not be
     ├── IdempotencyKeyReused           422  the key came with another body before
     ├── BodyTooLarge                   413  more bytes than stated
+    ├── BodyTooSlow                    408  the body did not come in time
     ├── PromptRefused                  400  safety said no to the prompt: final, never retried
     │   └── CrisisSupport              400  a person may be in danger: help text, no job, nothing kept
     ├── ImageRefused                   400  safety said no to every candidate
     ├── FeatureUnavailable             501  known, not built into this deployment
     ├── StageUnavailable               503  a stage is down or starting: try again
     │   ├── RecordsUnavailable         503  the database or the picture store cannot be asked: try again
+    │   ├── GatewayStopping            503  this gateway is about to stop: another, or its successor, will answer
     │   ├── StageFull                  429  all slots of a stage are taken: try again
+    │   ├── GrantStale                 409  the slot was granted by a former owner of the queue: ask the present one
     │   ├── QueueFull                  429  no more may wait than do: try again
     │   │   └── TenantQueueFull        429  no more of this tenant may wait than do: try again
     │   ├── QueueTimeout               429  no slot was free within the time that it was waited for
     │   └── DeadlineExceeded           503  the time the caller allowed ran out
     ├── StageBroken                    502  a stage answered, but not as its contract says
     ├── DrawingFailed                  500  the model failed on this picture: NaN, or the backend's error
+    ├── ComputingTooLong               500  a job was not computed in time although every stage was well
     ├── JobQuarantined                 500  the job failed by its own fault too often and is not tried again
     ├── PictureLost                    500  a stored picture is gone, or not the one that was stored
     ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
@@ -121,11 +140,89 @@ class ModelUnknown(RequestInvalid):
 
 
 class KeyInvalid(BowerbirdError):
-    """The bearer key is missing or not configured."""
+    """The bearer key is missing, or opens nothing here."""
 
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class KeyExpired(KeyInvalid):
+    """The key was one of ours; its time is over."""
+
+    code = "expired_api_key"
+
+
+class KeyRevoked(KeyInvalid):
+    """The key was one of ours, and was revoked."""
+
+    code = "revoked_api_key"
+
+
+class ScopeMissing(BowerbirdError):
+    """The key is right, but may not do this; the error names the scope that it lacks."""
+
+    status = 403
+    type = "permission_error"
+    code = "missing_scope"
+
+
+class TenantDisabled(BowerbirdError):
+    """The key is right, but its tenant is switched off, or its tier is not configured here."""
+
+    status = 403
+    type = "permission_error"
+    code = "tenant_disabled"
+
+
+class TierExceeded(BowerbirdError):
+    """More than the tenant's tier allows at any time: a larger picture, or more compute units than a whole window."""
+
+    status = 403
+    type = "permission_error"
+    code = "tier_exceeded"
+
+
+class TenantUnknown(BowerbirdError):
+    """There is no tenant of this id."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "tenant_not_found"
+
+
+class KeyUnknown(BowerbirdError):
+    """There is no key of this id."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "api_key_not_found"
+
+
+class TenantExists(BowerbirdError):
+    """The id of a new tenant is taken, perhaps by one that is disabled; ids are never used twice."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "tenant_exists"
+    final = True
+
+
+class KeyEnded(BowerbirdError):
+    """The key is revoked, expired or rotated already: it cannot be rotated."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "api_key_ended"
+    final = True
+
+
+class LimitReached(BowerbirdError):
+    """A limit of the tenant is used up: of a window, or of requests at a time; the error names it."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
 
 
 class RouteUnknown(BowerbirdError):
@@ -178,10 +275,57 @@ class JobExpired(BowerbirdError):
     code = "job_expired"
 
 
+class ComputingTooLong(BowerbirdError):
+    """A job took longer to compute than it may, although every stage was well: tried again, it gets twice the time."""
+
+    code = "computing_too_long"
+
+
 class JobQuarantined(BowerbirdError):
     """The job failed by its own fault so often that it is not tried again; the last failure is named."""
 
     code = "job_quarantined"
+    final = True
+
+
+class RequestUnknown(BowerbirdError):
+    """No request or job of this id brought pictures in the last days; another tenant's looks the same."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "request_not_found"
+
+
+class WebhookEndpointUnknown(BowerbirdError):
+    """There is no webhook endpoint of this id; one of another tenant looks the same."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "webhook_endpoint_not_found"
+
+
+class WebhookDeliveryUnknown(BowerbirdError):
+    """Nothing of this id was to be told to this endpoint, or it is forgotten."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "webhook_delivery_not_found"
+
+
+class TooManyWebhookEndpoints(BowerbirdError):
+    """The tenant has as many webhook endpoints as it may."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "too_many_webhook_endpoints"
+    final = True
+
+
+class WebhookUnreachable(BowerbirdError):
+    """The receiver of a test did not answer; the error says how it failed, as the log of deliveries does."""
+
+    status = 502
+    code = "webhook_unreachable"
     final = True
 
 
@@ -207,6 +351,14 @@ class BodyTooLarge(BowerbirdError):
     status = 413
     type = "invalid_request_error"
     code = "body_too_large"
+
+
+class BodyTooSlow(BowerbirdError):
+    """The body comes too slowly, or not at all: nobody waits for it any longer."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "body_too_slow"
 
 
 class PromptRefused(BowerbirdError):
@@ -236,6 +388,7 @@ class FeatureUnavailable(BowerbirdError):
 
     status = 501
     code = "not_implemented"
+    final = True
 
 
 class StageUnavailable(BowerbirdError):
@@ -250,6 +403,19 @@ class RecordsUnavailable(StageUnavailable):
     """The database or the picture store cannot be asked now, or is full; asking again later may succeed."""
 
     code = "records_unavailable"
+
+
+class GatewayStopping(StageUnavailable):
+    """The gateway is told to stop: it finishes what is computed and lets nobody wait any more."""
+
+    code = "gateway_stopping"
+
+
+class GrantStale(StageUnavailable):
+    """A slot by the word of one who does not own the queue any more: a later owner's grants have been seen here."""
+
+    status = 409
+    code = "grant_stale"
 
 
 class StageFull(StageUnavailable):

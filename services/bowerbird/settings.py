@@ -9,16 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGED_MODELS = Path(__file__).parent / "models"
 
 
+class ServiceAccount(BaseModel):
+    """Whom the tokens of a ServiceAccount stand for: somebody of a tenant that administrators made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    role: Literal["tenant", "reviewer", "operator", "admin"] = "tenant"
+
+
 class Settings(BaseSettings):
     """Every setting of every process, with its unit and the reason for its default."""
 
-    model_config = SettingsConfigDict(env_prefix="BOWERBIRD_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BOWERBIRD_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     home: Annotated[Path, AfterValidator(Path.absolute)] = Path(".bowerbird")
     """State that outlives a process: certificate, logs, caches. Relative to where `make up` was typed."""
@@ -29,8 +40,33 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port of the gateway; 0 picks a free one."""
 
-    api_keys: frozenset[str] = frozenset()
+    listen_fd: int | None = Field(default=None, ge=0)
+    """An open socket that the gateway inherits and serves instead of binding one: who restarts it keeps the socket, and
+    connections wait in it meanwhile."""
+
+    api_keys: frozenset[str] = Field(default=frozenset(), repr=False)
     """Bearer keys that are accepted, as a JSON list. Empty: loopback only, any key is the tenant `local`."""
+
+    admin_keys: frozenset[Annotated[str, Field(min_length=20)]] = Field(default=frozenset(), repr=False)
+    """Bearer keys of administrators, as a JSON list: with one of them the first tenants and keys are made. At least 20
+    characters: nothing stands between who guesses one and everything."""
+
+    tiers: Path | None = None
+    """TOML of what each tier may take; None: `gateway/identity/tiers.toml`."""
+
+    limits_alone_part: float = Field(default=0.25, gt=0, le=1)
+    """The part of each limit that a gateway grants by itself while the database is away: four keep to the limit."""
+
+    service_accounts: dict[str, ServiceAccount] = {}
+    """`namespace:name`, or `namespace:*`, of Kubernetes' ServiceAccounts -> whom their tokens stand for, as JSON."""
+
+    service_account_audience: str = Field(default="bowerbird", min_length=1)
+    """The audience that such a token must be bound to: one made for another service opens nothing here."""
+
+    kubernetes_url: str = "https://kubernetes.default.svc"
+    kubernetes_token: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    kubernetes_ca: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+    """The API server that reviews tokens, the gateway's own token (needs `system:auth-delegator`), and its CA."""
 
     safety_url: str = "http://127.0.0.1:8001"
     text_to_image_url: str = "http://127.0.0.1:8002"
@@ -69,14 +105,24 @@ class Settings(BaseSettings):
     queue_units: float = Field(default=200_000.0, gt=0)
     """Compute units that may wait in all (one is a row of a step): 5 000 guided pictures of 20 steps."""
 
-    queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
-    """Memory that requests may take in all while they wait."""
+    queue_bytes: int = Field(default=80 * 1024 * 1024, ge=1)
+    """Memory that requests may take in all while they wait: `queue_requests` of the longest prompts. Requests that
+    bring pictures meet this bound before the other."""
 
     queue_tenant_part: float = Field(default=0.25, gt=0, le=1)
     """The part of each of these that one tenant may have: who floods the gateway fills that part and no more."""
 
+    replica_url: str | None = None
+    """Where the other gateways on the same PostgreSQL reach this one, `http://10.1.2.3:8000` say: they keep one queue
+    together. None: the address that it binds, if that is not every address; a gateway that cannot be reached queues for
+    itself. Without `database_url` it is alone."""
+
     tenant_weights: dict[str, Annotated[float, Field(ge=0.01, le=100)]] = {}
     """Tenant -> its share of the model, as JSON; 1 for those that are not named. Tenants are named as in the log."""
+
+    tenant_caches: dict[str, Literal["auto", "any"]] = {}
+    """Tenant -> what its requests mean that have neither `seed` nor `cache`, as JSON: a new picture (`auto`, as for
+    those that are not named), or `any` that was drawn for it by the same recipe, which costs nothing."""
 
     database_url: str | None = None
     """`postgresql://user:password@host/name`, which several gateways may share; None is a SQLite file in `home`."""
@@ -93,6 +139,17 @@ class Settings(BaseSettings):
 
     job_backlog: int = Field(default=10_000, ge=1)
     """Jobs of one tenant that may wait: rows in a database, not memory."""
+
+    webhook_keys: tuple[str, ...] = ()
+    """Base64 of 32 bytes each, as a JSON list: seal the signing secrets of webhooks in the database; the first seals,
+    all open. Needed with `database_url`: all gateways need the same. Without: a file in `home`."""
+
+    webhook_networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that webhooks may be sent to besides public addresses, as a JSON list: `["10.0.0.0/8"]`. Whoever may
+    name an endpoint reaches every service in them."""
+
+    webhook_plain_http: bool = False
+    """Whether endpoints may have `http://` URLs: what is told is signed, but anybody on the way reads it."""
 
     result_bytes: int = Field(default=2 * 1024**3, ge=0)
     """Pictures kept in all to answer later requests: some twenty thousand of 256 x 256. 0 keeps none."""
@@ -117,7 +174,9 @@ class Settings(BaseSettings):
 
     fixed_batch: bool = False
     """Every denoiser call with the same number of rows, dead ones included: on a 16-bit backend the only way to the
-    same picture bit for bit whoever shares the batch; costs throughput at low load."""
+    same picture bit for bit whoever shares the batch (without it, to 35 dB PSNR); costs throughput at low load. A
+    setting and no field of a request, because a batch has one shape: whoever asked would make those beside it pay. To
+    offer both, serve the bundle twice."""
 
     threads: int = Field(default=0, ge=0, le=256)
     """Threads that compute, in all; 0 means as many as there are cores."""

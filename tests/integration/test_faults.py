@@ -34,6 +34,11 @@ def denoise_steps(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
     return [span for span in spans if span.name == "denoise_step"]
 
 
+def steps_begun_after(spans: list[ReceivedSpan], cancelled_at: float) -> int:
+    """Of a drawing whose steps take much longer than a cancel takes through all hops."""
+    return sum(span.begun > cancelled_at for span in denoise_steps(spans))
+
+
 def until_seen_down(stack: RunningStack, stage: str) -> None:
     """Waits until the gateway's look at the stages, one a second, has met the gap."""
     for _ in range(100):
@@ -62,15 +67,18 @@ def test_client_that_hangs_up_stops_the_denoiser(stack: RunningStack, otlp: Coll
         ]
         client.sendall("\r\n".join([*head, "", body]).encode())
         otlp.wait_for(trace_id, lambda spans: bool(denoise_steps(spans)), seconds=60)
+    cancelled_at = time.time()
 
     spans = otlp.wait_for(trace_id, served_draw)
     assert served_draw(spans)
     assert 0 < len(denoise_steps(spans)) < MANY_STEPS
+    assert steps_begun_after(spans, cancelled_at) <= 1
     assert not [span for span in spans if span.name == "publish"]
 
 
 def test_deadline_stops_the_denoiser_and_is_told(stack: RunningStack, otlp: Collector) -> None:
     trace_id = secrets.token_hex(16)
+    asked_at = time.time()
     answer = httpx2.post(
         f"{stack.url}/v1/images/generations",
         json={"prompt": PROMPT, "steps": MANY_STEPS, "candidates": 8},
@@ -82,6 +90,7 @@ def test_deadline_stops_the_denoiser_and_is_told(stack: RunningStack, otlp: Coll
     assert "retry-after" in answer.headers
     spans = otlp.wait_for(trace_id, served_draw)
     assert len(denoise_steps(spans)) < MANY_STEPS
+    assert steps_begun_after(spans, asked_at + 1.2) <= 1
 
 
 def test_safety_that_was_killed_is_named_and_drawing_works_again_when_it_is_back(stack: RunningStack) -> None:

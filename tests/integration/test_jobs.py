@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from ..embedded_stack import RunningStack
-from ..otlp import Collector
+from ..otlp import Collector, ReceivedSpan
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -99,10 +99,10 @@ def test_a_job_survives_the_killing_of_its_gateway(client: httpx2.Client, stack:
     stack.kill("gateway")
     until_up(client, killed_at)
     told = [kind for kind, _ in events(client, job_id)]
-    assert told.count("running") == 2
+    assert told.count("running") >= 2  # more, where a machine is so slow that the stages were not seen ready yet
     assert told[-1] == "succeeded"
     job = client.get(f"/v1/jobs/{job_id}").json()
-    assert (job["status"], job["attempts"]) == ("succeeded", 2)
+    assert (job["status"], job["attempts"]) == ("succeeded", told.count("running"))
     assert client.get(f"/v1/jobs/{job_id}/result").status_code == 200
 
 
@@ -128,12 +128,15 @@ def test_a_cancelled_job_stops_the_denoiser(client: httpx2.Client, otlp: Collect
     body = {**BODY, "seed": secrets.randbits(32), "steps": MANY_STEPS, "candidates": 8}
     job_id = submit(client, body, traceparent=traceparent)
     otlp.wait_for(trace_id, lambda spans: any(span.name == "denoise_step" for span in spans), seconds=60)
+    cancelled_at = time.time()
     assert client.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
 
-    def drawing_ended(spans: list[object]) -> bool:
-        return any((span.service, span.name) == ("text-to-image", "POST /draw") for span in spans)  # type: ignore[attr-defined]
+    def drawing_ended(spans: list[ReceivedSpan]) -> bool:
+        return any((span.service, span.name) == ("text-to-image", "POST /draw") for span in spans)
 
-    spans = otlp.wait_for(trace_id, drawing_ended)
-    assert len([span for span in spans if span.name == "denoise_step"]) < MANY_STEPS
+    steps = [span for span in otlp.wait_for(trace_id, drawing_ended) if span.name == "denoise_step"]
+    assert len(steps) < MANY_STEPS
+    assert sum(span.begun > cancelled_at for span in steps) <= 1
+    spans = otlp.trace(trace_id)
     assert not [span for span in spans if span.name == "publish"]
     assert events(client, job_id)[-1][0] == "cancelled"

@@ -1,14 +1,15 @@
 """The gateway as an ASGI app: the route table, the error table, and the layers around them.
 
-From the outside in: `TracedASGI` (one span, from the caller's `traceparent`), `Access` (request id, headers, metrics,
-log line), `UnforeseenASGI`, the errors as answers. What the handlers share is made when the app starts, since the
+From the outside in: `DoorwayASGI` (other replicas), `TracedASGI` (one span, from the caller's `traceparent`), `Access`
+(request id, headers, metrics, log line), `UnforeseenASGI`, the errors as answers, and in front of each operation its
+`Guard` (who asks, may they, have they some left). What the handlers share is made when the app starts, since the
 session to the stages needs a running event loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -16,31 +17,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bowerbird import __version__
 from bowerbird.errors import BowerbirdError
 from bowerbird.gateway.access import Access
-from bowerbird.gateway.admission.admission import Admission
-from bowerbird.gateway.admission.bounds import Bounds
-from bowerbird.gateway.admission.endpoints import Pauses
-from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.api.arrival import gateway_of
 from bowerbird.gateway.api.docs import docs
+from bowerbird.gateway.api.guard import Guard, limit_headers
 from bowerbird.gateway.api.job_drawing import draw_job
 from bowerbird.gateway.api.openapi import openapi_json
+from bowerbird.gateway.api.operation import Operation
 from bowerbird.gateway.api.operations import OPERATIONS
 from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
+from bowerbird.gateway.connections import open_connections
+from bowerbird.gateway.feedback.opening import open_feedback
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import ClientGone
-from bowerbird.gateway.identity import Identity
+from bowerbird.gateway.identity.opening import open_identities
 from bowerbird.gateway.jobs.room import JobRoom
+from bowerbird.gateway.limits.opening import open_limits
 from bowerbird.gateway.metrics import Metrics
 from bowerbird.gateway.records.opening import open_records
+from bowerbird.gateway.replicas.doorway import DoorwayASGI
+from bowerbird.gateway.replicas.opening import open_order
 from bowerbird.gateway.results.opening import open_results
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
+from bowerbird.gateway.webhooks.opening import open_webhooks
 from bowerbird.settings import Settings
 from bowerbird.telemetry import TracedASGI, set_up_telemetry
-from bowerbird.worker import SignedASGI, UnforeseenASGI, error_handlers, error_response
+from bowerbird.worker import UnforeseenASGI, error_handlers, error_response
+
+UNKNOWN = 401
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -53,27 +59,47 @@ def create_app(settings: Settings) -> Starlette:
         urls = stage_urls(settings)
         async with (
             open_session() as session,
+            open_connections() as connections,
             open_records(settings) as records,
             open_results(settings, records, metrics.registry) as results,
+            open_identities(settings, records) as identities,
+            open_limits(settings, records, metrics.registry) as limits,
+            open_webhooks(settings, records, metrics.registry) as webhooks,
         ):
-            admission = open_admission(settings)
+            admission, election = await open_order(settings, records, session, metrics.registry)
             metrics.watch(admission)
             stages = Stages(session, urls, settings.stage_poll_seconds, admission)
-            identity = Identity.of_keys(settings.api_keys)
-            jobs = JobRoom.of(records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed))
-            app.state.gateway = Gateway(
-                settings, identity, metrics, Upstream(session, urls), stages, admission, records, results, jobs
+            jobs = JobRoom.of(
+                records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry
             )
-            async with stages.watched(), jobs.running():
+            app.state.gateway = Gateway(
+                settings=settings,
+                identity=identities.identity,
+                administration=identities.administration,
+                limits=limits,
+                metrics=metrics,
+                upstream=Upstream(connections, urls),
+                stages=stages,
+                admission=admission,
+                records=records,
+                results=results,
+                jobs=jobs,
+                feedback=await open_feedback(records),
+                webhooks=webhooks,
+                election=election,
+            )
+            app.state.election = election
+            elected = election.running() if election else nullcontext()
+            async with stages.watched(), elected, jobs.running(lambda: stages.chain_is_ready):
                 yield
 
     documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
     app = Starlette(
-        routes=[*(Route(each.path, each.handler, methods=[each.method]) for each in OPERATIONS), *documents],
+        routes=[*map(_route, OPERATIONS), *documents],
         lifespan=lifespan,
         middleware=[
+            Middleware(DoorwayASGI),
             Middleware(TracedASGI),
-            Middleware(SignedASGI, name=f"gateway/{__version__}"),
             Middleware(Access, metrics=metrics),
             Middleware(UnforeseenASGI),
         ],
@@ -83,20 +109,22 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def open_admission(settings: Settings) -> Admission:
-    """The queue before text-to-image, within what the settings allow."""
-    bounds = Bounds(settings.queue_requests, settings.queue_units, settings.queue_bytes, settings.queue_tenant_part)
-    # A pause shorter than the time between two looks would end unseen.
-    return Admission(Order(bounds, Pauses(settings.stage_poll_seconds, 30 * settings.stage_poll_seconds)))
+def _route(operation: Operation) -> Route:
+    """The operation behind its door; only what says that it needs no key has none."""
+    guards = [] if operation.scope is None else [Middleware(Guard, needed=operation.scope)]
+    return Route(operation.path, operation.handler, methods=[operation.method], middleware=guards)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, BowerbirdError)  # noqa: S101 - the table above says so; for the type checker
     request.state.error_code = error.code
     response = error_response(error)
+    if error.status == UNKNOWN:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if error.status == TOO_MANY:
         gateway_of(request).metrics.refused(error.code)
         response.headers.update(rate_limit(request))
+    response.raw_headers.extend(limit_headers(request))
     return response
 
 

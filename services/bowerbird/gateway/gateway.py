@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bowerbird.gateway.admission.admission import Admission
-from bowerbird.gateway.identity import Identity
+from bowerbird.gateway.feedback.feedback import Feedback
+from bowerbird.gateway.identity.identity import Identity
+from bowerbird.gateway.identity.opening import Administration
 from bowerbird.gateway.jobs.room import JobRoom
+from bowerbird.gateway.limits.limits import Limits
 from bowerbird.gateway.metrics import Metrics
 from bowerbird.gateway.records.opening import Records
+from bowerbird.gateway.replicas.election import Election
 from bowerbird.gateway.results.results import Results
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream
+from bowerbird.gateway.webhooks.opening import Webhooks
 from bowerbird.settings import Settings
 
 
@@ -21,6 +26,8 @@ class Gateway:
 
     settings: Settings
     identity: Identity
+    administration: Administration
+    limits: Limits
     metrics: Metrics
     upstream: Upstream
     stages: Stages
@@ -28,3 +35,15 @@ class Gateway:
     records: Records
     results: Results
     jobs: JobRoom
+    feedback: Feedback
+    webhooks: Webhooks | None
+    """None where several gateways share a database and have no key to seal signing secrets with."""
+    election: Election | None = None
+    """Of the owner of the queue's order; None where this process is alone."""
+
+    def stop(self) -> None:
+        """Told to end: who waits is sent elsewhere at once, what is computed is finished."""
+        self.admission.stop()
+        self.jobs.carrier.stop_claiming()
+        if self.election is not None:
+            self.election.stop()

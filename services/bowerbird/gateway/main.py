@@ -15,12 +15,17 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 
 from bowerbird.gateway.app import create_app
-from bowerbird.gateway.identity import open_binding
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.identity.configured import open_binding
+from bowerbird.gateway.replicas.opening import reachable
+from bowerbird.gateway.slow_clients import BoundedHttpProtocol
 from bowerbird.settings import Settings
 
 ADDRESS_FILE = "gateway.json"
@@ -44,30 +49,47 @@ def serve(settings: Settings) -> None:
     """Runs the gateway in this process; raises SystemExit with a sentence when it may not or cannot bind."""
     if objection := open_binding(settings):
         raise SystemExit(objection)
-    app = create_app(settings)
-    logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
     listener = bind(settings)
+    app = create_app(reachable(settings, listener))
+    logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
     with announced(settings, listener):
-        server = uvicorn.Server(uvicorn.Config(app, **SERVER_OPTIONS))
-        server.run(sockets=[listener])
+        Server(uvicorn.Config(app, **SERVER_OPTIONS), app).run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's, but that the gateway hears of the end when it begins, and not only when everybody is gone."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._gateway_app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Sends those elsewhere who wait, then waits for those who are computed."""
+        gateway: Gateway | None = getattr(self._gateway_app.state, "gateway", None)
+        if gateway is not None:
+            gateway.stop()
+        await super().shutdown(sockets)
 
 
 SERVER_OPTIONS: dict[str, Any] = {
     "loop": "uvloop",
-    "http": "httptools",
+    "http": BoundedHttpProtocol,
     "ws": "none",
     "lifespan": "on",
     "access_log": False,
     "log_config": None,
     "log_level": "warning",
     "server_header": False,
+    "proxy_headers": False,  # nothing here asks for the client's address
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
     "timeout_graceful_shutdown": DRAIN_SECONDS,
 }
 
 
 def bind(settings: Settings) -> socket.socket:
-    """A listening socket at the configured address; raises SystemExit naming the port when it is taken."""
+    """A listening socket at the configured address, or the inherited one; raises SystemExit naming a taken port."""
+    if settings.listen_fd is not None:
+        return socket.socket(fileno=settings.listen_fd)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -88,16 +110,24 @@ def announced(settings: Settings, listener: socket.socket) -> Iterator[None]:
     """Says where the gateway listens, in the log and in `<home>/gateway.json`, until the context ends."""
     host, port = listener.getsockname()[:2]
     address = {"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", "pid": os.getpid()}
-    settings.home.mkdir(parents=True, exist_ok=True)
     file = settings.home / ADDRESS_FILE
-    draft = file.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(address) + "\n", encoding="utf-8")
-    draft.replace(file)
+    try:
+        _write(file, json.dumps(address) + "\n")
+    except OSError as error:  # a full disk: whoever looks for the file does without, whoever knows the port is served
+        logger.warning("the address could not be written", extra={"reason": error.strerror})
     logger.info("listening", extra={"host": host, "port": port})
     try:
         yield
     finally:
         file.unlink(missing_ok=True)
+
+
+def _write(file: Path, text: str) -> None:
+    """The file whole or not at all; what a crash left of an earlier attempt is overwritten."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,8 @@ class LexiconGate:
 
     def _hits(self, view: View, name: TextName) -> Iterator[tuple[Rule, int, int]]:
         """Every place where an entry's words stand, before anything around them is looked at."""
+        if not self._lexicon.anything.found_in(view.text):
+            return
         for rule in self._lexicon.rules:
             if rule.entry.text == name or (name == "negative_prompt" and self._reads_negative):
                 for start, end in rule.expression.hits(view.text):

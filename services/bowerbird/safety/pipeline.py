@@ -22,6 +22,7 @@ from bowerbird.safety.normalise import normalise
 from bowerbird.safety.policy import HelpTexts, Policy, load_help_texts
 
 RETRY_AFTER_SECONDS = 5
+NORMALISING = "normalise"
 NORMALISER = f"unicode@{unicodedata.unidata_version}+confusable-homoglyphs@{version('confusable-homoglyphs')}"
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class PromptPipeline:
         self._policy = policy
         self._help_texts = help_texts
         self._gates = gates
+        self._seconds = {name: GATE_SECONDS.labels(name) for name in (NORMALISING, *(gate.name for gate in gates))}
 
     def warm_up(self, text: str) -> None:
         """Asks every gate once about `text`, without a decision; raises StageUnavailable when one cannot decide."""
@@ -56,7 +58,7 @@ class PromptPipeline:
     def check(self, request: PromptCheck) -> Decision:
         """The decision about one prompt; raises StageUnavailable when a gate cannot decide."""
         evidence = Evidence(time.perf_counter(), _texts(request))
-        evidence.reports.append(self._report("normalise", NORMALISER, (), evidence.started))
+        evidence.reports.append(self._report(NORMALISING, NORMALISER, (), evidence.started))
         for gate in self._gates:
             findings, report = self._ask(gate, evidence.texts)
             evidence.reports.append(report)
@@ -82,7 +84,7 @@ class PromptPipeline:
 
     def _report(self, name: str, detector: str, findings: Sequence[Finding], begun: float) -> GateReport:
         seconds = time.perf_counter() - begun
-        GATE_SECONDS.labels(name).observe(seconds)
+        self._seconds[name].observe(seconds)
         decisive = max(findings, key=lambda each: (self._policy.text_action(each).strength, each.score), default=None)
         if decisive is None:
             action, score, threshold = Action.ALLOW, 0.0, 1.0

@@ -4,7 +4,8 @@ The gateway asks it twice: `POST /check_prompt` before anything is stored or com
 anything leaves. Both answer with what the policy says or with an error, never with "allowed" for want of an answer.
 It is ready when policy, lexicons and the image graph are loaded, verified and have run once.
 
-Checks run in threads (one for texts, one for frames), so that a long picture delays neither a prompt nor `/readyz`.
+Checks run in threads (one for texts, one for frames), so that a long picture delays neither a prompt nor `/readyz`;
+short texts, which are most, do not: a thread's turn takes as long as their check.
 Their log lines carry a decision's id but no trace id: a person in danger must not be found through a trace.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 # Without a deadline from the caller: twenty frames on a slow core.
 DEFAULT_SECONDS = 30.0
+# Of prompt and negative prompt together; these are checked within half a millisecond.
+SHORT_CHARACTERS = 200
 # Every recogniser has something to do here: its first use builds tables that would otherwise delay the first prompt.
 WARM_UP_PROMPT = (
     "a robin at 10.0.0.1, robin@example.org, 4111 1111 1111 1111, DE89 3704 0044 0532 0130 00, +49 30 901820"
@@ -76,6 +80,9 @@ async def check_prompt(request: Request) -> Response:
     checks = _checks(request)
     async with Deadline.from_headers(request.headers, DEFAULT_SECONDS).within("safety"):
         check = await read_json(request, PromptCheck)
+        if len(check.prompt) + len(check.negative_prompt or "") <= SHORT_CHARACTERS:
+            # In a context of its own, as in a thread: its log lines must not have the caller's trace id.
+            return _json(Context().run(checks.prompts.check, check))
         return _json(await _in_thread(checks.prompt_thread, lambda: checks.prompts.check(check)))
 
 

@@ -127,15 +127,26 @@ class Expression:
         options.log_errors = False
         self._compiled = re2.compile(f" (?:{_alternation(branches) or NEVER}) ", options=options)
 
+    def found_in(self, text: str) -> bool:
+        """Whether there is any hit."""
+        return self._compiled.search(_padded(text)) is not None
+
     def hits(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end (exclusive) in `text` of every whole-word match that does not overlap an earlier one."""
-        # Lexicons are ASCII once they are plain; what is not cannot match, and RE2 is spared the counting of UTF-8.
-        padded = f" {text} ".encode("ascii", "replace").decode("ascii")
+        padded = _padded(text)
         match = self._compiled.search(padded, 0)
         while match is not None:
             yield match.start(), match.end() - 2
             # The closing space may open the next match.
             match = self._compiled.search(padded, match.end() - 1)
+
+
+def _padded(text: str) -> str:
+    """Between spaces, since whole words are searched for, and in ASCII.
+
+    Lexicons are ASCII once they are plain; what is not cannot match, and RE2 is spared the counting of UTF-8.
+    """
+    return f" {text} ".encode("ascii", "replace").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,8 @@ class Lexicon:
 
     detector: str
     rules: tuple[Rule, ...]
+    anything: Expression
+    """Every rule's words and patterns in one: most texts have none of them, and this tells it in one search."""
     protected: Expression
     negations: frozenset[str]
 
@@ -179,6 +192,7 @@ def compile_lexicon(file: LexiconFile, shared: Lists, protected: tuple[str, ...]
         return Lexicon(
             detector=detector,
             rules=tuple(_rule(each, lists) for each in file.entries),
+            anything=Expression(branch for each in file.entries for branch in _sought(each, lists)),
             protected=Expression(expand((*protected, *file.protected), lists)),
             negations=frozenset(expand(file.negations, lists)),
         )
@@ -211,11 +225,17 @@ def plain(phrase: str) -> str:
 def _rule(entry: Entry, lists: Lists) -> Rule:
     return Rule(
         entry=entry,
-        expression=Expression((*expand(entry.terms, lists), *_branches(entry.patterns, lists))),
+        expression=Expression(_sought(entry, lists)),
         near=Context.of(entry.near, lists),
         unless_near=Context.of(entry.unless_near, lists),
         near_in_prompt=Context.of(entry.near_in_prompt, lists),
     )
+
+
+def _sought(entry: Entry, lists: Lists) -> Iterator[str]:
+    """What an entry looks for, as expressions."""
+    yield from expand(entry.terms, lists)
+    yield from _branches(entry.patterns, lists)
 
 
 def _branches(patterns: tuple[str, ...], lists: Lists) -> Iterator[str]:

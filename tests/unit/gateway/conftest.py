@@ -12,7 +12,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.routing import compile_path
 
+from bowerbird.gateway.api.openapi import document
+from bowerbird.gateway.api.operations import OPERATIONS
 from bowerbird.gateway.app import create_app
 from bowerbird.settings import Settings
 
@@ -36,7 +39,7 @@ def _gateway(_stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPath
     home = tmp_path_factory.mktemp("home")
     with (
         served(create_app(settings_for(_stand_ins[1], home))) as url,
-        httpx2.Client(base_url=url, timeout=20) as client,
+        opened(url) as client,
     ):
         until_ready(client, "safety", "text-to-image", "curation")
         yield client
@@ -67,7 +70,7 @@ def start_gateway(
             url = running.enter_context(
                 served(create_app(settings_for(_stand_ins[1], tmp_path_factory.mktemp("home"), **changes)))
             )
-            client = running.enter_context(httpx2.Client(base_url=url, timeout=20))
+            client = running.enter_context(opened(url))
             until_ready(client, *ready)
             return client
 
@@ -82,12 +85,26 @@ def gateway_in(_stand_ins: tuple[StandIns, str], stages: StandIns) -> GatewayIn:
     def started(home: Path, **changes: object) -> Iterator[httpx2.Client]:
         with (
             served(create_app(settings_for(_stand_ins[1], home, **changes))) as url,
-            httpx2.Client(base_url=url, timeout=20) as client,
+            opened(url) as client,
         ):
             until_ready(client, "safety", "text-to-image", "curation")
             yield client
 
     return started
+
+
+def opened(url: str) -> httpx2.Client:
+    """A client that sees to it that whatever is answered is documented."""
+    return httpx2.Client(base_url=url, timeout=20, event_hooks={"response": [_is_documented]})
+
+
+def _is_documented(answer: httpx2.Response) -> None:
+    for operation in OPERATIONS:
+        path, _, _ = compile_path(operation.path)
+        if operation.method == answer.request.method and path.match(answer.request.url.path):
+            documented = document()["paths"][operation.documented_path][operation.method.lower()]["responses"]
+            assert str(answer.status_code) in documented, (operation.path, answer.status_code)
+            return
 
 
 def settings_for(stages_url: str, home: Path, **changes: object) -> Settings:

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 
 from bowerbird.contracts import (
     Action,
+    CurationDescription,
     Decision,
     DrawDone,
     DrawProgress,
@@ -40,8 +41,11 @@ from bowerbird.contracts import (
     LoraCatalogue,
     LoraFacts,
     ModelDescription,
+    OpenDone,
+    OpenRequest,
     Picture,
     PolicyReference,
+    PreviewFacts,
     PromptCheck,
     ProvenanceReport,
     PublishDone,
@@ -70,7 +74,10 @@ MODEL = ModelDescription(
     max_prompt_tokens=75,
     slots=4,
     max_lora_rank=64,
+    previews=True,
+    edits=True,
 )
+CURATION = CurationDescription(version="9.9", judge="judge@1", certificate="sha256:" + "f" * 64)
 LORA = LoraFacts(id="watercolour", digest="sha256:" + "c" * 64, rank=16, bytes=1_000)
 
 REPORT = ProvenanceReport(
@@ -167,11 +174,19 @@ class Behaviour:
     drawn_digest: str = DIGEST
     frame_bytes: int = 3_200
     seconds_per_step: float = 0.0
+    until_frames: threading.Event | None = None
+    """What /draw waits for after its previews, before its first frame."""
+    preview_digest: str = DIGEST
+    transparent: bool = False
+    """Whether /open finds that the picture is its own mask."""
     answers: dict[str, Callable[[], Response | BowerbirdError]] = field(default_factory=dict)
     """Path -> an answer that replaces the stand-in's own."""
     after_frames: Callable[[], bytes] | None = None
     """What /draw writes after its first frame instead of going on; the stream then ends."""
     published: Callable[[Picture], Picture] = lambda picture: picture
+    curation: CurationDescription = CURATION
+    published_by: CurationDescription = CURATION
+    """What /publish says, whatever /describe said."""
     report: ProvenanceReport = REPORT
 
 
@@ -183,6 +198,7 @@ class Seen:
     headers: dict[str, str]
     asked: Any = None
     frames: list[bytes] = field(default_factory=list)
+    files: list[bytes] = field(default_factory=list)
 
 
 class StandIns:
@@ -192,6 +208,8 @@ class StandIns:
         self.behaviour = Behaviour()
         self.seen: list[Seen] = []
         self.draws_stopped = threading.Event()
+        self.descriptions = 0
+        """How often curation was asked what it chooses by and signs with."""
 
     def reset(self) -> None:
         """Everything behaves again, and nothing was seen."""
@@ -221,7 +239,14 @@ class StandIns:
                 Mount("/animation", routes=[ready]),
                 Mount(
                     "/curation",
-                    routes=[ready, self._route("/judge"), self._route("/publish"), self._route("/check_provenance")],
+                    routes=[
+                        ready,
+                        Route("/describe", self._describe_curation),
+                        self._route("/judge"),
+                        self._route("/open"),
+                        self._route("/publish"),
+                        self._route("/check_provenance"),
+                    ],
                 ),
             ]
         )
@@ -248,6 +273,10 @@ class StandIns:
             return _response(self.behaviour.answers["/describe"]())
         return JSONResponse(self.behaviour.described.model_dump())
 
+    async def _describe_curation(self, _: Request) -> Response:
+        self.descriptions += 1
+        return JSONResponse(self.behaviour.curation.model_dump())
+
     async def _ready(self, _: Request) -> Response:
         ready = self.behaviour.answers.get("/readyz", Response)
         return _response(ready())
@@ -257,12 +286,21 @@ class StandIns:
         return JSONResponse(self.behaviour.decide(seen.asked).model_dump())
 
     async def _draw(self, request: Request, seen: Seen) -> Response:
-        seen.asked = DrawRequest.model_validate_json(await request.body())
+        if request.headers["content-type"].startswith("multipart/"):
+            seen.asked, seen.frames = await _received(request, DrawRequest)
+        else:
+            seen.asked = DrawRequest.model_validate_json(await request.body())
         return StreamingResponse(self._drawing(seen.asked), media_type=CONTENT_TYPE)
 
     async def _drawing(self, asked: DrawRequest) -> AsyncIterator[bytes]:
         finished = False
         try:
+            steps = range(asked.preview_steps, asked.steps, asked.preview_steps) if asked.preview_steps else range(0)
+            for step in steps[: asked.max_previews]:
+                facts = PreviewFacts(index=0, step=step, steps=asked.steps, digest=self.behaviour.preview_digest)
+                yield part(Kind.PREVIEW, preview(asked.seed, step), facts)
+            while self.behaviour.until_frames and not self.behaviour.until_frames.is_set():  # noqa: ASYNC110 - a test's
+                await asyncio.sleep(0.005)
             for index in reversed(range(asked.count)):
                 for step in range(asked.steps if self.behaviour.seconds_per_step else 1):
                     await asyncio.sleep(self.behaviour.seconds_per_step)
@@ -299,7 +337,7 @@ class StandIns:
         return JSONResponse(self.behaviour.verdicts(seen.asked.count).model_dump())
 
     async def _publish(self, request: Request, seen: Seen) -> Response:
-        seen.asked, seen.frames = await _received(request, PublishRequest)
+        seen.asked, seen.frames, seen.files = await _received_with_files(request, PublishRequest)
         stream = b""
         for index, raw in enumerate(seen.frames):
             picture = self.behaviour.published(
@@ -313,9 +351,15 @@ class StandIns:
                 )
             )
             stream += part(Kind.PICTURE, raw, picture)
-        return Response(
-            stream + part(Kind.DONE, PublishDone(count=len(seen.frames))) + END_OF_STREAM, media_type=CONTENT_TYPE
-        )
+        done = PublishDone(count=len(seen.frames), curation=self.behaviour.published_by)
+        return Response(stream + part(Kind.DONE, done) + END_OF_STREAM, media_type=CONTENT_TYPE)
+
+    async def _open(self, request: Request, seen: Seen) -> Response:
+        seen.asked, seen.frames, seen.files = await _received_with_files(request, OpenRequest)
+        frames = [b"frame of " + file for file in seen.files] + [b"hole"] * self.behaviour.transparent
+        done = OpenDone(media_type="image/png", masked=len(frames) > 1)
+        stream = b"".join(part(Kind.FRAMES, frame) for frame in frames) + part(Kind.DONE, done) + END_OF_STREAM
+        return Response(stream, media_type=CONTENT_TYPE)
 
     async def _check_provenance(self, request: Request, seen: Seen) -> Response:
         seen.asked = await request.body()
@@ -327,16 +371,22 @@ def frame(seed: int, size: int) -> bytes:
     return hashlib.sha256(str(seed).encode()).digest() * (size // 32)
 
 
+def preview(seed: int, step: int) -> bytes:
+    """Bytes that stand for what a picture is after a step."""
+    return hashlib.sha256(f"{seed} after {step}".encode()).digest()
+
+
 def stated(error: BowerbirdError) -> bytes:
     """An error as the last part of a stream."""
     return error_part(error_body(error)) + END_OF_STREAM
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """An app behind a real socket, in a thread of its own; yields its URL."""
+def served(app: ASGIApp, **options: Any) -> Iterator[str]:
+    """An app behind a real socket, in a thread of its own, with uvicorn's `options`; yields its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    quiet: dict[str, Any] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 1}
+    server = uvicorn.Server(uvicorn.Config(app, **(quiet | options)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
@@ -350,9 +400,18 @@ def served(app: ASGIApp) -> Iterator[str]:
 
 
 async def _received(request: Request, contract: Any) -> tuple[Any, list[bytes]]:
+    asked, frames, files = await _received_with_files(request, contract)
+    assert not files
+    return asked, frames
+
+
+async def _received_with_files(request: Request, contract: Any) -> tuple[Any, list[bytes], list[bytes]]:
     parts: list[Part] = [each async for each in read_parts(request.stream())]
-    assert [each.kind for each in parts] == [Kind.REQUEST] + [Kind.FRAMES] * (len(parts) - 1)
-    return parts[0].read(contract), [each.body for each in parts[1:]]
+    files = [each.body for each in parts if each.kind is Kind.FILE]
+    frames = [each.body for each in parts if each.kind is Kind.FRAMES]
+    kinds = [Kind.REQUEST, *[Kind.FILE] * len(files), *[Kind.FRAMES] * len(frames)]
+    assert [each.kind for each in parts] == kinds
+    return parts[0].read(contract), frames, files
 
 
 def _response(answer: Response | BowerbirdError) -> Response:

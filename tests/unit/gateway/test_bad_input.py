@@ -56,9 +56,12 @@ BAD_FIELDS: list[BadField] = [
     ({"moderation": "low"}, 400, "invalid_value", "moderation", "not the caller's to weaken"),
     ({"quality": "hd"}, 400, "invalid_value", "quality", "retired"),
     ({"quality": "best"}, 400, "invalid_value", "quality", "'low', 'medium', 'high'"),
-    ({"stream": 0}, 400, "invalid_value", "stream", "Accepted: false"),
-    ({"stream": True}, 400, "invalid_value", "stream", "false"),
-    ({"partial_images": 0}, 400, "unknown_parameter", "partial_images", "streaming"),
+    ({"stream": 0}, 400, "invalid_value", "stream", "Accepted: true or false"),
+    ({"partial_images": 0}, 400, "unknown_parameter", "partial_images", "with stream true"),
+    ({"partial_images": 4, "stream": True}, 400, "invalid_value", "partial_images", "less than or equal to 3"),
+    ({"n": 2, "stream": True}, 400, "invalid_value", "n", "1 with stream true"),
+    ({"candidates": 2, "stream": True}, 400, "invalid_value", "candidates", "1 with stream true"),
+    ({"quality": "high", "stream": True}, 400, "invalid_value", "candidates", "quality high draws 2 candidates"),
     ({"frame_count": 4}, 400, "unknown_parameter", "frame_count", "moving pictures"),
     ({"frame_duration_ms": 100}, 400, "unknown_parameter", "frame_duration_ms", "moving pictures"),
     ({"style": "vivid"}, 400, "unknown_parameter", "style", "in the prompt"),
@@ -188,7 +191,7 @@ def test_more_pixels_than_one_request_may_have_are_refused(start_gateway: StartG
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/images/edits", "/v1/videos", "/v1/models/", "/v1/images/generations/"]
+    "path", ["/", "/v1", "/v1/images/variations", "/v1/videos", "/v1/models/", "/v1/images/generations/"]
 )
 def test_path_that_does_not_exist_is_404_in_openais_shape(gateway: httpx2.Client, path: str) -> None:
     answer = gateway.post(path, json={})

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
 
-from bowerbird.gateway.identity import open_binding
+from bowerbird.gateway.identity.configured import open_binding
 from bowerbird.settings import Settings
 
 HEAVY = ("numpy", "torch", "cv2", "PIL", "onnxruntime", "bentoml", "presidio_analyzer")
@@ -34,12 +35,13 @@ def process(home: Path) -> Iterator[subprocess.Popen[str]]:
         started.kill()
 
 
-def start(home: Path, **environment: str) -> subprocess.Popen[str]:
+def start(home: Path, descriptors: tuple[int, ...] = (), **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "bowerbird.gateway.main"],
         env={**os.environ, "PYTHONPATH": "services", "BOWERBIRD_HOME": str(home), **environment},
         stderr=subprocess.PIPE,
         text=True,
+        pass_fds=descriptors,
     )
 
 
@@ -120,3 +122,14 @@ def test_process_refuses_to_be_reachable_without_keys(home: Path) -> None:
     assert refused.returncode == 1
     assert "BOWERBIRD_API_KEYS" in errors
     assert not (home / "gateway.json").exists()
+
+
+def test_who_comes_while_it_is_restarted_is_answered_when_it_is_back(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as kept, ThreadPoolExecutor(1) as waiting:
+        url = f"http://127.0.0.1:{kept.getsockname()[1]}/livez"
+        for _ in range(2):
+            early = waiting.submit(httpx2.get, url, timeout=20)
+            with start(home, (kept.fileno(),), BOWERBIRD_LISTEN_FD=str(kept.fileno())) as process:
+                assert early.result().status_code == 200
+                process.kill()
+                process.communicate()

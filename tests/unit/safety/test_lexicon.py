@@ -15,10 +15,10 @@ from bowerbird.safety.gates import Texts
 from bowerbird.safety.lexicon import LexiconGate
 from bowerbird.safety.normalise import normalise
 from bowerbird.safety.pipeline import PromptPipeline
-from bowerbird.safety.policy import PACKAGED, parse
-from bowerbird.safety.vocabulary import Context, Expression, LexiconFile, compile_lexicon, expand
+from bowerbird.safety.policy import PACKAGED, Policy, parse
+from bowerbird.safety.vocabulary import Context, Expression, LexiconFile, compile_lexicon, expand, load_lexicon
 
-from .conftest import Check
+from .conftest import Check, corpus
 
 
 def gate(*entries: dict[str, Any], reads_negative: bool = False, **parts: Any) -> LexiconGate:
@@ -37,6 +37,15 @@ def test_terms_are_whole_words_in_any_punctuation() -> None:
     foul = gate({"terms": ["foul play"]})
     assert found(foul, "a FOUL,  play!") == ["FOUL,  play"]
     assert found(foul, "afoul play, foul players") == []
+
+
+def test_what_is_passed_over_in_one_search_is_what_no_entry_finds(policy: Policy) -> None:
+    lexicons = [load_lexicon(entry, policy) for entry in policy.gates if entry.kind == "lexicon"]
+    texts = [view.text for entry in corpus() for view in normalise(entry["prompt"]).views]
+    for lexicon in lexicons:
+        for text in texts:
+            found = any(list(rule.expression.hits(text)) for rule in lexicon.rules)
+            assert lexicon.anything.found_in(text) == found
 
 
 def test_adjacent_hits_are_all_found() -> None:

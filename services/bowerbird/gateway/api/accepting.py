@@ -2,8 +2,8 @@
 
 Accepted is what stands in the database before the client hears of it. Safety decides first: of a prompt that may not be
 drawn nothing is kept. Who asked for `respond-async` gets the job (202) at once, or the pictures when they are there
-within `wait` seconds (RFC 7240); who only sent a key gets the pictures. When the client leaves, or its time is over,
-the job goes on: the same key finds it.
+within `wait` seconds (RFC 7240), or the job as soon as the queue is known to be longer than that; who only sent a key
+gets the pictures. When the client leaves, or its time is over, the job goes on: the same key finds it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from opentelemetry.propagate import inject
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird.errors import DeadlineExceeded, IdempotencyKeyReused
 from bowerbird.gateway.api.idempotency import keyed_request, read_key
+from bowerbird.gateway.api.image_drawing import plan_of
 from bowerbird.gateway.api.image_request import GenerateImages
-from bowerbird.gateway.api.job_body import job_body, job_path, result_response
+from bowerbird.gateway.api.job_body import job_body, job_path, progress_of, result_response
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
 from bowerbird.gateway.jobs.request import job_request
-from bowerbird.gateway.plan import compute_units, plan_images
+from bowerbird.gateway.plan import compute_units
 from bowerbird.gateway.records.idempotency import KeyedRequest
 from bowerbird.gateway.records.job import Job, NewJob
 from bowerbird.gateway.story import check_prompt
+from bowerbird.telemetry import traced_headers
 
 MAX_WAIT_SECONDS = 3600.0
 LOOK_SECONDS = 10.0
@@ -74,7 +75,8 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
     settings = gateway.settings
     seconds = settings.queue_timeout_seconds + settings.request_timeout_seconds
     until = time.monotonic() + (acceptance.wait_seconds if acceptance.respond_async else seconds)
-    job = await unless_hung_up(request, _finished(request, gateway, job_id, min(call.patience.at, until)))
+    waiting = _finished(request, job_id, min(call.patience.at, until), or_too_late=acceptance.respond_async)
+    job = await unless_hung_up(request, waiting)
     if job.state.final:
         return await result_response(job, gateway)
     if acceptance.respond_async:
@@ -89,8 +91,7 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
 async def _submit(request: Request, call: Call, asked: GenerateImages, keyed: KeyedRequest | None) -> str | None:
     """The id of the job that this request became, or of the one that its key became meanwhile."""
     gateway: Gateway = request.app.state.gateway
-    stores = gateway.results.stores
-    plan = plan_images(asked, gateway.stages.model(), gateway.settings.max_request_pixels, stores=stores)
+    plan = plan_of(asked, call, gateway)
     await gateway.jobs.backlog.admit(request.state.tenant)
 
     async def checked() -> NewJob:
@@ -103,23 +104,31 @@ async def _submit(request: Request, call: Call, asked: GenerateImages, keyed: Ke
             request=job_request(asked, plan, allowed, call.locale),
             cost=compute_units(plan),
             lifetime_seconds=gateway.settings.job_lifetime_seconds,
-            traceparent=_traceparent(),
+            traceparent=traced_headers().get("traceparent"),
         )
 
     job = await unless_hung_up(request, checked())
+    await call.charge(job.cost)
     remembered = await gateway.records.jobs.submit(job, keyed)
     gateway.jobs.carrier.wake()
     return remembered.job_id
 
 
-async def _finished(request: Request, gateway: Gateway, job_id: str, until: float) -> Job:
-    """The job when it has ended, or as it is at `until` (monotonic seconds)."""
+async def _finished(request: Request, job_id: str, until: float, *, or_too_late: bool) -> Job:
+    """The job when it has ended, or as it is at `until` (monotonic seconds), or when that is known to be in vain."""
+    gateway: Gateway = request.app.state.gateway
     while True:
         job = await gateway.records.jobs.get(request.state.tenant, job_id)
         left = until - time.monotonic()
-        if job.state.final or left <= 0:
+        if job.state.final or left <= 0 or (or_too_late and _queued_for_longer(gateway, job_id, left)):
             return job
         await gateway.jobs.watch.wait(job_id, job.events, min(left, LOOK_SECONDS))
+
+
+def _queued_for_longer(gateway: Gateway, job_id: str, seconds: float) -> bool:
+    """Whether it will not even have left the queue by then, as predicted where this replica carries it."""
+    _, place = progress_of(job_id, gateway)
+    return place is not None and (place.eta_seconds or 0) > seconds
 
 
 def _accepted(job: Job, gateway: Gateway) -> Response:
@@ -127,9 +136,3 @@ def _accepted(job: Job, gateway: Gateway) -> Response:
     seconds = min(LONGEST_RETRY_SECONDS, max(1, math.ceil(body.eta_seconds or 0)))
     headers = {"Location": job_path(job.id), "Retry-After": str(seconds), "Preference-Applied": "respond-async"}
     return Response(body.model_dump_json(), 202, headers, "application/json")
-
-
-def _traceparent() -> str | None:
-    carrier: dict[str, str] = {}
-    inject(carrier)
-    return carrier.get("traceparent")

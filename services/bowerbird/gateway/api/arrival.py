@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.requests import Request
 
@@ -18,6 +19,8 @@ from bowerbird.deadline import MAX_DEADLINE_MS, Deadline
 from bowerbird.errors import RequestInvalid
 from bowerbird.gateway.call import DEFAULT_LOCALE, Call, flow_of
 from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.identity.principal import Principal
+from bowerbird.gateway.results.lookup import Cache
 
 READ_TIMEOUT_HEADER = "x-stainless-read-timeout"
 IN_TIME = 0.95
@@ -32,26 +35,44 @@ def gateway_of(request: Request) -> Gateway:
     return gateway
 
 
+def principal_of(request: Request) -> Principal:
+    """Who asks, as the guard of the route has found out."""
+    principal: Principal = request.state.principal
+    return principal
+
+
 def arrive(request: Request) -> tuple[Gateway, Call]:
-    """The gateway and the call a request becomes; raises KeyInvalid, or RequestInvalid for an unreadable header."""
-    gateway = gateway_of(request)
-    tenant = request.state.tenant = gateway.identity.tenant(request.headers.get("authorization"))
-    stated = DEADLINE_HEADER in request.headers
+    """The gateway and the call that a request becomes, whose principal the guard has found.
+
+    Raises RequestInvalid for an unreadable header.
+    """
+    gateway, principal = gateway_of(request), principal_of(request)
+    tier, headers = principal.tier, _headers_of(request)
+    stated = DEADLINE_HEADER in headers
     timeout_seconds = gateway.settings.request_timeout_seconds
-    deadline = Deadline.from_headers(request.headers, timeout_seconds)
-    patience = min(_read_timeout(request.headers), deadline.at if stated else math.inf)
+    deadline = Deadline.from_headers(headers, timeout_seconds)
+    patience = min(_read_timeout(headers), deadline.at if stated else math.inf)
     call = Call(
         request_id=request.state.request_id,
         deadline=Deadline(min(deadline.at, patience)),
         metrics=gateway.metrics,
-        locale=_locale(request.headers.get("accept-language", "")),
-        flow=flow_of(tenant),
-        work_class=_work_class(request.headers),
-        weight=gateway.settings.tenant_weights.get(tenant, 1.0),
+        locale=_locale(headers.get("accept-language", "")),
+        flow=flow_of(principal.tenant),
+        work_class=_work_class(headers),
+        weight=principal.weight,
+        queue_part=tier.queue_part,
+        picture_pixels=tier.picture_pixels,
+        charge=partial(gateway.limits.charge, principal),
+        any_by_default=gateway.settings.tenant_caches.get(principal.tenant, principal.cache) == Cache.ANY,
         patience=Deadline(patience),
         computing_seconds=math.inf if stated else timeout_seconds,
     )
     return gateway, call
+
+
+def _headers_of(request: Request) -> Mapping[str, str]:
+    """By lower-case name, the first of equal ones; Starlette's own search their list anew for each name."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])}
 
 
 def _read_timeout(headers: Mapping[str, str]) -> float:
@@ -65,9 +86,11 @@ def _read_timeout(headers: Mapping[str, str]) -> float:
 
 def _work_class(headers: Mapping[str, str]) -> WorkClass:
     stated = headers.get(CLASS_HEADER, WorkClass.INTERACTIVE)
-    if stated not in set(WorkClass):
-        raise RequestInvalid(f"Bowerbird-Class must be one of {', '.join(WorkClass)}.", param="Bowerbird-Class")
-    return WorkClass(stated)
+    try:
+        return WorkClass(stated)
+    except ValueError:
+        accepted = ", ".join(WorkClass)
+        raise RequestInvalid(f"Bowerbird-Class must be one of {accepted}.", param="Bowerbird-Class") from None
 
 
 def _locale(accept_language: str) -> str:

@@ -8,17 +8,23 @@ ignoring it would be a lie.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Message
 
-from bowerbird.errors import BodyTooLarge, FieldUnknown, RequestInvalid
+from bowerbird.errors import BodyTooLarge, BodyTooSlow, FieldUnknown, RequestInvalid
+from bowerbird.gateway.slow_clients import SLOWEST_BYTES_PER_SECOND
 
 MAX_JSON_BYTES = 1_000_000
+PAUSE_SECONDS = 15.0
+"""How long a body may keep us waiting beyond what its bytes take at the slowest."""
 _SHOWN_CHARACTERS = 64
 
 
@@ -84,20 +90,35 @@ async def read_json(request: Request, contract: type[Body]) -> Body:
 
 
 async def bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes]:
-    """The body's chunks; raises BodyTooLarge as soon as it is known to be larger, without reading on."""
+    """The body's chunks; raises BodyTooLarge as soon as it is known to be larger, without reading on; BodyTooSlow."""
     stated = request.headers.get("content-length", "")
     too_large = BodyTooLarge(f"The body is larger than the {max_bytes} bytes that are accepted.")
     if stated.isdigit() and len(stated) < 20 and int(stated) > max_bytes:
         raise too_large
-    length = 0
-    try:
-        async for chunk in request.stream():
-            length += len(chunk)
-            if length > max_bytes:
-                raise too_large
+    length, more, began = 0, True, time.monotonic()
+    while more:
+        message = await _next(request, began + PAUSE_SECONDS + length / SLOWEST_BYTES_PER_SECOND)
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        length += len(chunk)
+        if length > max_bytes:
+            raise too_large
+        if chunk:
             yield chunk
-    except ClientDisconnect as error:
-        raise RequestInvalid("The connection was closed before the body was complete.") from error
+
+
+async def _next(request: Request, until: float) -> Message:
+    """More of the body; raises BodyTooSlow when nothing has come at `until`, monotonic seconds."""
+    try:
+        async with asyncio.timeout(until - time.monotonic()):
+            message = await request.receive()
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"The body came at less than {SLOWEST_BYTES_PER_SECOND} bytes a second. Accepted: pauses of "
+            f"{PAUSE_SECONDS:g} s in all."
+        ) from error
+    if message["type"] == "http.disconnect":
+        raise RequestInvalid("The connection was closed before the body was complete.")
+    return message
 
 
 def refusal(error: ErrorDetails, contract: type[RequestBody]) -> RequestInvalid:

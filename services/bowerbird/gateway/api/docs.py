@@ -66,7 +66,8 @@ def _section(name: str, method: str, path: str, operation: dict[str, Any], schem
     media_type, media = next(iter(body.items())) if body else ("", {})
     answer = next(iter(operation["responses"]["200"]["content"].values()))["schema"]
     parts = [
-        f'<section id="{name}"><h2>{_label(method, path)}</h2><p>{escape(operation["summary"])}.</p>',
+        f'<section id="{name}"><h2>{_label(method, path)}</h2><p>{escape(operation["summary"])}.'
+        f" {_prose(operation['description'])}</p>",
         _example(method, path, media_type, media),
         _fields("Request", media.get("schema"), schemas),
         _fields("Answer", answer, schemas),
@@ -83,8 +84,11 @@ def _label(method: str, path: str) -> str:
 
 def _example(method: str, path: str, media_type: str, media: dict[str, Any]) -> str:
     path = path.replace("{model}", "fledgling")
-    lines = [f"curl $address{path}"]
-    if "example" in media:
+    method_option = f"-X {method.upper()} " if method in ("delete", "patch") else ""
+    lines = [f"curl {method_option}$address{path}"]
+    if "example" in media and media_type == "multipart/form-data":
+        lines += [f"  -F '{name}={value}'" for name, value in media["example"].items()]
+    elif "example" in media:
         lines += ["  -H 'Content-Type: application/json'", f"  -d '{json.dumps(media['example'])}'"]
     elif media_type == "multipart/form-data":
         lines.append("  -F file=@out/first.png")

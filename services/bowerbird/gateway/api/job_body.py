@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import pybase64
 from pydantic import Field
 from starlette.responses import Response
 
@@ -79,7 +79,7 @@ async def result_response(job: Job, gateway: Gateway) -> Response:
     pictures = await gateway.records.jobs.pictures(job.id)
     bodies = await asyncio.gather(*(_read(picture, gateway) for picture in pictures))
     for image, body in zip(result.body["data"], bodies, strict=True):
-        image["b64_json"] = base64.b64encode(body).decode("ascii")
+        image["b64_json"] = pybase64.b64encode_as_string(body)
     headers = {**result.headers, "Location": job_path(job.id)}
     return Response(json.dumps(result.body), 200, headers, "application/json")
 

@@ -2,8 +2,8 @@
 
 Events have the numbers of their rows, so that a client which reconnects, to whichever replica, hears what it missed and
 nothing twice. While nothing happens a `heartbeat` without a number says the phase, and the place in the queue with its
-ETA where this replica carries the job. The stream ends with the job. (https://html.spec.whatwg.org/multipage/
-server-sent-events.html)
+ETA where this replica carries the job; elsewhere the phase is the last one that was heard of. The stream ends with the
+job. (https://html.spec.whatwg.org/multipage/server-sent-events.html)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bowerbird.errors import JobUnknown, RecordsUnavailable, RequestInvalid
 from bowerbird.gateway.api.arrival import arrive
 from bowerbird.gateway.api.job_body import progress_of
 from bowerbird.gateway.gateway import Gateway
-from bowerbird.gateway.records.job import JobState
+from bowerbird.gateway.records.job import Job, JobState
 from bowerbird.gateway.records.job_events import JobEvent
 
 HEARTBEAT_SECONDS = 10.0
@@ -38,34 +38,35 @@ async def stream_job_events(request: Request) -> Response:
     if job.state.final and after >= job.events:
         return Response(status_code=204)  # by which a browser knows that it need not come back
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(gateway, tenant, job_id, after), 200, headers, "text/event-stream")
+    return StreamingResponse(_told(gateway, job, after), 200, headers, "text/event-stream")
 
 
-async def _told(gateway: Gateway, tenant: str, job_id: str, after: int) -> AsyncGenerator[str]:
+async def _told(gateway: Gateway, job: Job, after: int) -> AsyncGenerator[str]:
+    job_id, phase = job.id, job.state.value
     try:
         while True:
             events = await gateway.records.events.read(job_id, after)
             for event in events:
                 yield _event(event)
-                after = event.number
+                after, phase = event.number, event.data.get("phase", event.kind)
                 if event.kind in _FINAL:
                     return
             if events:
                 continue
             if await gateway.jobs.watch.wait(job_id, after, HEARTBEAT_SECONDS):
-                await gateway.records.jobs.get(tenant, job_id)  # that it is gone is news, too
+                await gateway.records.jobs.get(job.tenant, job_id)  # that it is gone is news, too
             else:
-                yield _heartbeat(gateway, job_id)
+                yield _heartbeat(gateway, job_id, phase)
     except (JobUnknown, RecordsUnavailable):
         return  # the job is gone, or nobody knows now: the client comes back and is told which
 
 
-def _heartbeat(gateway: Gateway, job_id: str) -> str:
+def _heartbeat(gateway: Gateway, job_id: str, heard: str) -> str:
     """From memory: thousands who listen to nothing must not read the database for it."""
     phase, place = progress_of(job_id, gateway)
     facts = {
         "id": job_id,
-        "phase": phase,
+        "phase": phase or heard,
         "position": place.position if place else None,
         "eta_seconds": place.eta_seconds if place else None,
     }

@@ -16,9 +16,19 @@ from starlette.responses import Response
 from bowerbird import __version__
 from bowerbird.contracts import WorkClass
 from bowerbird.deadline import MAX_DEADLINE_MS
-from bowerbird.errors import BowerbirdError, StageUnavailable
+from bowerbird.errors import (
+    BowerbirdError,
+    DeadlineExceeded,
+    IdempotencyKeyReused,
+    JobUnfinished,
+    KeyInvalid,
+    LimitReached,
+    StageUnavailable,
+)
 from bowerbird.gateway.api.idempotency import MAX_KEY_CHARACTERS
-from bowerbird.gateway.api.operations import JSON, OPERATIONS, Operation
+from bowerbird.gateway.api.operation import JSON, RATE_LIMIT, Operation
+from bowerbird.gateway.api.operations import OPERATIONS
+from bowerbird.gateway.api.rate_limit import TOO_MANY
 
 _REF = "#/components/schemas/{model}"
 _DEADLINE = {
@@ -53,6 +63,12 @@ _IF_NONE_MATCH = {
     "description": "ETags of pictures that you have (RFC 9110): where they would be the answer, it is 304 without a "
     "body, although the method is POST.",
     "schema": {"type": "string"},
+}
+_LAST_EVENT = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The last event that you have heard: the stream goes on after it, at whichever replica.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"},
 }
 _EVERY_ANSWER = {
     "x-request-id": "the request's id, also as Bowerbird-Request-Id",
@@ -105,8 +121,17 @@ def document() -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Not needed on loopback without configured keys.",
-                }
+                    "bearerFormat": "bb_ and 49 characters",
+                    "description": "A key that an administrator issued, or one of the settings, with the scope that "
+                    "the operation names. Not needed on loopback without configured credentials.",
+                },
+                "service_account": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The token of a Kubernetes ServiceAccount that the settings know, projected for the "
+                    "audience `bowerbird`.",
+                },
             },
         },
     }
@@ -114,7 +139,9 @@ def document() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     bodies = [(each.body, "validation") for each in OPERATIONS if each.body]
-    answers = [(body, "serialization") for each in OPERATIONS for body in (each.answer, each.accepted) if body]
+    answers = [
+        (body, "serialization") for each in OPERATIONS for body in (each.answer, each.accepted, *each.events) if body
+    ]
     wanted: Any = [*bodies, *answers, (ErrorResponse, "serialization")]
     _, schemas = models_json_schema(wanted, ref_template=_REF)
     defined: dict[str, Any] = schemas["$defs"]
@@ -125,8 +152,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
+        "description": f"Needs the scope `{operation.scope}`." if operation.scope else "Needs no key.",
         "responses": {"200": _answer(operation), **_other_answers(operation), **_errors(operation.all_errors)},
-        "security": [{"key": []}, {}] if operation.needs_key else [],
+        "security": _security(operation),
     }
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
@@ -137,12 +165,22 @@ def _operation(operation: Operation) -> dict[str, Any]:
         if operation.example is not None:
             media["example"] = dict(operation.example)
         documented["requestBody"] = {"required": True, "content": {operation.body_media_type: media}}
-        parameters += [_DEADLINE, _CLASS, _KEY] + ([_PREFER] if operation.accepted else [])
+        parameters += [_DEADLINE, _CLASS] if DeadlineExceeded in operation.facts else []
+        parameters += [_KEY] if IdempotencyKeyReused in operation.facts else []
+        parameters += [_PREFER] if operation.accepted else []
     parameters += [_IF_NONE_MATCH] if operation.not_modified else []
+    parameters += [_LAST_EVENT] if operation.nothing_left else []
     parameters += [{"name": name, "in": "query", "schema": dict(schema)} for name, schema in operation.query.items()]
     if parameters:
         documented["parameters"] = parameters
     return documented
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    """Which credential is needed, and what it must allow; on loopback without configured credentials, none."""
+    if operation.scope is None:
+        return []
+    return [{"key": [operation.scope]}, {"service_account": [operation.scope]}, {}]
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
@@ -150,15 +188,32 @@ def _answer(operation: Operation) -> dict[str, Any]:
         content = {operation.text_media_type: {"schema": {"type": "string"}}}
     else:
         content = {JSON: {"schema": {"$ref": _REF.format(model=operation.answer.__name__)}}}
+    if operation.also_media_type:
+        content[operation.also_media_type] = {"schema": {"type": "string"}}
+    if operation.events:
+        content["text/event-stream"] = {"schema": {"type": "string", "description": _events(operation.events)}}
     return {
         "description": (operation.answer.__doc__ or "") if operation.answer else "Text.",
-        "headers": _headers({**_EVERY_ANSWER, **operation.answer_headers}),
+        "headers": _headers({**_EVERY_ANSWER, **(RATE_LIMIT if operation.scope else {}), **operation.answer_headers}),
         "content": content,
     }
 
 
+def _events(bodies: Iterable[type[BaseModel]]) -> str:
+    """OpenAPI 3.1 has no words for the events of a stream: they are named here, and their shapes are components."""
+    told = " ".join(f"{body.__doc__} `data` is a `{body.__name__}`." for body in bodies)
+    return f"{told} Event `error`: an `ErrorResponse`. Comments tell phase and place while nothing happens."
+
+
 def _other_answers(operation: Operation) -> dict[str, Any]:
-    return {**_accepted(operation), **_not_modified(operation)}
+    return {**_accepted(operation), **_nothing_left(operation), **_not_modified(operation)}
+
+
+def _nothing_left(operation: Operation) -> dict[str, Any]:
+    """Status 204, where there is one."""
+    if operation.nothing_left is None:
+        return {}
+    return {"204": {"description": operation.nothing_left, "headers": _headers(_EVERY_ANSWER)}}
 
 
 def _not_modified(operation: Operation) -> dict[str, Any]:
@@ -173,7 +228,11 @@ def _accepted(operation: Operation) -> dict[str, Any]:
     """Status 202, where there is one."""
     if operation.accepted is None:
         return {}
-    headers = {"Location": "the job", "Retry-After": "seconds after which looking at it makes sense"}
+    headers = {
+        "Location": "the job",
+        "Retry-After": "seconds after which looking at it makes sense",
+        "Preference-Applied": "RFC 7240: respond-async",
+    }
     return {
         "202": {
             "description": operation.accepted.__doc__ or "",
@@ -189,8 +248,14 @@ def _errors(kinds: Iterable[type[BowerbirdError]]) -> dict[str, Any]:
     for status, same in groupby(kinds, key=lambda kind: kind.status):
         listed = list(same)
         headers = dict(_EVERY_ANSWER)
-        if any(issubclass(kind, StageUnavailable) for kind in listed):
+        if any(issubclass(kind, StageUnavailable | LimitReached | JobUnfinished) for kind in listed):
             headers["Retry-After"] = "seconds after which asking again makes sense"
+        if any(kind.final for kind in listed):
+            headers["x-should-retry"] = "false where it does not, although the status says so"
+        if status == TOO_MANY:
+            headers |= RATE_LIMIT
+        if issubclass(listed[0], KeyInvalid):
+            headers["WWW-Authenticate"] = "Bearer"
         responses[str(status)] = {
             "description": "\n\n".join(f"`{kind.code}`: {_fact(kind)}" for kind in listed),
             "headers": _headers(headers),

@@ -6,76 +6,70 @@ is. Errors that any request can meet (`EVERYWHERE`) are not repeated at each rou
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
-
 from bowerbird import errors
-from bowerbird.gateway.api import health, images, job_stream, jobs, loras, models, moderations, provenance, usage
+from bowerbird.gateway.api import (
+    feedback,
+    health,
+    image_drawing,
+    image_stream,
+    images,
+    job_stream,
+    jobs,
+    loras,
+    models,
+    moderations,
+    provenance,
+    usage,
+)
+from bowerbird.gateway.api.admin_operations import ADMIN_OPERATIONS
 from bowerbird.gateway.api.body import MAX_JSON_BYTES
+from bowerbird.gateway.api.edit_request import EditForm
 from bowerbird.gateway.api.idempotency import remembered
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.job_body import JobBody
+from bowerbird.gateway.api.operation import (
+    ENDED_JOB,
+    EVENTS,
+    FORM,
+    KEYED,
+    OF_A_JOB,
+    RATE_LIMIT,
+    UPSTREAM,
+    WITH_BODY,
+    WITH_RECORDS,
+    Operation,
+)
+from bowerbird.gateway.api.paging import ID, LIMIT_SCHEMA
+from bowerbird.gateway.api.webhook_operations import WEBHOOK_OPERATIONS
+from bowerbird.gateway.identity.scopes import Scope
 from bowerbird.gateway.records.jobs import MAX_PAGE
 
-Handler = Callable[[Request], Awaitable[Response]]
+DRAWS = (
+    *WITH_BODY,
+    *UPSTREAM,
+    errors.PromptRefused,
+    errors.CrisisSupport,
+    errors.ImageRefused,
+    errors.PromptTooLong,
+    errors.SizeUnsupported,
+    errors.ModelUnknown,
+    errors.QueueFull,
+    errors.TenantQueueFull,
+    errors.TierExceeded,
+    errors.QueueTimeout,
+    errors.DrawingFailed,
+    errors.LabelFailed,
+)
+"""What any drawing may meet."""
 
-JSON = "application/json"
-FORM = "multipart/form-data"
-TEXT = "text/plain"
-
-EVERYWHERE = (errors.BowerbirdError,)
-WITH_KEY = (errors.KeyInvalid,)
-WITH_BODY = (errors.RequestInvalid, errors.FieldUnknown, errors.BodyTooLarge)
-WITH_RECORDS = (errors.RecordsUnavailable,)
-KEYED = (*WITH_RECORDS, errors.IdempotencyKeyReused)
-ENDED_JOB = (errors.JobCancelled, errors.JobExpired, errors.JobQuarantined, errors.PictureLost)
-OF_A_JOB = (*WITH_RECORDS, errors.JobUnknown)
-UPSTREAM = (errors.StageUnavailable, errors.DeadlineExceeded, errors.StageBroken)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path."""
-
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    answer: type[BaseModel] | None
-    """The body of status 200; None for text."""
-    accepted: type[BaseModel] | None = None
-    """The body of status 202."""
-    facts: tuple[type[errors.BowerbirdError], ...] = ()
-    """Errors of its own that it answers with."""
-    body: type[BaseModel] | None = None
-    body_media_type: str = JSON
-    answer_headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of status 200 beyond those of every answer -> what they say."""
-    example: Mapping[str, Any] | None = None
-    not_modified: str | None = None
-    """When the answer is 304; None where it never is."""
-    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Query parameters, none of them required -> their schema."""
-    text_media_type: str = TEXT
-    """Of status 200 where `answer` is None."""
-    needs_key: bool = True
-
-    @property
-    def documented_path(self) -> str:
-        """The path as OpenAPI writes it, without Starlette's converters."""
-        return self.path.replace(":path}", "}")
-
-    @property
-    def all_errors(self) -> tuple[type[errors.BowerbirdError], ...]:
-        """Every error this operation can answer with, in the order of their status."""
-        kinds = {*EVERYWHERE, *self.facts, *(WITH_KEY if self.needs_key else ())}
-        return tuple(sorted(kinds, key=lambda kind: (kind.status, kind.code)))
-
+DRAWN = {
+    "Bowerbird-Model-Digest": "sha256 of the bundle that drew",
+    "Bowerbird-Seeds": "the seed of each picture, in order",
+    "Bowerbird-Scores": "RFC 9651 list: total of each picture, with its scores as parameters",
+    "Server-Timing": "milliseconds by stage and in all; admit waits, judge and check_images begin with draw",
+    **RATE_LIMIT,
+}
+"""Headers of pictures -> what they say."""
 
 OPERATIONS = (
     Operation(
@@ -83,40 +77,33 @@ OPERATIONS = (
         "/v1/images/generations",
         images.generate,
         "Draw pictures of a prompt",
-        images.ImagesResponse,
-        facts=(
-            *WITH_BODY,
-            *UPSTREAM,
-            errors.PromptRefused,
-            errors.CrisisSupport,
-            errors.ImageRefused,
-            errors.PromptTooLong,
-            errors.SizeUnsupported,
-            errors.ModelUnknown,
-            errors.LoraUnknown,
-            errors.LoraInvalid,
-            errors.QueueFull,
-            errors.TenantQueueFull,
-            errors.QueueTimeout,
-            errors.DrawingFailed,
-            errors.LabelFailed,
-            *KEYED,
-            *ENDED_JOB,
-        ),
+        image_drawing.ImagesResponse,
+        facts=(*DRAWS, errors.LoraUnknown, errors.LoraInvalid, *KEYED, *ENDED_JOB),
         accepted=JobBody,
+        events=(image_stream.PartialImage, image_stream.CompletedImage),
         body=GenerateImages,
         not_modified="The pictures are those that If-None-Match names.",
         answer_headers={
             "ETag": "names the pictures; send it as If-None-Match to be told that they are still the same",
             "Cache-Status": "RFC 9211: hit, or how the pictures were drawn (fwd=miss, collapsed, fwd=request)",
-            "Bowerbird-Model-Digest": "sha256 of the bundle that drew",
-            "Bowerbird-Seeds": "the seed of each picture, in order",
-            "Bowerbird-Scores": "RFC 9651 list: total of each picture, with its scores as parameters",
-            "Server-Timing": "milliseconds by stage and in all; admit waits, judge and check_images begin with draw",
-            "RateLimit-Policy": "how many requests and compute units of yours may wait at a time",
-            "RateLimit": "how many more of them may",
+            **DRAWN,
         },
         example={"prompt": "an american robin perched on a branch in winter", "size": "auto", "seed": 7},
+        scope=Scope.IMAGES_WRITE,
+    ),
+    Operation(
+        "POST",
+        "/v1/images/edits",
+        images.edit,
+        "Draw pictures that begin with a picture",
+        image_drawing.ImagesResponse,
+        facts=DRAWS,
+        events=(image_stream.PartialEdit, image_stream.CompletedEdit),
+        body=EditForm,
+        body_media_type=FORM,
+        answer_headers=DRAWN,
+        example={"image": "@out/first.png", "prompt": "a blue jay perched on a branch in autumn", "strength": 0.8},
+        scope=Scope.IMAGES_WRITE,
     ),
     Operation(
         "GET",
@@ -125,6 +112,7 @@ OPERATIONS = (
         "List the models that are served",
         models.ModelList,
         facts=(errors.StageUnavailable,),
+        scope=Scope.MODELS_READ,
     ),
     Operation(
         "GET",
@@ -133,6 +121,7 @@ OPERATIONS = (
         "Describe one model and its limits",
         models.Model,
         facts=(errors.StageUnavailable, errors.ModelUnknown),
+        scope=Scope.MODELS_READ,
     ),
     Operation(
         "GET",
@@ -141,6 +130,7 @@ OPERATIONS = (
         "List the LoRAs that a request may name",
         loras.LoraList,
         facts=UPSTREAM,
+        scope=Scope.MODELS_READ,
     ),
     Operation(
         "POST",
@@ -151,6 +141,7 @@ OPERATIONS = (
         facts=(*WITH_BODY, *UPSTREAM, *KEYED, errors.ModelUnknown),
         body=moderations.CreateModeration,
         example={"input": "an american robin perched on a branch in winter"},
+        scope=Scope.MODERATIONS_WRITE,
     ),
     Operation(
         "POST",
@@ -161,6 +152,7 @@ OPERATIONS = (
         facts=(*WITH_BODY, *UPSTREAM, *KEYED),
         body=provenance.CheckProvenance,
         body_media_type=FORM,
+        scope=Scope.PROVENANCE_READ,
     ),
     Operation(
         "GET",
@@ -173,8 +165,17 @@ OPERATIONS = (
             "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": jobs.DEFAULT_PAGE},
             "after": {"type": "string", "description": "`next_cursor` of the page before."},
         },
+        scope=Scope.JOBS_READ,
     ),
-    Operation("GET", "/v1/jobs/{job}", jobs.get_job, "See how far a job is", JobBody, facts=OF_A_JOB),
+    Operation(
+        "GET",
+        "/v1/jobs/{job}",
+        jobs.get_job,
+        "See how far a job is",
+        JobBody,
+        facts=OF_A_JOB,
+        scope=Scope.JOBS_READ,
+    ),
     Operation(
         "DELETE",
         "/v1/jobs/{job}",
@@ -182,6 +183,7 @@ OPERATIONS = (
         "Cancel a job that is not finished",
         JobBody,
         facts=(*OF_A_JOB, errors.JobFinished),
+        scope=Scope.JOBS_WRITE,
     ),
     Operation(
         "GET",
@@ -190,14 +192,16 @@ OPERATIONS = (
         "Hear what happens to a job, as server-sent events; `Last-Event-ID` resumes",
         None,
         facts=(*OF_A_JOB, errors.RequestInvalid),
-        text_media_type="text/event-stream",
+        text_media_type=EVENTS,
+        nothing_left="The job has ended, and Last-Event-ID names its last event: a browser need not come back.",
+        scope=Scope.JOBS_READ,
     ),
     Operation(
         "GET",
         "/v1/jobs/{job}/result",
         jobs.get_job_result,
         "Get the pictures of a finished job, or the error it failed with",
-        images.ImagesResponse,
+        image_drawing.ImagesResponse,
         facts=(
             *OF_A_JOB,
             *ENDED_JOB,
@@ -208,6 +212,7 @@ OPERATIONS = (
             errors.RequestInvalid,
             errors.ModelUnknown,
         ),
+        scope=Scope.JOBS_READ,
     ),
     Operation(
         "GET",
@@ -215,19 +220,41 @@ OPERATIONS = (
         usage.get_usage,
         "See what was drawn, by day, model and variant",
         usage.UsageList,
+        also_media_type=usage.CSV,
+        facts=(*WITH_RECORDS, errors.RequestInvalid),
+        query=usage.DAYS,
+        scope=Scope.USAGE_READ,
+    ),
+    Operation(
+        "POST",
+        "/v1/feedback",
+        remembered(feedback.give_feedback, MAX_JSON_BYTES),
+        "Say what somebody thought of a picture",
+        feedback.FeedbackBody,
+        facts=(*WITH_BODY, *UPSTREAM, *KEYED, errors.RequestUnknown, errors.CrisisSupport),
+        body=feedback.GiveFeedback,
+        example={"request_id": "req_0123456789abcdef01234567", "kind": "stars", "stars": 4, "image": 0},
+        scope=Scope.FEEDBACK_WRITE,
+    ),
+    Operation(
+        "GET",
+        "/v1/feedback",
+        feedback.list_feedback,
+        "List feedback, newest first",
+        feedback.FeedbackList,
         facts=(*WITH_RECORDS, errors.RequestInvalid),
         query={
-            "first_day": {
-                "type": "string",
-                "format": "date",
-                "description": "UTC; 29 days before `last_day` if absent.",
-            },
-            "last_day": {"type": "string", "format": "date", "description": "UTC; today if absent."},
+            "limit": LIMIT_SCHEMA,
+            "after": {"type": "string", "description": "`next_cursor` of the page before."},
+            "request_id": {"type": "string", "pattern": ID, "description": "Only of this one."},
         },
+        scope=Scope.FEEDBACK_READ,
     ),
-    Operation("GET", "/livez", health.livez, "The process answers", health.Liveness, needs_key=False),
+    Operation("GET", "/livez", health.livez, "The process answers", health.Liveness, scope=None),
     Operation(
-        "GET", "/readyz", health.readyz, "Requests can be held; state of the stages", health.Readiness, needs_key=False
+        "GET", "/readyz", health.readyz, "Requests can be held; state of the stages", health.Readiness, scope=None
     ),
-    Operation("GET", "/metrics", health.metrics, "Prometheus metrics", None, needs_key=False),
+    Operation("GET", "/metrics", health.metrics, "Prometheus metrics", None, scope=None),
+    *WEBHOOK_OPERATIONS,
+    *ADMIN_OPERATIONS,
 )

@@ -11,7 +11,7 @@ import math
 
 from starlette.requests import Request
 
-from bowerbird.gateway.api.arrival import gateway_of
+from bowerbird.gateway.api.arrival import gateway_of, principal_of
 from bowerbird.gateway.call import flow_of
 
 TOO_MANY = 429
@@ -19,10 +19,11 @@ TOO_MANY = 429
 
 def rate_limit(request: Request) -> dict[str, str]:
     """The headers for the tenant of a request that has arrived."""
-    gateway = gateway_of(request)
-    settings, left = gateway.settings, gateway.admission.left(flow_of(request.state.tenant))
-    requests = math.floor(settings.queue_requests * settings.queue_tenant_part)
-    units = math.floor(settings.queue_units * settings.queue_tenant_part)
+    gateway, principal = gateway_of(request), principal_of(request)
+    settings, part = gateway.settings, principal.tier.queue_part
+    left = gateway.admission.left(flow_of(principal.tenant), part)
+    part = part or settings.queue_tenant_part
+    requests, units = math.floor(settings.queue_requests * part), math.floor(settings.queue_units * part)
     return {
         "RateLimit-Policy": f'"requests";q={requests};qu="concurrent-requests", "compute";q={units};qu="compute-units"',
         "RateLimit": f'"requests";r={left.requests}, "compute";r={math.floor(left.units)}',

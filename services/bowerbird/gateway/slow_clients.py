@@ -1,0 +1,85 @@
+"""What a slow client may take: uvicorn's HTTP/1.1 with an end to what it would wait for without one.
+
+    a request's head      must be complete HEAD_SECONDS after the connection, or its own first byte, came
+    an answer             must leave at SLOWEST_BYTES_PER_SECOND at least, looked at every LOOK_SECONDS
+    a request's body      is bounded where it is read (`api.body`), where there is still somebody to tell
+    nothing at all        uvicorn's keep-alive, between two requests
+
+Each such connection is cut: who holds thousands of them open, a byte a minute, holds nothing here for long. What may be
+sent in one go costs a comparison; only what comes or leaves in pieces costs a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 20.0
+SLOWEST_BYTES_PER_SECOND = 4096
+LOOK_SECONDS = 10.0
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection; given to uvicorn as `http` (`main.SERVER_OPTIONS`)."""
+
+    _head: asyncio.TimerHandle | None = None
+    _leaving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begins to wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Waits for nothing more."""
+        self._await_no_head()
+        self._look_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Waits on for a head that is not complete yet; also for the end of a body that was answered already."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            if self._head is None:
+                self._await_head()
+        elif self._head is not None:
+            self._await_no_head()
+
+    def on_response_complete(self) -> None:
+        """From here on uvicorn's keep-alive counts."""
+        self._await_no_head()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """More is to leave than the connection takes: begins to look how fast it leaves."""
+        super().pause_writing()
+        self._look_again(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has left."""
+        self._look_no_more()
+        super().resume_writing()
+
+    def _await_head(self) -> None:
+        self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _await_no_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _look_again(self, left: int) -> None:
+        self._leaving = self.loop.call_later(LOOK_SECONDS, self._look, left)
+
+    def _look_no_more(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def _look(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if before - left < SLOWEST_BYTES_PER_SECOND * LOOK_SECONDS:
+            self.transport.abort()
+        else:
+            self._look_again(left)

@@ -1,0 +1,56 @@
+"""A gateway dies under a plain request: OpenAI's client, as it comes, has its picture in the end, and the same one."""
+
+from __future__ import annotations
+
+import base64
+import io
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import numpy as np
+import openai
+import pytest
+from numpy.typing import NDArray
+from openai.types import ImagesResponse
+from PIL import Image
+
+from ..embedded_stack import RunningStack
+
+pytestmark = pytest.mark.timeout(300)
+
+PROMPT = "an american robin perched on a branch in winter"
+SLOW = {"steps": 50, "candidates": 4}
+
+
+def until_drawn(stack: RunningStack) -> None:
+    """Waits until a slot is taken."""
+    for _ in range(600):
+        metrics = httpx2.get(f"{stack.url}/metrics", trust_env=False).text
+        if "bowerbird_slots_held 1.0" in metrics:
+            return
+        time.sleep(0.02)
+    raise AssertionError("nothing is drawn")
+
+
+def pixels(answer: ImagesResponse) -> NDArray[np.int16]:
+    [image] = answer.data or []
+    picture = Image.open(io.BytesIO(base64.b64decode(image.b64_json or "")))
+    return np.asarray(picture.convert("RGB")).astype(np.int16)
+
+
+def test_a_client_whose_gateway_is_killed_gets_its_picture_by_its_own_retry(stack: RunningStack) -> None:
+    stack.wait_until_ready()
+    asked = {**SLOW, "seed": secrets.randbits(40)}
+    with (
+        openai.OpenAI(base_url=f"{stack.url}/v1", api_key="any", timeout=120) as client,
+        ThreadPoolExecutor(1) as drawing,
+    ):
+        answer = drawing.submit(client.images.generate, prompt=PROMPT, extra_body=asked)
+        until_drawn(stack)
+        stack.kill("gateway")
+        first = answer.result()
+        again = client.images.generate(prompt=PROMPT, extra_body={**asked, "cache": "fresh"})
+
+    assert np.abs(pixels(first) - pixels(again)).max() <= 1
