@@ -25,7 +25,7 @@ EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
 DEV := .venv-dev/bin/
 CODE := services tests benchmarks
 
-.PHONY: help up test check lint format types layers audit train quality bench bench-engine clean
+.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-gateway chaos clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,9 @@ help: ## list these commands
 up: .venv/synced ## start everything, draw out/first.png, serve until Ctrl-C (BOWERBIRD_PORT, BOWERBIRD_HOME)
 	@exec .venv/bin/bowerbird up
 
+# A file's tests stay in one process: what they share (a stack, a compiled model) is made once.
 test: .venv-dev/synced ## everything this machine can test, with branch coverage
-	@$(DEV)pytest --cov --cov-branch --cov-report=term
+	@$(DEV)pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-branch --cov-report=term
 
 check: lint types layers audit ## lint, format, types, layers, audit: what CI runs before the tests
 
@@ -67,6 +68,12 @@ bench: .venv-dev/synced ## speed and memory of the whole stack, as a table
 
 bench-engine: .venv-dev/synced | $(UV) ## the engine against its peers, row by row: hours (ARGS="--row C6" for one)
 	@$(DEV)python -m benchmarks.engine $(ARGS)
+
+bench-gateway: .venv-dev/synced | $(UV) ## what the gateway costs, and what it keeps under load (ARGS="--row cost" for one row)
+	@$(DEV)python -m benchmarks.gateway $(ARGS)
+
+chaos: .venv-dev/synced ## break everything while thousands of requests run, then check the books (ARGS="--seed 7" replays a plan)
+	@$(DEV)python -m tests.chaos $(ARGS)
 
 clean: ## remove environments, tools and what they made; never .bowerbird/ or out/
 	rm -rf .tools .venv .venv-dev .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

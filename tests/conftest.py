@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from .databases import _shared_database, newest_file, newest_template, url  # noqa: F401 - fixtures
 from .embedded_stack import RunningStack, running_stack
 from .otlp import Collector, running_collector
 from .postgresql import postgresql  # noqa: F401 - a fixture
 from .s3 import s3  # noqa: F401 - a fixture
+
+# Torch takes every core by itself; beside other workers of pytest it would only wait for them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Time is measured in benchmarks/, never asserted in a test: a busy machine is not a bug.
 settings.register_profile("bowerbird", settings(), deadline=None)

@@ -26,6 +26,8 @@ class ReceivedSpan:
 
     service: str
     name: str
+    begun: float
+    """Unix seconds."""
     trace_id: str
     span_id: str
     parent_id: str | None
@@ -107,6 +109,7 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
                 yield ReceivedSpan(
                     service=str(about["service.name"]),
                     name=span.name,
+                    begun=span.start_time_unix_nano / 1e9,
                     trace_id=span.trace_id.hex(),
                     span_id=span.span_id.hex(),
                     parent_id=span.parent_span_id.hex() or None,

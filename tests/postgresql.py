@@ -39,6 +39,11 @@ class RunningPostgreSQL:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
 
+    @property
+    def data(self) -> Path:
+        """The folder in which it keeps everything."""
+        return self._data
+
     def url(self, database: str = "postgres") -> str:
         """What BOWERBIRD_DATABASE_URL would say."""
         return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
@@ -125,7 +130,7 @@ class RunningPostgreSQL:
 @contextmanager
 def running_postgresql() -> Iterator[RunningPostgreSQL]:
     """A server with an empty cluster; raises FileNotFoundError when none is installed."""
-    programs = _programs()
+    programs = installed_programs()
     folder = Path(tempfile.mkdtemp(prefix="bowerbird-postgresql-"))
     try:
         data = folder / "data"
@@ -157,7 +162,8 @@ def postgresql() -> Iterator[RunningPostgreSQL]:
         pytest.skip(str(error))
 
 
-def _programs() -> Path:
+def installed_programs() -> Path:
+    """Where the server's programs are; raises FileNotFoundError when none is installed."""
     on_path = shutil.which("initdb")
     packaged = sorted(PACKAGED.glob("*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
     for folder in [*([Path(on_path).parent] if on_path else []), *packaged]:
