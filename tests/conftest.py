@@ -17,6 +17,7 @@ from .s3 import s3  # noqa: F401 - a fixture
 # Torch takes every core by itself; beside other workers of pytest it would only wait for them.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("COLUMNS", None)  # a worker's terminal is 80 wide; a test says how wide its own is
 
 # Time is measured in benchmarks/, never asserted in a test: a busy machine is not a bug.
 settings.register_profile("bowerbird", settings(), deadline=None)

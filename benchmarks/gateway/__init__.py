@@ -8,6 +8,7 @@ and only the gateway's own work counts. Where the engine's word is needed (`canc
     scale.py         what a run is given
     processes.py     gateway and stages as processes; their CPU seconds and memory
     light_stages.py  the stages: known slots, known service time, answers made beforehand
+    asked.py         what is asked, ready to be sent
     client.py        HTTP/1.1 at a few microseconds a request: closed loop, open loop, idle streams
 
     cost.py          CPU a request: status, hit, picture, durable submit

@@ -2,14 +2,15 @@
 
 A picture of as many steps as the model takes is begun and given up in the middle: the client hangs up, or a job is
 DELETEd. The engine counts the steps it computes; what it counts between the cancel and the end of all computing is what
-was wasted. One is the step that was under way.
+was wasted. One is the step that was under way. A job is cancelled when the DELETE is answered, which is when that
+stands in the database; what was computed since the DELETE was sent stands beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 from benchmarks.gateway.asked import GENERATIONS, PROMPT
 from benchmarks.gateway.client import Client, client_of, request
@@ -24,6 +25,9 @@ QUIET_SECONDS = 0.5
 POLL_SECONDS = 0.005
 BEGIN_LOOKS = 12_000
 
+Counts = tuple[int, int, int]
+"""The engine's steps when a cancel was sent, when it was answered, and when nothing was computed any more."""
+
 _STEPS = re.compile(r"^bowerbird_steps_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -31,8 +35,10 @@ def measure(scale: Scale) -> Iterator[Row]:
     """A line for the hang-up, one for the DELETE."""
     count = 1 if scale.small else CANCELS
     with stack() as facts:
-        wasted = asyncio.run(_both(facts["url"], facts["services"]["text-to-image"]["url"], count))
-    for how, steps in wasted.items():
+        counted = asyncio.run(_both(facts["url"], facts["services"]["text-to-image"]["url"], count))
+    since = {how: [end - sent for sent, _, end in times] for how, times in counted.items()}
+    for how, times in counted.items():
+        steps = [end - done for _, done, end in times]
         yield Row(
             "cancel",
             f"steps computed after {how}, at most",
@@ -40,45 +46,39 @@ def measure(scale: Scale) -> Iterator[Row]:
             "<= 1",
             str(max(steps)),
             max(steps) <= 1,
-            note=f"{count} times, in all {sum(steps)}",
+            note=f"{count} times, in all {sum(steps)}; most since {how.removeprefix('a ')} was sent: {max(since[how])}",
             details={"steps": steps},
         )
 
 
-async def _both(url: str, text_to_image: str, count: int) -> dict[str, list[int]]:
+async def _both(url: str, text_to_image: str, count: int) -> dict[str, list[Counts]]:
     async with client_of(url) as client, client_of(text_to_image) as engine:
         steps = (await client.ask(request("GET", "/v1/models"))).json()["data"][0]["bowerbird"]["max_steps"]
         body = {"prompt": PROMPT, "steps": steps, "cache": "fresh"}
         return {
-            "a hang-up": [await _wasted(engine, lambda: _hang_up(client, engine, body)) for _ in range(count)],
-            "a DELETE": [await _wasted(engine, lambda: _delete(client, engine, body)) for _ in range(count)],
+            "a hang-up": [await _hang_up(client, engine, body) for _ in range(count)],
+            "a DELETE": [await _delete(client, engine, body) for _ in range(count)],
         }
 
 
-async def _wasted(engine: Client, cancel: Callable[[], Awaitable[int]]) -> int:
-    """Steps that were counted after `cancel`, which gives the count at which it cancelled."""
-    at_cancel = await cancel()
-    return await _when_quiet(engine) - at_cancel
-
-
-async def _hang_up(client: Client, engine: Client, body: dict[str, object]) -> int:
+async def _hang_up(client: Client, engine: Client, body: dict[str, object]) -> Counts:
     before = await _steps(engine)
     connection = await client.connect()
     answer = connection.send(request("POST", GENERATIONS, body))
     answer.add_done_callback(lambda done: done.exception())
-    counted = await _begun(engine, before)
+    sent = await _begun(engine, before)
     connection.close()
-    return counted
+    return sent, sent, await _when_quiet(engine)
 
 
-async def _delete(client: Client, engine: Client, body: dict[str, object]) -> int:
+async def _delete(client: Client, engine: Client, body: dict[str, object]) -> Counts:
     before = await _steps(engine)
     job = (await client.ask(request("POST", GENERATIONS, body, {"Prefer": "respond-async"}))).json()["id"]
-    counted = await _begun(engine, before)
+    sent = await _begun(engine, before)
     answer = await client.ask(request("DELETE", f"/v1/jobs/{job}"))
     if answer.status != 200:
         raise RuntimeError(f"the job was not cancelled: {answer.status}")
-    return counted
+    return sent, await _steps(engine), await _when_quiet(engine)
 
 
 async def _begun(engine: Client, before: int) -> int:

@@ -251,7 +251,7 @@ async def _until_hung_up(receive: Receive) -> None:
 def main(port: int, spec: Mapping[str, Any]) -> None:
     """Serves until the process is told to end."""
     quiet: dict[str, Any] = {"access_log": False, "log_level": "warning", "lifespan": "off", "ws": "none"}
-    server: dict[str, Any] = {"loop": "uvloop", "http": "httptools", "proxy_headers": False, "backlog": 4096}
+    server: dict[str, Any] = {"loop": "uvloop", "http": "httptools", "backlog": 4096, "timeout_graceful_shutdown": 1}
     uvicorn.run(LightStages(Spec(**spec)), host="127.0.0.1", port=port, **quiet, **server)
 
 

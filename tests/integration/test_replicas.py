@@ -230,6 +230,14 @@ def test_a_job_that_waits_is_told_its_place_among_all_that_wait_anywhere(
         assert told_place(gateways, path) == PART - SLOTS + 1
         stages.held = False
         assert_drawn(waiting)
+        wait_until_drawn(each, path)
+
+
+def wait_until_drawn(gateway: RunningGateway, path: str) -> None:
+    """Until the job is finished: the next test counts what is drawn."""
+    while (state := gateway.client.get(path, headers=authorized(CROWD)).json()["status"]) != "succeeded":
+        assert state in ("queued", "running"), state
+        time.sleep(0.05)
 
 
 def told_place(gateways: RunningGateways, path: str) -> int:

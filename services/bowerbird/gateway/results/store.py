@@ -94,7 +94,10 @@ class ResultStore:
         if not 0 < arrival.bytes <= self._keeping.max_bytes or not await self._reserved(arrival):
             return None
         files = _files(arrival.id, arrival.pictures)
-        await asyncio.gather(*map(self._pictures.put, files, result.pictures))
+        ends = await asyncio.gather(*map(self._pictures.put, files, result.pictures), return_exceptions=True)
+        for end in ends:  # all of them: after a failure nothing is written any more that the sweep has looked for
+            if isinstance(end, BaseException):
+                raise end
         async with self._database.writing() as connection:
             await rows.locked(connection)
             ready = await rows.make_ready(connection, arrival, self._after(self._keeping.ttl_seconds))
