@@ -45,9 +45,9 @@ def main(
             _say(f"kept: {result.folder}")
         against += len(result.against)
         runs.append(figures(result))
+        if not dry:
+            _say(f"written: {record('chaos', {'runs': runs})}")
     typer.echo(table(runs))
-    if not dry:
-        typer.echo(f"written: {record('chaos', {'runs': runs})}")
     raise typer.Exit(1 if against else 0)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from random import Random
 
 SYLLABLES = ("ba", "de", "fo", "gu", "ki", "la", "me", "no", "pu", "ri", "so", "tu", "va", "wo", "zi", "che")
-WORD_SYLLABLES = 6
+WORD_SYLLABLES = 9
+"""Of 16 each: two words of a plan are the same once in a hundred thousand plans, not once in thirty."""
 
 _BIRDS = ("american robin", "blue jay", "northern cardinal", "barn owl", "mallard", "great blue heron")
 _PLACES = ("perched on a branch", "in flight", "on the ground")
