@@ -1,9 +1,11 @@
 """Says in English what a scene shows, in many wordings, some of which are kept for evaluation.
 
-Called by the training stages (`caption`) and by `quality` (`examination_prompt`). Promises: a caption says nothing
-that the picture does not show; a bird that looks left is always said to; every examination prompt names species, pose
-and season, in a wording that training never uses, made of words that it does use. Why wordings are held out: a model
-that only knows its sentences by heart would pass a test made of them.
+Called by the training stages (`caption`) and by `quality` (`examination_prompt`, `sparse_prompt`). Promises: a caption
+says nothing that the picture does not show; what it leaves out (species, pose, season, side) is what one would expect
+unasked (`usual_pose`, `USUAL_SEASON`, `USUAL_SPECIES`, looking right); the wordings of examination prompts are never
+taught, their words are. Why only the usual is left out: where "a blue jay in spring" was said of perched and of flying
+jays alike, the model drew the mean of both, a jay with two heads. Why wordings are held out: a model that only knows
+its sentences by heart would pass a test made of them.
 """
 
 from __future__ import annotations
@@ -95,19 +97,28 @@ _EXAMINATION_WORDINGS: Final = (
     "{light}, {style} of {posed_bird}, {season}",
 )
 
+USUAL_SPECIES: Final = "american robin"
+USUAL_SEASON: Final = "summer"
+_STANDING_SPECIES: Final = ("flamingo", "mallard duck", "atlantic puffin")
+
 _LIGHT_SAID: Final = 0.6
-_POSE_SAID: Final = 0.94
-_SEASON_SAID: Final = 0.94
-_SPECIES_SAID: Final = 0.98
+_USUAL_POSE_SAID: Final = 0.4
+_USUAL_SEASON_SAID: Final = 0.5
+_USUAL_SPECIES_SAID: Final = 0.6
+
+
+def usual_pose(species: str) -> str:
+    """How a bird of this species is drawn when nobody says how: "standing" for those that do not perch, else "perched"."""
+    return "standing" if species in _STANDING_SPECIES else "perched"
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A training caption; now and then it leaves out the light, the pose, the season or even the species."""
+    """A training caption; often it leaves out the light, and the pose, the season or the species where it is usual."""
     said = {
         "light": rng.random() < _LIGHT_SAID,
-        "pose": rng.random() < _POSE_SAID,
-        "season": rng.random() < _SEASON_SAID,
-        "species": rng.random() < _SPECIES_SAID,
+        "pose": scene.pose != usual_pose(scene.species) or rng.random() < _USUAL_POSE_SAID,
+        "season": scene.season != USUAL_SEASON or rng.random() < _USUAL_SEASON_SAID,
+        "species": scene.species != USUAL_SPECIES or rng.random() < _USUAL_SPECIES_SAID,
     }
     return _worded(scene, rng, _TAUGHT_WORDINGS[rng.integers(len(_TAUGHT_WORDINGS))], said)
 
@@ -116,6 +127,16 @@ def examination_prompt(scene: Scene, rng: np.random.Generator) -> str:
     """A prompt for evaluation: a wording that training never used; species, pose and season are always named."""
     said = {"light": rng.random() < _LIGHT_SAID, "pose": True, "season": True, "species": True}
     return _worded(scene, rng, _EXAMINATION_WORDINGS[rng.integers(len(_EXAMINATION_WORDINGS))], said)
+
+
+def sparse_prompt(scene: Scene, rng: np.random.Generator) -> str:
+    """What a person types first, such as "a blue jay in spring" or "an owl": no pose, no light, now and then no season.
+
+    The scene that it asks for is `scene` in its usual pose, and in the usual season where the prompt names none.
+    """
+    names = SPECIES_NAMES[scene.species]
+    season = "" if scene.season == USUAL_SEASON else f" {_pick(rng, SEASON_PHRASES[scene.season])}"
+    return _with_article(_pick(rng, names)) + season
 
 
 def plain_prompt(scene: Scene) -> str:

@@ -1,0 +1,167 @@
+"""The bodies and headers that cross a process border, between the gateway and the services.
+
+The gateway writes what a service reads and the other way round; both import only this package, so that a change of
+a contract is one diff. Everything is closed (`extra="forbid"`) and frozen; limits stand on the field. Public API shapes
+(OpenAI's) are not here but in `gateway/api/`.
+
+Routes (JSON in and out unless said otherwise):
+
+    safety         POST /check_prompt    PromptCheck                       -> Decision
+                   POST /check_images    parts: ImageCheck, frames…        -> ImageDecisions
+    text-to-image  GET  /describe                                          -> ModelDescription
+                   POST /draw            DrawRequest                       -> parts: progress…, frames…, done | error
+                                         or parts: DrawRequest, frames… (what it begins with)
+    animation      GET  /describe, POST /animate                           501 until its own issue
+    curation       GET  /describe                                          -> CurationDescription
+                   POST /judge           parts: JudgeRequest, frames…      -> Judgement
+                   POST /open            parts: OpenRequest, file(s)       -> parts: frames…, done
+                   POST /publish         parts: PublishRequest, [file,] frames… -> parts: picture…, done | error
+                   POST /check_provenance  the file's bytes                -> ProvenanceReport
+
+`parts` are multipart/mixed streams, written and read by `bowerbird.parts`. A frames part is a raw `.npy` of uint8
+`[1, height, width, 3]`, RGB. Every request carries `Bowerbird-Deadline-Ms` (what is left), `Bowerbird-Request-Id` and
+`traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`). To `draw`, three more may say how its
+steps share the model with those of others: `Bowerbird-Class` (`WorkClass`), `Bowerbird-Flow` (an opaque name of whose
+work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1). `Bowerbird-Grant`
+says who gave the slot, `<queue>:<epoch>`: once a stage has seen a later epoch of that queue, it refuses an earlier one.
+"""
+
+from bowerbird.contracts.contract import (
+    CLASS_HEADER,
+    DEADLINE_HEADER,
+    FLOW_HEADER,
+    GRANT_HEADER,
+    MAX_CANDIDATES,
+    MAX_FILE_BYTES,
+    MAX_FILE_PIXELS,
+    MAX_FRAMES_PER_REQUEST,
+    MAX_IMAGES,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    MAX_STEPS,
+    REQUEST_ID_HEADER,
+    SERVICE_HEADER,
+    WEIGHT_HEADER,
+    Contract,
+    Digest,
+    LoraId,
+    Milliseconds,
+    Seed,
+    seed_of,
+)
+from bowerbird.contracts.curation import (
+    CurationDescription,
+    FrameJudgement,
+    Judgement,
+    JudgeRequest,
+    OpenDone,
+    OpenRequest,
+    Origin,
+    OutputFormat,
+    Picture,
+    PictureMediaType,
+    ProvenanceReport,
+    PublishDone,
+    PublishRequest,
+    Ranking,
+    Score,
+    Unfinished,
+)
+from bowerbird.contracts.safety import (
+    OPENAI_CATEGORIES,
+    Action,
+    Decision,
+    GateReport,
+    HelpResource,
+    ImageCheck,
+    ImageDecisions,
+    ImageVerdict,
+    PolicyReference,
+    PromptCheck,
+    Span,
+)
+from bowerbird.contracts.text_to_image import (
+    Beginning,
+    DrawDone,
+    DrawProgress,
+    DrawRequest,
+    FrameFacts,
+    LoraCatalogue,
+    LoraFacts,
+    LoraUse,
+    ModelCosts,
+    ModelDescription,
+    PreviewFacts,
+    Size,
+    SizeCosts,
+    WorkClass,
+)
+
+__all__ = [
+    "CLASS_HEADER",
+    "DEADLINE_HEADER",
+    "FLOW_HEADER",
+    "GRANT_HEADER",
+    "MAX_CANDIDATES",
+    "MAX_FILE_BYTES",
+    "MAX_FILE_PIXELS",
+    "MAX_FRAMES_PER_REQUEST",
+    "MAX_IMAGES",
+    "MAX_LORAS",
+    "MAX_LORA_WEIGHT",
+    "MAX_PROMPT_CHARACTERS",
+    "MAX_SEED",
+    "MAX_STEPS",
+    "OPENAI_CATEGORIES",
+    "REQUEST_ID_HEADER",
+    "SERVICE_HEADER",
+    "WEIGHT_HEADER",
+    "Action",
+    "Beginning",
+    "Contract",
+    "CurationDescription",
+    "Decision",
+    "Digest",
+    "DrawDone",
+    "DrawProgress",
+    "DrawRequest",
+    "FrameFacts",
+    "FrameJudgement",
+    "GateReport",
+    "HelpResource",
+    "ImageCheck",
+    "ImageDecisions",
+    "ImageVerdict",
+    "JudgeRequest",
+    "Judgement",
+    "LoraCatalogue",
+    "LoraFacts",
+    "LoraId",
+    "LoraUse",
+    "Milliseconds",
+    "ModelCosts",
+    "ModelDescription",
+    "OpenDone",
+    "OpenRequest",
+    "Origin",
+    "OutputFormat",
+    "Picture",
+    "PictureMediaType",
+    "PolicyReference",
+    "PreviewFacts",
+    "PromptCheck",
+    "ProvenanceReport",
+    "PublishDone",
+    "PublishRequest",
+    "Ranking",
+    "Score",
+    "Seed",
+    "Size",
+    "SizeCosts",
+    "Span",
+    "Unfinished",
+    "WorkClass",
+    "seed_of",
+]
