@@ -108,7 +108,7 @@ _USUAL_SPECIES_SAID: Final = 0.6
 
 
 def usual_pose(species: str) -> str:
-    """How a bird of this species is drawn when nobody says how: "standing" for those that do not perch, else "perched"."""
+    """How a bird of this species is drawn when nobody says how: "standing" if it does not perch, else "perched"."""
     return "standing" if species in _STANDING_SPECIES else "perched"
 
 

@@ -21,6 +21,7 @@ from bowerbird.settings import Settings
 from bowerbird.training.config import FledglingConfig, read_config
 
 _RECONSTRUCTED = 100
+_PROMPTS_A_SPARSE_ONE = 5
 
 app = typer.Typer(no_args_is_help=True, help="Train the model that comes with Bowerbird.")
 
@@ -94,25 +95,35 @@ def quality(  # noqa: PLR0913 - the options of a command
     work: _Work,
     results: Annotated[Path | None, typer.Option(help="Folder for quality.json and .png; default: --work.")] = None,
     bundle: Annotated[Path | None, typer.Option(exists=True, help="A bundle; default: the run's weights.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many of the 600 prompts.")] = 600,
+    count: Annotated[int, typer.Option(min=1, help="How many of the 600 prompts; of the sparse ones a fifth.")] = 600,
     guidance: Annotated[float | None, typer.Option(min=1.0, help="Guidance; default: the model's.")] = None,
 ) -> None:
-    """Examine what is drawn for 600 held-out prompts, in 20 steps.
+    """Examine what is drawn for 600 held-out prompts and 120 that name no pose, in 20 steps.
 
     The classifier is trained first where the folder has none (a few minutes).
     """
     from bowerbird.training.autoencoder import held_out_pictures, psnr
     from bowerbird.training.classifier import ClassifierStage
-    from bowerbird.training.quality import examine, print_report, questions, write_report
+    from bowerbird.training.quality import (
+        examine,
+        examine_sparse,
+        print_report,
+        questions,
+        sparse_questions,
+        write_report,
+    )
 
     settings = _ready(config)
     classifier = ClassifierStage(settings, work).run()
     draw, reconstruct = _examinee(settings, work, bundle, guidance)
     report, pictures = examine(draw, classifier, settings.classifier.side, questions(count))
+    sparse, sparse_pictures = examine_sparse(
+        draw, classifier, settings.classifier.side, sparse_questions(-(-count // _PROMPTS_A_SPARSE_ONE))
+    )
     drawn = held_out_pictures(settings, _RECONSTRUCTED)
-    report = replace(report, reconstruction_psnr=psnr(drawn, reconstruct(drawn)))
+    report = replace(report, sparse=sparse, reconstruction_psnr=psnr(drawn, reconstruct(drawn)))
     print_report(report)
-    write_report(report, pictures, results or work)
+    write_report(report, pictures, sparse_pictures, results or work)
 
 
 def _examinee(settings: FledglingConfig, work: Path, bundle: Path | None, guidance: float | None) -> tuple[Any, Any]:

@@ -1,15 +1,16 @@
-"""The examination behind `make quality`: 600 held-out prompts, drawn, classified, compared with drawings.
+"""The examination behind `make quality`: 600 held-out prompts, drawn, classified, compared with drawings; 120 sparse.
 
 Called by the command `bowerbird train quality` and by whoever has a `draw` of their own (the served engine). Promises
 that neither the prompts' wordings nor a third of their subjects were ever taught, and that the examiner never saw a
-generated picture. Intervals are Wilson's (scipy); the kernel distance is KID's unbiased estimator (arXiv 1801.01401)
-in the classifier's features.
+generated picture. Sparse prompts ("a blue jay in spring") name no pose: a bird of two poses at once, right in all that
+was asked, is found there. Intervals are Wilson's (scipy); the kernel distance is KID's unbiased estimator (arXiv
+1801.01401) in the classifier's features.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,21 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from bowerbird.training.captions import examination_prompt
+from bowerbird.training.captions import USUAL_SEASON, examination_prompt, sparse_prompt, usual_pose
 from bowerbird.training.classifier import HEADS, Classifier, classified
 from bowerbird.training.drawing import draw as drawn
 from bowerbird.training.monitor import write_sheet
-from bowerbird.training.scene import HELD_OUT, SPECIES, TAUGHT, Scene, sample_scene
+from bowerbird.training.scene import HELD_OUT, SEASONS, SPECIES, TAUGHT, Scene, sample_scene
 
 Draw = Callable[[Sequence[str], Sequence[int]], NDArray[np.uint8]]
 """Prompts and seeds to pictures, uint8 [n, 256, 256, 3]."""
 
 PROMPTS = 600
+SPARSE_PROMPTS = 120
 UNSEEN_SHARE = 3
 _SEED = 4_000_001
+_SPARSE_SEED = 5_000_001
+_SPARSE_SEASONS = (USUAL_SEASON, *SEASONS)
 _DRAWN_AT_ONCE = 12
 _SHEET_PICTURES = 32
 _SHEET_SEED = 12
@@ -40,6 +44,7 @@ _BOOTSTRAPS = 200
 
 TARGETS = {
     "species": 0.95, "worst_species": 0.90, "season": 0.95, "pose": 0.85, "sharpness": 0.6, "reconstruction_psnr": 33.0,
+    "sparse_species": 0.95, "sparse_season": 0.95, "sparse_pose": 0.95,
 }  # fmt: skip
 
 
@@ -74,6 +79,7 @@ class Report:
     sharpness: float
     kid: tuple[float, float, float]
     reconstruction_psnr: float | None = None
+    sparse: dict[str, Share] = field(default_factory=dict)
     missed: list[str] = field(default_factory=list)
 
 
@@ -90,6 +96,21 @@ def questions(count: int = PROMPTS) -> list[Question]:
     return asked
 
 
+def sparse_questions(count: int = SPARSE_PROMPTS) -> list[Question]:
+    """Prompts without a pose, always the same: species in turn, the season unsaid for a part of those of the usual one.
+
+    What is asked for is the usual pose; see `captions.sparse_prompt`.
+    """
+    asked = []
+    for index in range(count):
+        rng = np.random.default_rng((_SPARSE_SEED, index))
+        species = SPECIES[index % len(SPECIES)]
+        season = _SPARSE_SEASONS[index // len(SPECIES) % len(_SPARSE_SEASONS)]
+        scene = Scene(species, usual_pose(species), season)
+        asked.append(Question(sparse_prompt(scene, rng), scene, _SPARSE_SEED + index, scene.combination in HELD_OUT))
+    return asked
+
+
 def examine(
     draw: Draw, classifier: Classifier, side: int, asked: Sequence[Question] | None = None
 ) -> tuple[Report, NDArray[np.uint8]]:
@@ -99,10 +120,7 @@ def examine(
     references = np.stack([drawn(question.scene, pictures.shape[1]) for question in asked])
     found = classified(classifier, resized(pictures, side))
     features = classified(classifier, resized(references, side))["features"]
-    right = {
-        name: np.asarray([values[guess] == getattr(q.scene, name) for guess, q in zip(found[name], asked, strict=True)])
-        for name, values in HEADS.items()
-    }
+    right = _right(found, asked)
     unseen = np.asarray([question.unseen for question in asked])
     of_species = {name: np.asarray([q.scene.species == name for q in asked]) for name in SPECIES}
     report = Report(
@@ -114,6 +132,23 @@ def examine(
         missed=[q.prompt for q, good in zip(asked, right["species"], strict=True) if not good],
     )
     return report, pictures
+
+
+def examine_sparse(
+    draw: Draw, classifier: Classifier, side: int, asked: Sequence[Question] | None = None
+) -> tuple[dict[str, Share], NDArray[np.uint8]]:
+    """Shares of sparse prompts whose picture shows the species, the season and the usual pose; and the pictures."""
+    asked = list(sparse_questions() if asked is None else asked)
+    pictures = np.concatenate(list(_generated(draw, asked)))
+    right = _right(classified(classifier, resized(pictures, side)), asked)
+    return {name: share(marks) for name, marks in right.items()}, pictures
+
+
+def _right(found: Mapping[str, NDArray[Any]], asked: Sequence[Question]) -> dict[str, NDArray[np.bool_]]:
+    return {
+        name: np.asarray([values[guess] == getattr(q.scene, name) for guess, q in zip(found[name], asked, strict=True)])
+        for name, values in HEADS.items()
+    }
 
 
 def _generated(draw: Draw, asked: Sequence[Question]) -> Iterator[NDArray[np.uint8]]:
@@ -169,6 +204,7 @@ def verdicts(report: Report) -> dict[str, tuple[float, float, bool]]:
     values = {name: report.overall[name].share for name in HEADS}
     values["worst_species"] = min(entry.share for entry in report.by_species.values())
     values["sharpness"] = report.sharpness
+    values |= {f"sparse_{name}": entry.share for name, entry in report.sparse.items()}
     if report.reconstruction_psnr is not None:
         values["reconstruction_psnr"] = report.reconstruction_psnr
     return {name: (values[name], target, values[name] >= target) for name, target in TARGETS.items() if name in values}
@@ -192,10 +228,11 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(table)
 
 
-def write_report(report: Report, pictures: NDArray[np.uint8], folder: Path) -> None:
-    """`quality.json` and `quality.png` (`_SHEET_PICTURES` chosen by lot, so of every species, eight to a row)."""
+def write_report(report: Report, pictures: NDArray[np.uint8], sparse: NDArray[np.uint8], folder: Path) -> None:
+    """`quality.json`, and `quality.png` and `sparse.png`: `_SHEET_PICTURES` of each, by lot, eight to a row."""
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = asdict(report) | {"verdicts": verdicts(report)}
     (folder / "quality.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    chosen = np.random.default_rng(_SHEET_SEED).permutation(len(pictures))[:_SHEET_PICTURES]
-    write_sheet(folder / "quality.png", pictures[np.sort(chosen)], 8)
+    for name, drawings in (("quality", pictures), ("sparse", sparse)):
+        chosen = np.random.default_rng(_SHEET_SEED).permutation(len(drawings))[:_SHEET_PICTURES]
+        write_sheet(folder / f"{name}.png", drawings[np.sort(chosen)], 8)

@@ -10,9 +10,12 @@ from bowerbird.training.captions import (
     POSE_WORDS,
     SEASON_PHRASES,
     SPECIES_NAMES,
+    USUAL_SEASON,
+    USUAL_SPECIES,
     caption,
     examination_prompt,
     plain_prompt,
+    usual_pose,
 )
 from bowerbird.training.pictures import scene_at
 from bowerbird.training.scene import COMBINATIONS, Scene
@@ -50,6 +53,26 @@ def test_no_caption_lies_about_the_light_or_the_side():
             if light != scene.light:
                 assert not any(f" {phrase} " in f" {text} " for phrase in phrases), text
         assert any(phrase in text for phrase in LEFT_PHRASES) == (scene.facing < 0)
+
+
+def test_a_caption_leaves_out_only_what_is_usual():
+    """Otherwise a prompt without a pose asks for the mean of all poses, and gets it."""
+    rng = np.random.default_rng(0)
+    poses = {pose: POSE_PHRASES[pose] + POSE_WORDS[pose] for pose in POSE_PHRASES}
+    seasons = {season: (*phrases, season) for season, phrases in SEASON_PHRASES.items()}
+    left_out = set()
+    for scene in SCENES:
+        text = plain(caption(scene, rng))
+        if not says(text, poses, scene.pose):
+            assert scene.pose == usual_pose(scene.species), text
+            left_out.add("pose")
+        if not says(text, seasons, scene.season):
+            assert scene.season == USUAL_SEASON, text
+            left_out.add("season")
+        if not says(text, SPECIES_NAMES, scene.species):
+            assert scene.species == USUAL_SPECIES, text
+            left_out.add("species")
+    assert left_out == {"pose", "season", "species"}
 
 
 def test_examination_wordings_are_never_taught():

@@ -5,21 +5,25 @@ import json
 import numpy as np
 import pytest
 
-from bowerbird.training.classifier import Classifier
+from bowerbird.training.captions import POSE_PHRASES, usual_pose
+from bowerbird.training.classifier import Classifier, classified
 from bowerbird.training.drawing import draw
 from bowerbird.training.quality import (
     PROMPTS,
     Report,
     examine,
+    examine_sparse,
     kernel_distance,
     print_report,
     questions,
+    resized,
     share,
     sharpness,
+    sparse_questions,
     verdicts,
     write_report,
 )
-from bowerbird.training.scene import HELD_OUT, SPECIES
+from bowerbird.training.scene import HELD_OUT, POSES, SEASONS, SPECIES
 
 
 def test_the_questions_are_balanced_and_a_third_is_unseen():
@@ -30,6 +34,29 @@ def test_the_questions_are_balanced_and_a_third_is_unseen():
         assert sum(q.scene.species == species for q in asked) == 50
     assert 190 <= sum(q.unseen for q in asked) <= 210
     assert all((q.scene.combination in HELD_OUT) == q.unseen for q in asked)
+
+
+def test_a_sparse_question_asks_for_the_usual_pose_and_does_not_name_it():
+    asked = sparse_questions()
+    assert asked == sparse_questions()
+    assert {q.scene.species for q in asked} == set(SPECIES)
+    assert {q.scene.season for q in asked} == set(SEASONS)
+    assert sum(len(q.prompt.split()) <= 3 for q in asked) >= len(SPECIES)
+    for question in asked:
+        assert question.scene.pose == usual_pose(question.scene.species)
+        assert not any(word in question.prompt for words in POSE_PHRASES.values() for word in words), question.prompt
+
+
+def test_a_bird_of_another_pose_fails_a_sparse_question(tiny):
+    asked = sparse_questions(12)
+    scenes = {question.seed: question.scene for question in asked}
+    classifier = Classifier(tiny.classifier).eval()
+    shares, pictures = examine_sparse(
+        lambda prompts, seeds: np.stack([draw(scenes[seed], 64) for seed in seeds]), classifier, 32, asked
+    )
+    found = classified(classifier, resized(pictures, 32))["pose"]
+    assert shares["pose"].right == sum(POSES[k] == q.scene.pose for k, q in zip(found, asked, strict=True))
+    assert shares["pose"].asked == 12
 
 
 def test_shares_carry_wilson_intervals():
@@ -67,6 +94,7 @@ def test_an_examination_of_the_drawings_themselves_finds_no_difference(tiny, tmp
     assert verdicts(report)["sharpness"][2]
     assert len(report.by_species) == 12
     print_report(report)
-    write_report(report, pictures, tmp_path)
+    write_report(report, pictures, pictures, tmp_path)
     assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["overall"]["species"]["asked"] == 24
     assert (tmp_path / "quality.png").stat().st_size > 1000
+    assert (tmp_path / "sparse.png").stat().st_size > 1000
