@@ -10,9 +10,11 @@ row take turns (A, B, C, A, B, C, …), so that a machine that slows down slows 
     contender.py    a process that answers questions: start, ask, stop
     models.py       the checkpoints and bundles that are compared
     server.py       a service on a free port
+    slices.py       a long row in slices that are kept, so that it may stop and go on
     trace.py        a seeded trace of requests
     load.py         plays a trace, open loop
     goodput.py      what became of it
+    contest.py      who plays C6, on what, with which settings
     contenders/     what runs in those processes
 
     denoiser_step.py    C1, C2

@@ -56,7 +56,7 @@ def score(ended: Sequence[Ended], seconds: float) -> Score:
     waited = [each for each in ended if each.outcome is not Outcome.LEFT]
     drawn = [each for each in waited if each.outcome is Outcome.DRAWN]
     in_time = sum(each.seconds <= each.deadline_seconds for each in drawn)
-    ordinary = [_counted(each) for each in waited if not each.tight]
+    ordinary = counted(ended)
     return Score(
         asked=len(waited),
         in_time=in_time,
@@ -69,6 +69,11 @@ def score(ended: Sequence[Ended], seconds: float) -> Score:
     )
 
 
+def counted(ended: Sequence[Ended]) -> list[float]:
+    """The latencies, in seconds, of all who did not leave and had an ordinary deadline."""
+    return [_seconds(each) for each in ended if each.outcome is not Outcome.LEFT and not each.tight]
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that `percent` of all do not exceed (nearest rank); NaN of nothing."""
     if not values:
@@ -77,5 +82,5 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
-def _counted(each: Ended) -> float:
+def _seconds(each: Ended) -> float:
     return each.seconds if each.outcome is Outcome.DRAWN else max(each.seconds, each.deadline_seconds)

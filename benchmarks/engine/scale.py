@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ class Scale:
     small: bool = False
     rounds: int = 5
     """Turns of each contender; the figure is their median."""
-    load_seconds: float = 120.0
-    """Length of one trace of C6."""
+    load_seconds: float = 60.0
+    """Length of one trace of C6; twice as long where it asks for more than can be had."""
+    run_seconds: float = math.inf
+    """What a run may take of a row that is measured in slices."""
 
     @property
     def pictures(self) -> int:

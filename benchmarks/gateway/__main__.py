@@ -6,32 +6,31 @@ by row and goes on where it was stopped. Run it on an otherwise idle machine: th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 import uvloop
 
-from benchmarks.engine.environments import PeerMissing
 from benchmarks.engine.record import Record
-from benchmarks.gateway import cancel, cost, fairness, latency, peers, residence
+from benchmarks.gateway import cancel, cost, fairness, latency, peers, residence, routes
 from benchmarks.gateway.scale import Scale
-from benchmarks.report import Row, markdown, verdict
+from benchmarks.report import Row
 from benchmarks.results import RESULTS
+from benchmarks.rows import chosen, measure_all
 
 ROWS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "cost": cost.measure,
     "peers": peers.measure,
     "latency": latency.measure,
+    "routes": routes.measure,
     "streams": residence.streams,
     "memory": residence.memory,
     "fairness": fairness.measure,
     "eta": fairness.told,
     "cancel": cancel.measure,
 }
-SMALL = ("cost", "latency", "streams", "memory", "fairness", "eta", "cancel")
+SMALL = ("cost", "latency", "routes", "streams", "memory", "fairness", "eta", "cancel")
 """What needs no peers."""
 
 
@@ -44,34 +43,11 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per option of the command li
     requests: Annotated[int, typer.Option(min=1_000, help="over which memory must stay flat")] = 1_000_000,
 ) -> None:
     """Measures, prints every row, writes results/gateway.json."""
-    wanted = list(row or (SMALL if small else ROWS))
-    if unknown := set(wanted) - set(ROWS):
-        raise typer.BadParameter(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    names = chosen(row or (SMALL if small else list(ROWS)), ROWS)
     full = Scale(rounds=rounds, load_seconds=load_seconds, most_requests=requests)
-    scale = Scale.smallest() if small else full
-    record = None if small else Record(RESULTS / "gateway.json")
-    table: list[Row] = []
-    for name in wanted:
-        kept = record.kept(name) if record and not again else None
-        lines = kept or list(measured(name, scale))
-        table += lines
-        if record and kept is None:
-            record.put(name, lines)
-    print("\n" + markdown(table))
-
-
-def measured(name: str, scale: Scale) -> Iterator[Row]:
-    """A row's lines as they are measured; one whose peer cannot be had says so."""
     uvloop.install()
-    try:
-        for each in ROWS[name](scale):
-            line = replace(each, holds=None) if scale.small else each
-            words = f"{line.id} {line.what} [{line.backend}]: {line.figure or 'not measured'}; goal {line.goal or '-'}"
-            print(f"{words}; holds: {verdict(line.holds) or '-'} {line.note}", file=sys.stderr)
-            yield line
-    except (PeerMissing, ImportError) as error:
-        print(f"{name}: not measured: {error}", file=sys.stderr)
-        yield Row(name, name, "", "", note=str(error))
+    record = None if small else Record(RESULTS / "gateway.json")
+    measure_all(ROWS, names, Scale.smallest() if small else full, record, again)
 
 
 if __name__ == "__main__":

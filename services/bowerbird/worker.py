@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -146,23 +147,44 @@ async def read_json(request: Request, contract: type[Body], max_bytes: int = MAX
         raise RequestInvalid(f"{param or 'The body'}: {first['msg']}.", param=param) from error
 
 
+@dataclass(frozen=True, slots=True)
+class LastParts:
+    """What a stream of parts ends with, as its source knows: it is written in one piece with the end."""
+
+    parts: Sequence[bytes]
+
+
 class PartsResponse(StreamingResponse):
-    """A stream of parts; an error raised while it runs becomes its last part, since the status is already sent."""
+    """A stream of parts; an error raised while it runs becomes its last part, since the status is already sent.
 
-    def __init__(self, parts: AsyncIterator[bytes]) -> None:
-        super().__init__(_closing(parts), media_type=CONTENT_TYPE)
+    Each write wakes the reader, on a core that whoever computes wants too, so what ends together is written together.
+    """
+
+    def __init__(self, parts: AsyncIterator[bytes | LastParts]) -> None:
+        super().__init__((), media_type=CONTENT_TYPE)
+        self._parts = parts
+
+    async def stream_response(self, send: Send) -> None:
+        """As Starlette's, but that the end of the parts is that of the answer."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk, last in _closed(self._parts):
+            await send({"type": "http.response.body", "body": chunk, "more_body": not last})
 
 
-async def _closing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _closed(parts: AsyncIterator[bytes | LastParts]) -> AsyncIterator[tuple[bytes, bool]]:
+    """The stream's bytes, and whether they are the last."""
+    ended, end = False, END_OF_STREAM
     try:
         async for each in parts:
-            yield each
+            ended = isinstance(each, LastParts)
+            yield (b"".join((*each.parts, END_OF_STREAM)), True) if isinstance(each, LastParts) else (each, False)
     except BowerbirdError as error:
-        yield error_part(error_body(error))
+        end = error_part(error_body(error)) + END_OF_STREAM
     except Exception as error:
         log_unforeseen(error)
-        yield error_part(error_body(BowerbirdError("The service failed; the log has the cause.")))
-    yield END_OF_STREAM
+        end = error_part(error_body(BowerbirdError("The service failed; the log has the cause."))) + END_OF_STREAM
+    if not ended:
+        yield end, True
 
 
 async def _answer(_: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """The compiler: a diffusers folder becomes a bundle that is served without torch or diffusers.
 
-`bowerbird compile CHECKPOINT --to DIR` (commands.py) calls compiling.py, which reads as the list of what happens;
-judging.py does the same for a judge of pictures:
+`bowerbird compile CHECKPOINT --to DIR` (commands.py, options.py) calls compiling.py, which reads as the list of what
+happens; judging.py does the same for a judge of pictures:
 
     checkpoint.py      the folder: components, classes, where their weights are
     families.py        which family it is of, and what that means

@@ -5,19 +5,19 @@ Torch is imported when a command needs it, not when help is asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from bowerbird.compiler import options as option
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 from bowerbird.compiler.describing import describe
+from bowerbird.compiler.options import CACHE, BackendOption, PrecisionOption
 from bowerbird.compiler.writing import TargetOccupied
 from bowerbird.contracts import Size
 from bowerbird.engine.bundle import Bundle
@@ -29,70 +29,29 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Make bundles from diffusers folders, and look into them.", no_args_is_help=True)
 console = Console(stderr=True)
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bowerbird" / "exports"
 IDENTITY = ("name", "version", "licence", "default_steps", "default_guidance_scale")
-
-
-class PrecisionOption(StrEnum):
-    """See `compiler.precision`."""
-
-    fp16 = "fp16"
-    bf16 = "bf16"
-    fp32 = "fp32"
-    int8 = "int8"
-
-
-class BackendOption(StrEnum):
-    """See `engine.backend`."""
-
-    cpu = "cpu"
-    openvino = "openvino"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-
-
 BundlePath = Annotated[Path, typer.Argument(help="a bundle's folder")]
 
 
 @app.command("compile")
 def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the command line
-    checkpoint: Annotated[Path, typer.Argument(help="a diffusers folder, or the judge/ folder of a trained fledgling")],
-    to: Annotated[Path, typer.Option(help="folder of the bundle; a bundle already there is replaced")],
-    size: Annotated[
-        list[str] | None, typer.Option(help="WIDTHxHEIGHT, again for each size; default: the checkpoint's own")
-    ] = None,
-    precision: Annotated[
-        PrecisionOption, typer.Option(help="what weights are kept in; int8: matrices only, the rest fp16")
-    ] = PrecisionOption.fp16,
-    sampler: Annotated[
-        str | None, typer.Option(help="a scheduler class of diffusers; default: the checkpoint's")
-    ] = None,
-    preview: Annotated[
-        Path | None, typer.Option(help="folder of an AutoencoderTiny, for previews; default: its preview_vae/")
-    ] = None,
-    tiny_decoder: Annotated[
-        bool, typer.Option("--tiny-decoder", help="draw with the tiny autoencoder: faster drafts, less detail")
-    ] = False,
-    lora: Annotated[bool, typer.Option("--lora/--no-lora", help="take LoRAs with requests")] = True,
-    backend: Annotated[
-        list[BackendOption] | None,
-        typer.Option(help="what will run it, again for each; prepared for it if that runtime is here"),
-    ] = None,
-    half: Annotated[
-        bool | None,
-        typer.Option("--half/--no-half", help="add graphs that compute in fp16; default: with --backend cuda"),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="compare every size and whole pictures, however long it takes")
-    ] = False,
-    name: Annotated[str | None, typer.Option(help="default: the checkpoint's, else its folder's")] = None,
-    version: Annotated[str | None, typer.Option(help="default: the checkpoint's, else 1")] = None,
-    licence: Annotated[str | None, typer.Option(help="SPDX expression; default: the checkpoint's")] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=50, help="steps when nothing is asked; default: the family's")
-    ] = None,
-    guidance_scale: Annotated[float | None, typer.Option(min=1, help="guidance when nothing is asked")] = None,
-    cache: Annotated[Path, typer.Option(help="exported graphs by content; safe to delete")] = CACHE,
+    checkpoint: option.CheckpointPath,
+    to: option.Target,
+    size: option.Sizes = None,
+    precision: option.Precision = PrecisionOption.fp16,
+    sampler: option.Sampler = None,
+    preview: option.Preview = None,
+    tiny_decoder: option.TinyDecoder = False,
+    lora: option.Lora = True,
+    backend: option.Backends = None,
+    half: option.Half = None,
+    full: option.Full = False,
+    name: option.Name = None,
+    version: option.Version = None,
+    licence: option.Licence = None,
+    steps: option.Steps = None,
+    guidance_scale: option.GuidanceScale = None,
+    cache: option.Cache = CACHE,
 ) -> None:
     """Compile a checkpoint to a bundle that is served without torch.
 
@@ -112,12 +71,12 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     sizes = tuple(map(_size, size or []))
     in_half = _in_half(half, precision, backend or [])
     options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full, half=in_half)
-    given = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
+    identity = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
     with _reporting("Not compiled.", BundleDiffers, CheckpointUnsupported, TargetOccupied) as report:
         backends, left = preparing.open_backends([each.value for each in backend or []], required=False)
         for words in left:
             report(words)
-        bundle = _compiled(checkpoint, to, _Wishes(options, given, cache), report)
+        bundle = _compiled(checkpoint, to, _Wishes(options, identity, cache), report)
         preparing.prepare(bundle, backends, report)
     console.print(describe(bundle))
     for words in left:
@@ -154,7 +113,7 @@ class _Wishes:
     """What the command line says: how to compile, what to call the result, where exports are kept."""
 
     options: Options
-    given: dict[str, Any]
+    identity: dict[str, Any]
     cache: Path
 
 
@@ -183,10 +142,10 @@ def _compiled(checkpoint: Path, to: Path, wishes: _Wishes, report: Callable[[str
 
     cache = ExportCache(wishes.cache)
     if is_judge(checkpoint):
-        identity = _identity(f"{checkpoint.resolve().parent.name}-judge", {}, wishes.given)
+        identity = _identity(f"{checkpoint.resolve().parent.name}-judge", {}, wishes.identity)
         return compile_judge(checkpoint, to, identity, cache, report)
     source = Checkpoint(checkpoint)
-    identity = _identity(checkpoint.resolve().name, {**source.lineage, **source.facts}, wishes.given)
+    identity = _identity(checkpoint.resolve().name, {**source.lineage, **source.facts}, wishes.identity)
     return compile_checkpoint(Compilation(source, cache, report, wishes.options), to, identity)
 
 

@@ -24,9 +24,9 @@ from bowerbird.compiler.export import Export, ExportCache, cache_key, export
 from bowerbird.compiler.halving import ROLES, emulated, halved
 from bowerbird.compiler.loading import release
 from bowerbird.compiler.lora_graph import lora_part
-from bowerbird.compiler.parity import ROWS, Question, Reference, compare_half, compare_part, frugal_session
+from bowerbird.compiler.parity import ROWS, Outputs, Question, Reference, compare_half, compare_part, frugal_session
 from bowerbird.compiler.parts import Part, Shapes
-from bowerbird.compiler.precision import Storage
+from bowerbird.compiler.precision import Storage, restored
 from bowerbird.compiler.tensor_file import TensorFacts, TensorWriter
 from bowerbird.compiler.weights import link, refer
 from bowerbird.engine.backend import Backend, Session
@@ -177,22 +177,29 @@ class Graphs:
         self._graphs[part.role] = _Graph(part, component, found)
 
     def _weigh(self, component: Component, writer: TensorWriter) -> None:
-        """Loads the component once: writes its tensors, asks it, rounds it where it lies, asks again."""
+        """Loads the component once: asks it, rounds it where it lies and writes it, asks again if that changed it."""
         model, storage = component.load(), self._storages[component.name]
         questions = {role: self._questions(role, model) for role, g in self._graphs.items() if g.component is component}
-        exact = {role: [question.ask(model)[0] for question in asked] for role, asked in questions.items()}
+        exact = {role: [self._answer(role, question, model) for question in asked] for role, asked in questions.items()}
+        changed = False
         for key, tensor in model.state_dict().items():
             name = f"{component.name}.{key}"
             stored = storage.stored(name, tensor.numpy())
             for each, value in stored.items():
                 writer.write(each, value)
-            if tensor.is_floating_point():
-                tensor.copy_(torch.from_numpy(storage.rounded(name, tensor.numpy())))
+            rounded = torch.from_numpy(restored(name, stored))
+            if not torch.equal(tensor, rounded):
+                tensor.copy_(rounded)
+                changed = True
         for role, asked in questions.items():
             for question, answer in zip(asked, exact[role], strict=True):
-                rounded, self.seconds_per_row[role] = question.ask(model)
-                self._graphs[role].references.append(Reference(question.inputs(), answer, rounded))
+                other = self._answer(role, question, model) if changed else answer
+                self._graphs[role].references.append(Reference(question.inputs(), answer, other))
         release(model)
+
+    def _answer(self, role: str, question: Question, model: nn.Module) -> Outputs:
+        answer, self.seconds_per_row[role] = question.ask(model)
+        return answer
 
     def _questions(self, role: str, model: nn.Module) -> list[Question]:
         """Three inputs of the smallest size; one of each other size, unless that takes minutes."""

@@ -67,13 +67,9 @@ class Storage:
             )
         return {key: kept}
 
-    def rounded(self, key: str, array: NDArray[Any]) -> NDArray[Any]:
-        """The float32 values that a graph will compute with."""
-        return restored(key, self.stored(key, array))
-
 
 def restored(key: str, stored: Arrays) -> NDArray[Any]:
-    """The tensor of `stored`, floats as float32."""
+    """The tensor of `stored`, floats as the float32 that a graph will compute with."""
     kept = stored[key]
     if kept.dtype == np.int8:
         return kept.astype(np.float32) * stored[key + SCALE]

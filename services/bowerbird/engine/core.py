@@ -7,6 +7,10 @@ What fails belongs to whom it failed for. A frame that became NaN fails its requ
 runtime gives up on a batch, its groups are computed once more, one by one, and only those fail that fail again; when it
 was for want of memory, batches are half as large until enough of them went through (`scheduling/ceiling.py`). A device
 that is lost stays lost (`device_lost`): only another process can have it again.
+
+A request whose LoRAs find every slot pinned waits for the end of one that pinned some (`_parks`). Of work in class
+`batch` that end would be far away while others are here, so it is interrupted: its slots are free at once, its pictures
+keep their state, and before its next step it takes slots again.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bowerbird.contracts import WorkClass
 from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
 from bowerbird.engine.metrics import (
     BATCH_CEILING,
@@ -137,9 +142,14 @@ class EngineCore:
 
     def _parks(self, work: Work[Drawing], results: Mapping[Task[Drawing], object]) -> bool:
         """Sets work aside whose LoRAs found all slots pinned, while there is somebody who will unpin some."""
-        full = any(isinstance(result, StageFull) for result in results.values())
-        if not full or not any(other.owner.lora is not None for other in self.scheduler.works):
+        pinning = [other for other in self.scheduler.works if other.owner.lora is not None]
+        if not pinning or not any(isinstance(result, StageFull) for result in results.values()):
             return False
+        last = pinning[-1]  # of batch work, where there is some
+        if work.claim.work_class is WorkClass.INTERACTIVE and last.claim.work_class is WorkClass.BATCH:
+            self._engine.release(last.owner)
+            last.interrupt()
+            return True  # and its next turn is another attempt
         self.scheduler.remove(work)
         self._parked.append(work)
         return True

@@ -22,7 +22,7 @@ from bowerbird.contracts import Beginning, DrawRequest, Size, seed_of
 from bowerbird.engine.backend import Backend, Session, computes_in_half
 from bowerbird.engine.bundle import SAMPLERS, Bundle
 from bowerbird.engine.core import EngineCore
-from bowerbird.engine.lora.banks import LoraBanks
+from bowerbird.engine.lora.banks import LoraBanks, LoraRow
 from bowerbird.engine.lora.shelf import LoraShelf
 from bowerbird.engine.model.conditioning import Conditioner
 from bowerbird.engine.model.decoder import Decoder
@@ -200,9 +200,10 @@ class Engine:
                 return {first: Frame(group.index, group.seed, pixels)}
 
     def release(self, drawing: Drawing) -> None:
-        """Its LoRAs may make room for others."""
+        """Its LoRAs may make room for others; what encoded it once takes some again."""
         if drawing.lora is not None and self.banks is not None:
             self.banks.release(drawing.lora)
+            drawing.lora = None
 
     def groups(self, drawing: Drawing) -> list[Group]:
         """The order's pictures before their first step."""
@@ -224,7 +225,7 @@ class Engine:
                 positive=positive,
                 negative=negative,
                 latent_shape=self.facts.latents.shape(order.size),
-                lora=lora if lora is not None and lora.key("denoiser") else None,
+                lora=_in_denoiser(lora),
                 first=first,
             )
             for index in range(order.count)
@@ -239,7 +240,11 @@ class Engine:
     def _encode(self, drawing: Drawing) -> None:
         if drawing.order.loras and drawing.lora is None and self.banks is not None:
             drawing.lora = self.banks.acquire(drawing.order.loras)
-        drawing.groups = self.groups(drawing)
+        if drawing.groups:  # it was interrupted
+            for group in drawing.groups:
+                group.lora = _in_denoiser(drawing.lora)
+        else:
+            drawing.groups = self.groups(drawing)
 
     def _step(self, batch: Batch[Drawing]) -> Results:
         groups = {task: task.work.owner.groups[task.index] for task in batch.tasks}
@@ -256,6 +261,11 @@ class Engine:
         pixels = self.preview.picture(group.clean)
         group.clean = None
         return PreviewFrame(group.index, group.call, group.table.calls, pixels)
+
+
+def _in_denoiser(lora: LoraRow | None) -> LoraRow | None:
+    """None where the plain graph draws the same."""
+    return lora if lora is not None and lora.key("denoiser") else None
 
 
 def _load(bundle: Bundle, backend: Backend, role: str) -> Session:

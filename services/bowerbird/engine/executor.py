@@ -7,6 +7,10 @@ admitted, the next is told at once when to come back; a slot is free again only 
 when the client went away. One thread, because one model on one device gains nothing from two: what runs side by side
 is rows of a batch, and that is the backend's.
 
+Who is interactive is kept waiting by `batch` work for the turn that is being computed when he comes, a step or a
+decode, and for nothing else: batch work takes the slots that interactive work leaves and is not counted against it, its
+turns come when no other is due (`scheduling.scheduler`), and it gives up its LoRAs' places (`core`).
+
 `submit` and the count of slots belong to the event loop, the core to the thread. They meet in two places: an inbox of
 admitted jobs, and `call_soon_threadsafe`, once a turn. The loop is told of a turn when the next one begins to compute:
 told before, it would hold the interpreter while the thread wants to choose and to prepare, and the device would wait.
@@ -21,9 +25,10 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from bowerbird.contracts import WorkClass
 from bowerbird.deadline import Deadline
 from bowerbird.engine.core import EngineCore, Turn
 from bowerbird.engine.drawing import Engine
@@ -57,8 +62,8 @@ class Executor:
 
     @property
     def free_slots(self) -> int:
-        """How many jobs `submit` would take now."""
-        return self.slots - len(self._jobs)
+        """How many jobs of any class `submit` would take now."""
+        return self.slots - len(self._counted(WorkClass.BATCH))
 
     def submit(self, order: Order, claim: Claim) -> Job:
         """Admits the order; its spans belong to the trace that is current here.
@@ -69,8 +74,9 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         if self._core.device_lost:
             raise _stopping()
-        if self.free_slots <= 0:
-            wait = self._seconds_until_a_slot()
+        counted = self._counted(claim.work_class)
+        if len(counted) >= self.slots:
+            wait = self._seconds_until_a_slot(counted)
             raise StageFull(f"All {self.slots} slots are taken; ask again later.", retry_after_seconds=wait)
         work = self.engine.work(order, claim)
         if not self._core.scheduler.can_meet(work, time.monotonic()):
@@ -143,9 +149,11 @@ class Executor:
             self._tell()
 
     def _tell(self) -> None:
-        """Hands the events of past turns to the loop; one that was closed has nobody who waits."""
+        """Hands past turns to the loop once there is something to be told; one that was closed has nobody who waits."""
+        if not any(turn.events or turn.ended for turn in self._untold):
+            return  # waking it would cost the computation a part of a core
         turns, self._untold = self._untold, []
-        if turns and self._loop is not None:
+        if self._loop is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._receive, turns)
 
@@ -154,14 +162,19 @@ class Executor:
         for turn in turns:
             job = self._jobs.pop(turn.work) if turn.ended else self._jobs[turn.work]
             turn.trace()
-            for event in turn.events:
-                job.put(event)
+            if turn.events:
+                job.put(turn.events)
             if turn.ended:
                 job.put(End(turn.error))
 
-    def _seconds_until_a_slot(self) -> int:
+    def _counted(self, work_class: WorkClass) -> list[Work[Drawing]]:
+        """Who is in the way of a job of this class."""
+        interactive = WorkClass.INTERACTIVE
+        return [work for work in self._jobs if work_class is not interactive or work.claim.work_class is interactive]
+
+    def _seconds_until_a_slot(self, counted: Sequence[Work[Drawing]]) -> int:
         """On average one job ends each time that a `slots`-th of the backlog is computed."""
-        backlog = sum(self._core.scheduler.remaining_seconds(work) for work in self._jobs)
+        backlog = sum(self._core.scheduler.remaining_seconds(work) for work in counted)
         return max(1, math.ceil(backlog / self.slots))
 
 

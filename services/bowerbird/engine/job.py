@@ -1,6 +1,6 @@
 """A job: one admitted request as the event loop sees it.
 
-`Executor.submit` makes it in the loop, the computing thread fills it, whoever asked reads `items`. Its deadline is one
+`Executor.submit` makes it in the loop, the computing thread fills it, whoever asked reads `turns`. Its deadline is one
 timer of the loop, so that it is told the moment it passes, whatever is being computed.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from bowerbird.deadline import Deadline
@@ -30,7 +31,7 @@ class Job:
 
     def __init__(self, work: Work[Drawing], deadline: Deadline) -> None:
         self.work = work
-        self._items: asyncio.Queue[Event | End] = asyncio.Queue()
+        self._turns: asyncio.Queue[Sequence[Event] | End] = asyncio.Queue()
         self._cancelled = threading.Event()
         self._timer = asyncio.get_running_loop().call_later(deadline.remaining_seconds, self._expire)
 
@@ -44,23 +45,33 @@ class Job:
         """True when what would be computed next is for nobody."""
         return self._cancelled.is_set()
 
-    async def items(self) -> AsyncIterator[Event]:
-        """The events as they happen; raises what ended the job, or DeadlineExceeded the moment the time is up."""
+    async def turns(self) -> AsyncGenerator[Sequence[Event]]:
+        """The events as they happen, those of one turn together: a last frame comes with its Summary.
+
+        Raises what ended the job, or DeadlineExceeded the moment the time is up.
+        """
         try:
-            while not isinstance(item := await self._items.get(), End):
-                yield item
-            if item.error is not None:
-                raise item.error
+            while not isinstance(turn := await self._turns.get(), End):
+                yield turn
+            if turn.error is not None:
+                raise turn.error
         finally:
             self.cancel()
 
-    def put(self, item: Event | End) -> None:
+    async def items(self) -> AsyncGenerator[Event]:
+        """The events one by one; raises as `turns` does."""
+        async with aclosing(self.turns()) as turns:
+            async for events in turns:
+                for event in events:
+                    yield event
+
+    def put(self, turn: Sequence[Event] | End) -> None:
         """In the loop: what the thread has made."""
-        self._items.put_nowait(item)
+        self._turns.put_nowait(turn)
 
     def _expire(self) -> None:
         self._cancelled.set()
-        self._items.put_nowait(End(too_late()))
+        self._turns.put_nowait(End(too_late()))
 
 
 def too_late() -> DeadlineExceeded:

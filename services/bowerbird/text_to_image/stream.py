@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 from starlette.types import Receive, Scope, Send
@@ -20,7 +20,7 @@ from bowerbird.engine.job import Job
 from bowerbird.engine.order import Event, Frame, Order, PreviewFrame, Step, Summary
 from bowerbird.frames import npy
 from bowerbird.parts import Kind, part
-from bowerbird.worker import PartsResponse
+from bowerbird.worker import LastParts, PartsResponse
 
 LARGE_BYTES = 1024 * 1024
 
@@ -40,14 +40,19 @@ class DrawResponse(PartsResponse):
             self._job.cancel()
 
 
-async def _spoken(job: Job, order: Order, bundle: Bundle) -> AsyncIterator[bytes]:
+async def _spoken(job: Job, order: Order, bundle: Bundle) -> AsyncIterator[bytes | LastParts]:
     """Progress after each step, previews where asked for, one frames part per frame, `done` at the end."""
     yield part(Kind.PROGRESS, DrawProgress(step=0, steps=order.steps, finished=0, count=order.count))
-    async for event in job.items():
-        if isinstance(event, Frame) and event.pixels.nbytes > LARGE_BYTES:
-            yield await asyncio.to_thread(part_of, event, order, bundle)
+    async for events in job.turns():
+        if any(isinstance(event, Frame) and event.pixels.nbytes > LARGE_BYTES for event in events):
+            parts = await asyncio.to_thread(_parts_of, events, order, bundle)
         else:
-            yield part_of(event, order, bundle)
+            parts = _parts_of(events, order, bundle)
+        yield LastParts(parts) if isinstance(events[-1], Summary) else b"".join(parts)
+
+
+def _parts_of(events: Sequence[Event], order: Order, bundle: Bundle) -> list[bytes]:
+    return [part_of(event, order, bundle) for event in events]
 
 
 def part_of(event: Event, order: Order, bundle: Bundle) -> bytes:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.engine import company
-from benchmarks.engine.__main__ import ROWS, WITHOUT_PEERS, measured
+from benchmarks.engine.__main__ import ROWS, WITHOUT_PEERS
 from benchmarks.engine.contender import Contender, take_turns
 from benchmarks.engine.environments import CONTENDERS, PeerMissing
 from benchmarks.engine.lora_files import IDS, write_lora_feeds, write_loras
 from benchmarks.engine.scale import Scale
+from benchmarks.rows import measured
 from bowerbird.contracts import DrawRequest, LoraUse, Size
 from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
@@ -22,7 +23,7 @@ from bowerbird.engine.opening import open_engine
 
 @pytest.mark.parametrize(("name", "lines"), [("C5", 2), ("C6", 1), ("C7", 2)])
 def test_a_small_row_gives_its_lines(name: str, lines: int, tiny: Path) -> None:
-    rows = list(measured(name, Scale(tiny, small=True)))
+    rows = list(measured(ROWS, name, Scale(tiny, small=True)))
     assert len(rows) == lines
     for row in rows:
         assert row.id == name

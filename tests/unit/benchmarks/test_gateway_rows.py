@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.gateway.__main__ import ROWS, SMALL, measured
+from benchmarks.gateway.__main__ import ROWS, SMALL
 from benchmarks.gateway.client import client_of, request
 from benchmarks.gateway.light_stages import Spec
 from benchmarks.gateway.peers import CONTENDERS
 from benchmarks.gateway.processes import light_stages
 from benchmarks.gateway.scale import Scale
+from benchmarks.rows import measured
 
 
 @pytest.mark.parametrize(
     ("name", "lines"), [("cost", 6), ("latency", 7), ("streams", 1), ("memory", 1), ("fairness", 5), ("eta", 1)]
 )
 def test_a_small_row_gives_its_lines(name: str, lines: int) -> None:
-    rows = list(measured(name, Scale.smallest()))
+    rows = list(measured(ROWS, name, Scale.smallest()))
     assert len(rows) == lines
     for row in rows:
         assert row.id == name

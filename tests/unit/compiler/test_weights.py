@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from bowerbird.compiler.checkpoint import CheckpointUnsupported
-from bowerbird.compiler.precision import Storage
+from bowerbird.compiler.precision import Storage, restored
 from bowerbird.compiler.tensor_file import TensorFacts, TensorReader, TensorWriter, write_tensors
 from bowerbird.compiler.weights import link, move_constants, refer
 from bowerbird.engine.backend import Array
@@ -61,7 +61,7 @@ def test_a_graph_computes_with_exactly_the_rounded_weights(
     assert (tmp_path / "part.onnx").stat().st_size < 1024
     x = random(2, 3, 32)
     y = CpuBackend(threads=1).load(tmp_path / "part.onnx").run({"x": x})["y"]
-    np.testing.assert_allclose(y, x @ storage.rounded(KEY, weight) @ mask, rtol=tolerance, atol=1e-4)
+    np.testing.assert_allclose(y, x @ restored(KEY, storage.stored(KEY, weight)) @ mask, rtol=tolerance, atol=1e-4)
 
 
 def test_two_holes_of_one_tensor_are_filled_from_one_copy(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_two_holes_of_one_tensor_are_filled_from_one_copy(tmp_path: Path) -> Non
     refer(graph, {"w": KEY, "v": KEY}, storage)
     link(graph, write_tensors(tmp_path / WEIGHTS, storage.stored(KEY, weight)))
     (tmp_path / "part.onnx").write_bytes(graph.SerializeToString())
-    x, kept = random(2, 3, 32), storage.rounded(KEY, weight)
+    x, kept = random(2, 3, 32), restored(KEY, storage.stored(KEY, weight))
     y = CpuBackend(threads=1).load(tmp_path / "part.onnx").run({"x": x})["y"]
     np.testing.assert_allclose(y, x @ kept @ kept, rtol=1e-4, atol=1e-3)
 
@@ -84,7 +84,7 @@ def test_two_holes_of_one_tensor_are_filled_from_one_copy(tmp_path: Path) -> Non
     )
 )
 def test_int8_is_never_off_by_more_than_half_a_step_of_its_channel(values: Array) -> None:
-    kept = Storage("int8", {"w"}).rounded("w", values)
+    kept = restored("w", Storage("int8", {"w"}).stored("w", values))
     step = np.abs(values).reshape(len(values), -1).max(axis=1) / 127
     off = np.abs(kept - values).reshape(len(values), -1).max(axis=1)
     assert (off <= step * 0.5001 + 1e-30).all()

@@ -130,6 +130,11 @@ class Work(Generic[Owner]):
             return []
         return [task for task in self.tasks if task.stage is Stage.STEP]
 
+    def interrupt(self) -> None:
+        """What its first piece made ready was taken from it: that piece comes once more before any other."""
+        self.encoded = False
+        self.left[self.shape.first] += 1
+
     def advance(self, task: Task[Owner], stage: Stage) -> None:
         """Notes that this piece of the task was computed."""
         self.left[stage] -= 1
