@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bowerbird.embedded.finding import Finding, Level
+from bowerbird.embedded.kubernetes import examine_cluster, kubectl
 from bowerbird.embedded.machine import examine_machine
 from bowerbird.embedded.running import examine_running
 from bowerbird.settings import Settings
@@ -22,8 +23,11 @@ STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 SUBJECT_WIDTH = 16
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Everything the doctor looks at, in order."""
+def examine(settings: Settings, namespace: str | None = None) -> Iterator[Finding]:
+    """Everything the doctor looks at, in order: on this machine, or in a namespace of Kubernetes."""
+    if namespace is not None:
+        yield from examine_cluster(namespace, kubectl(namespace))
+        return
     yield from examine_machine(settings)
     yield from examine_running(settings)
 

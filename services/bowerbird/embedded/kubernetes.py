@@ -1,0 +1,187 @@
+"""What `bowerbird doctor --cluster` looks at: a release of the chart, as its API server tells of it.
+
+It asks through `kubectl`, with whatever KUBECONFIG and context the person at the keyboard has, and only reads. A pod
+that does not start says why in one of six places (scheduling, image, configuration, the last words of its container,
+a volume, a Secret that is not there); here they are one sentence each, the cause before what follows from it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from shutil import which
+from typing import Any
+
+from bowerbird.embedded.finding import Finding, fail, ok
+
+Object = Mapping[str, Any]
+Read = Callable[[str], Sequence[Object]]
+"""Kind in the plural, as kubectl has it -> every such object, of the namespace where they have one."""
+
+ANSWER_SECONDS = 20
+LABEL = "app.kubernetes.io/name"
+SPOKEN = {
+    "ErrImagePull": "its image cannot be pulled",
+    "ImagePullBackOff": "its image cannot be pulled",
+    "ErrImageNeverPull": "its image is not on the node and `image.pullPolicy` is Never",
+    "InvalidImageName": "its image's name is no name",
+    "CreateContainerConfigError": "its container cannot be made",
+    "CrashLoopBackOff": "its container ends again and again",
+}
+"""Why a container waits, in words."""
+
+
+class ClusterUnreadable(Exception):
+    """kubectl is not here, or the API server did not answer it; the message says which."""
+
+
+def examine_cluster(namespace: str, read: Read) -> Iterator[Finding]:
+    """One finding for each Secret, claim, accelerator and service of the releases in a namespace."""
+    try:
+        yield from _examine(namespace, read)
+    except ClusterUnreadable as error:
+        yield fail("cluster", str(error), "Check KUBECONFIG and `kubectl get pods`.")
+
+
+def _examine(namespace: str, read: Read) -> Iterator[Finding]:
+    deployments = [each for each in read("deployments") if _labels(each).get(LABEL) == "bowerbird"]
+    if not deployments:
+        advice = "Type `helm install`, or name its namespace: `--cluster NAMESPACE`."
+        yield fail("cluster", f"No release of the chart is in the namespace {namespace}.", advice)
+        return
+    yield from _secrets(deployments, read("secrets"))
+    yield from _claims(deployments, read("persistentvolumeclaims"))
+    yield from _accelerators(deployments, read("nodes"))
+    pods = read("pods")
+    for deployment in deployments:
+        yield _service(deployment, pods)
+
+
+def kubectl(namespace: str) -> Read:
+    """Reads a namespace through the program `kubectl`."""
+
+    def read(kind: str) -> Sequence[Object]:
+        program = which("kubectl")
+        if program is None:
+            raise ClusterUnreadable("kubectl is not installed.")
+        command = [program, "--namespace", namespace, "get", kind, "--output", "json"]
+        try:
+            done = subprocess.run(  # noqa: S603 - a program of the path, and arguments of ours
+                command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True
+            )
+        except subprocess.CalledProcessError as error:
+            raise ClusterUnreadable(f"kubectl cannot read {kind}: {error.stderr.strip().splitlines()[-1]}") from error
+        except subprocess.TimeoutExpired as error:
+            raise ClusterUnreadable(f"The API server did not answer within {ANSWER_SECONDS} seconds.") from error
+        items: Sequence[Object] = json.loads(done.stdout)["items"]
+        return items
+
+    return read
+
+
+def _secrets(deployments: Sequence[Object], secrets: Sequence[Object]) -> Iterator[Finding]:
+    """Whether every Secret that is referred to is there, with the key that is read."""
+    present = {each["metadata"]["name"]: set(each.get("data") or ()) for each in secrets}
+    wanted = {pair for deployment in deployments for pair in _referred(_pod_of(deployment))}
+    for name, key in sorted(wanted):
+        if name not in present:
+            advice = f"Make it: `kubectl create secret generic {name} --from-literal={key or 'KEY'}=…`."
+            yield fail("secret", f"{name} is not there.", advice)
+        elif key and key not in present[name]:
+            has = ", ".join(sorted(present[name])) or "nothing"
+            yield fail("secret", f"{name} has no key {key}; it has {has}.", "Add it, or name another in the values.")
+        else:
+            yield ok("secret", f"{name}{f': {key}' if key else ''}")
+
+
+def _referred(pod: Object) -> Iterator[tuple[str, str]]:
+    """Name and key (or none) of each Secret that a pod needs to start."""
+    for container in pod["containers"]:
+        for variable in container.get("env", ()):
+            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield reference["name"], reference["key"]
+        for source in container.get("envFrom", ()):
+            if "secretRef" in source:
+                yield source["secretRef"]["name"], ""
+    for volume in pod.get("volumes", ()):
+        if "secret" in volume:
+            yield volume["secret"]["secretName"], ""
+
+
+def _claims(deployments: Sequence[Object], claims: Sequence[Object]) -> Iterator[Finding]:
+    phases = {each["metadata"]["name"]: each["status"].get("phase", "Pending") for each in claims}
+    volumes = [volume for deployment in deployments for volume in _pod_of(deployment).get("volumes", ())]
+    for name in sorted({each["persistentVolumeClaim"]["claimName"] for each in volumes if _is_claim(each)}):
+        phase = phases.get(name)
+        if phase == "Bound":
+            yield ok("volume claim", name)
+        elif phase is None:
+            yield fail("volume claim", f"{name} is not there.", "Make it, or leave the value empty.")
+        else:
+            advice = "Is there a storage class that makes volumes? `kubectl get storageclass`; `storage.className`."
+            yield fail("volume claim", f"{name} is {phase.lower()}: it has no volume.", advice)
+
+
+def _is_claim(volume: Object) -> bool:
+    return "persistentVolumeClaim" in volume
+
+
+def _accelerators(deployments: Sequence[Object], nodes: Sequence[Object]) -> Iterator[Finding]:
+    """Whether some node offers what is asked for: without a device plugin a GPU is nothing that a node has."""
+    wanted: dict[str, int] = {}
+    for deployment in deployments:
+        for container in _pod_of(deployment)["containers"]:
+            for resource, count in container.get("resources", {}).get("limits", {}).items():
+                if "/" in resource:
+                    wanted[resource] = max(wanted.get(resource, 0), int(count))
+    for resource, count in sorted(wanted.items()):
+        largest = max((int(each["status"]["allocatable"].get(resource, 0)) for each in nodes), default=0)
+        if largest >= count:
+            yield ok("accelerator", f"{resource}: a node offers {largest}, {count} are asked for at once")
+        elif largest:
+            fact = f"{resource}: {count} are asked for at once, and no node has more than {largest}."
+            yield fail("accelerator", fact, "Ask for less: `accelerator.count`.")
+        else:
+            advice = "Is there such a node, and does its device plugin run? `kubectl describe nodes`."
+            yield fail("accelerator", f"No node offers {resource}.", advice)
+
+
+def _service(deployment: Object, pods: Sequence[Object]) -> Finding:
+    name = deployment["metadata"]["name"]
+    wanted, ready = deployment["spec"].get("replicas", 1), deployment["status"].get("readyReplicas", 0)
+    if wanted == 0:
+        return ok(name, "asleep: it has no pod")
+    if ready >= wanted:
+        return ok(name, f"{ready} of {wanted} pods are ready")
+    selector = deployment["spec"]["selector"]["matchLabels"].items()
+    own = [each for each in pods if selector <= _labels(each).items() and "deletionTimestamp" not in each["metadata"]]
+    reason = next(filter(None, map(_why_not, own)), "they are starting")
+    return fail(
+        name, f"{ready} of {wanted} pods are ready: {reason}.", f"`kubectl describe deployment {name}` says more."
+    )
+
+
+def _why_not(pod: Object) -> str:
+    """Why a pod is not ready; empty where nothing says so."""
+    status = pod["status"]
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"no node can take it ({condition.get('message', 'no reason given').rstrip('.')})"
+    for container in status.get("containerStatuses", ()):
+        waiting = container["state"].get("waiting", {})
+        if said := SPOKEN.get(waiting.get("reason", "")):
+            last = container.get("lastState", {}).get("terminated", {}).get("message", "").strip().splitlines()
+            words = last[-1] if last else waiting.get("message", "")
+            return f"{said} ({words.rstrip('.')})" if words else said
+    return ""
+
+
+def _pod_of(deployment: Object) -> Object:
+    pod: Object = deployment["spec"]["template"]["spec"]
+    return pod
+
+
+def _labels(each: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = each["metadata"].get("labels", {})
+    return labels

@@ -1,0 +1,69 @@
+"""`python -m tests.cluster build | up | load | down | status | chart`: a Kubernetes to work with, on this machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from . import cluster
+from .addons import images, keda_manifests
+from .binaries import build_missing, missing, program
+from .chart import write_derived
+from .product_images import TARGETS, archive
+
+
+def build() -> None:
+    """Builds every program that is missing, and what is made of them."""
+    build_missing()
+    images()
+    keda_manifests()
+
+
+def up() -> None:
+    """Starts a cluster; prints what a shell needs to use it."""
+    if missing():
+        build()
+    if objection := cluster.objections():
+        raise SystemExit(f"{objection[0].upper()}{objection[1:]}.")
+    began = time.monotonic()
+    started = cluster.up(lambda step: print(f"{time.monotonic() - began:6.1f} s  {step}", file=sys.stderr, flush=True))
+    print(exports(started))
+
+
+def down() -> None:
+    """Takes the cluster away, whatever there is of it."""
+    cluster.down()
+
+
+def load() -> None:
+    """Builds Bowerbird's images where something changed, and gives them to the nodes."""
+    found = cluster.running()
+    if found is None:
+        raise SystemExit("No cluster runs here: python -m tests.cluster up.")
+    for target in TARGETS:
+        found.load(archive(target))
+
+
+def status() -> None:
+    """Says whether one runs."""
+    found = cluster.running()
+    print(exports(found) if found else "no cluster runs here")
+
+
+def exports(running: cluster.Cluster) -> str:
+    """What a shell is told to use it: the cluster, and the kubectl and helm that were built with it."""
+    return f"export KUBECONFIG={running.kubeconfig} PATH={program('kubectl').parent}:{program('helm').parent}:$PATH"
+
+
+COMMANDS = {"build": build, "up": up, "load": load, "down": down, "status": status, "chart": write_derived}
+
+
+def main(arguments: list[str]) -> None:
+    """Runs one command."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        raise SystemExit(f"Usage: python -m tests.cluster {' | '.join(COMMANDS)}")
+    COMMANDS[arguments[0]]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

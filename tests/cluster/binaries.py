@@ -1,0 +1,129 @@
+"""The programs of a cluster, built from Go modules and kept by version outside the tree.
+
+`python -m tests.cluster build` builds what is missing (a quarter of an hour on two cores, 6 GB of Go's caches); tests
+never build. Each folder of `modules/` is a Go module whose `tool` directives name programs and whose `go.sum` pins
+every byte they are made of: `k8s.io/kubernetes` cannot be `go install`ed, since its go.mod replaces parts by folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "modules"
+KUBERNETES_VERSION = "v1.36.3"
+# Without them a node reports version v0.0.0, which the API server and Helm refuse to work with.
+KUBERNETES_FLAGS = (
+    f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION} "
+    "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 "
+    f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES_VERSION}"
+)
+CONTAINERD_VERSION = "v2.4.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A folder of `modules/`: its programs, each with the package that it is built from."""
+
+    name: str
+    programs: Mapping[str, str]
+    linker_flags: str = "-s -w"
+
+
+ALL = (
+    Module(
+        "kubernetes",
+        {
+            "etcd": "go.etcd.io/etcd/server/v3",
+            "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+            "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+            "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+            "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+            "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+            "deviceplugin": "./deviceplugin",
+            "pause": "./pause",
+        },
+        KUBERNETES_FLAGS,
+    ),
+    Module(
+        "containerd",
+        {
+            "containerd": "github.com/containerd/containerd/v2/cmd/containerd",
+            "containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "ctr": "github.com/containerd/containerd/v2/cmd/ctr",
+        },
+        f"-s -w -X github.com/containerd/containerd/v2/version.Version={CONTAINERD_VERSION}",
+    ),
+    Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+    Module("coredns", {"coredns": "github.com/coredns/coredns"}),
+    Module(
+        "keda",
+        {
+            "keda": "github.com/kedacore/keda/v2/cmd/operator",
+            "keda-adapter": "github.com/kedacore/keda/v2/cmd/adapter",
+            "keda-admission-webhooks": "github.com/kedacore/keda/v2/cmd/webhooks",
+        },
+    ),
+    Module("cyclonus", {"cyclonus": "github.com/mattfenwick/cyclonus/cmd/cyclonus"}),
+)
+
+
+def cache() -> Path:
+    """Everything of clusters that is outside the tree; BOWERBIRD_CLUSTER_HOME moves it."""
+    chosen = os.environ.get("BOWERBIRD_CLUSTER_HOME")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "bowerbird" / "cluster"
+
+
+def folder_of(module: Module) -> Path:
+    """Where the module's programs are, or will be: a folder for each version of what they are made of."""
+    digest = hashlib.sha256(module.linker_flags.encode())
+    for source in sorted((MODULES / module.name).rglob("*")):
+        if source.is_file():
+            digest.update(source.read_bytes())
+    return cache() / "binaries" / f"{module.name}-{digest.hexdigest()[:12]}"
+
+
+def program(name: str) -> Path:
+    """Where a program is, or will be."""
+    module = next(each for each in ALL if name in each.programs)
+    return folder_of(module) / name
+
+
+def missing() -> list[str]:
+    """Programs that are not built."""
+    return [name for module in ALL for name in module.programs if not program(name).exists()]
+
+
+def search_path() -> str:
+    """PATH with every built program before the machine's own, and where Debian puts runc and iptables."""
+    return os.pathsep.join([*(str(folder_of(module)) for module in ALL), "/usr/sbin", "/sbin", os.environ["PATH"]])
+
+
+def build_missing() -> None:
+    """Builds what is missing, one module after the other: two linkers at once want 6 GB. Raises CalledProcessError."""
+    for module in ALL:
+        if all((folder_of(module) / name).exists() for name in module.programs):
+            continue
+        draft = folder_of(module).with_suffix(".draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for name, package in module.programs.items():
+            print(f"building {name}", flush=True)
+            command = ["go", "build", "-trimpath", "-ldflags", module.linker_flags, "-o", str(draft / name), package]
+            environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+            subprocess.run(command, cwd=MODULES / module.name, env=environment, check=True)
+        shutil.rmtree(folder_of(module), ignore_errors=True)
+        draft.rename(folder_of(module))
+
+
+def module_folder(module: str, path: str) -> Path:
+    """The sources of a dependency of `modules/<module>`, as the module cache has them (KEDA's manifests are there)."""
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", path]
+    found = subprocess.run(command, cwd=MODULES / module, check=True, capture_output=True, text=True)
+    return Path(found.stdout.strip())

@@ -1,0 +1,84 @@
+"""The chart as files: rendering, the committed renderings of its examples, and its README, which is its values.
+
+python -m tests.cluster chart     writes both anew
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from .binaries import program
+
+CHART = Path(__file__).parents[2] / "charts" / "bowerbird"
+EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
+RENDERED = CHART / "examples" / "rendered"
+RELEASE, NAMESPACE = "bowerbird", "bowerbird"
+HEADER = """# Chart `bowerbird`
+
+Gateway, safety, text-to-image, animation and curation, from one map `services:`. `examples/` has three clusters, and
+below `rendered/` what the chart makes of them. Made from `values.yaml` by `python -m tests.cluster chart`.
+
+| value | default | what it is |
+|---|---|---|
+"""
+
+
+def render(values: Path | None = None, *options: str) -> str:
+    """The manifests for a file of values; raises CalledProcessError, whose stderr says why not."""
+    files = ["--values", str(values)] if values else []
+    command = [str(program("helm")), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *files, *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def write_derived() -> None:
+    """Writes what is made of the chart's own files."""
+    RENDERED.mkdir(exist_ok=True)
+    for example in EXAMPLES:
+        (RENDERED / example.name).write_text(render(example), encoding="utf-8")
+    (CHART / "README.md").write_text(readme(), encoding="utf-8")
+
+
+def readme() -> str:
+    """A table of every value: its path, its default and the sentences after `# --`."""
+    rows = [f"| `{path}` | `{default}` | {text} |" for path, default, text in documented()]
+    return HEADER + "\n".join(rows) + "\n"
+
+
+def documented() -> Iterator[tuple[str, str, str]]:
+    """Path, default and description of each value that has a description, in the order of the file."""
+    text, parents = "", list[tuple[int, str]]()
+    for line in (CHART / "values.yaml").read_text(encoding="utf-8").splitlines():
+        bare, indent = line.strip(), len(line) - len(line.lstrip())
+        if bare.startswith("# -- "):
+            text = bare.removeprefix("# -- ")
+        elif bare.startswith("# ") and text:
+            text += " " + bare.removeprefix("# ")
+        elif bare and not bare.startswith("#"):
+            key, _, default = bare.partition(":")
+            parents = [*(each for each in parents if each[0] < indent), (indent, key)]
+            if text:
+                yield ".".join(name for _, name in parents), default.strip() or "…", text
+            text = ""
+
+
+def undocumented() -> list[str]:
+    """Paths of values that have no description of their own and no part that has one."""
+    described = {path for path, _, _ in documented()}
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    return [
+        path
+        for path in _leaves(values, "")
+        if not any(path == each or path.startswith(f"{each}.") for each in described)
+    ]
+
+
+def _leaves(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else key)
+    else:
+        yield path

@@ -1,0 +1,113 @@
+"""Bowerbird's own images, built by buildah from the Dockerfiles that ship, on a Debian made by debootstrap.
+
+No registry is asked: the base is made of Debian's packages, the rest comes from PyPI by `uv.lock`. An archive is kept
+by the digest of everything that its image is made of, so that what did not change is not built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from .binaries import cache
+
+ROOT = Path(__file__).parents[2]
+BASE_IMAGE = "localhost/bowerbird-base:1"
+DEBIAN_RELEASE = "bookworm"
+TAG = "test"
+TARGETS = {"gateway": "bowerbird-gateway", "model": "bowerbird-inference"}
+"""Target of Dockerfile.inference -> name of its image."""
+INPUTS = ("Dockerfile.inference", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "services")
+CERTIFICATES = Path("/etc/ssl/certs")
+# No slim image: the interpreter with venv, and what pip needs to reach PyPI.
+PACKAGES = "python3,python3-venv,ca-certificates"
+
+
+def archive(target: str) -> Path:
+    """An archive of the target's image as it is now, built if need be; raises CalledProcessError."""
+    made = cache() / "images" / f"{TARGETS[target]}-{_digest_of_inputs()}.tar"
+    if not made.exists():
+        for old in made.parent.glob(f"{TARGETS[target]}-*.tar"):
+            old.unlink()
+        build(target, made)
+    return made
+
+
+def build(target: str, archive_file: Path) -> None:
+    """Builds one target and writes it as an archive."""
+    make_base()
+    name = f"localhost/{TARGETS[target]}:{TAG}"
+    build_options = [
+        "--file",
+        "Dockerfile.inference",
+        "--target",
+        target,
+        "--tag",
+        name,
+        "--timestamp",
+        "0",
+        "--layers",
+    ]
+    # The authorities that this machine trusts: what stands between it and PyPI may have one of its own.
+    build_options += ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
+    buildah("build", "--isolation", "chroot", *build_options, ".")
+    archive_file.parent.mkdir(parents=True, exist_ok=True)
+    draft = archive_file.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    buildah("push", "--quiet", name, f"oci-archive:{draft}:{name}")
+    draft.rename(archive_file)
+
+
+def make_base() -> None:
+    """The image that BASE_IMAGE names in tests: Debian with Python, once."""
+    if (
+        subprocess.run(_buildah("inspect", "--type", "image", BASE_IMAGE), capture_output=True, check=False).returncode
+        == 0
+    ):
+        return
+    folder = cache() / "base"
+    root, context = folder / "root", folder / "context"
+    context.mkdir(parents=True, exist_ok=True)
+    if not (root / "usr/bin/python3").exists():
+        options = ["--variant=minbase", f"--include={PACKAGES}"]
+        subprocess.run(["/usr/sbin/debootstrap", *options, DEBIAN_RELEASE, str(root)], check=True)
+    with tarfile.open(context / "root.tar", "w") as tar:
+        tar.add(root, arcname=".", filter=_without_packages)
+    trusted = CERTIFICATES / "ca-certificates.crt"
+    (context / "Dockerfile").write_text(
+        f"FROM scratch\nADD root.tar /\nENV PIP_CERT={trusted} SSL_CERT_FILE={trusted}\n", encoding="utf-8"
+    )
+    buildah("build", "--isolation", "chroot", "--tag", BASE_IMAGE, str(context))
+    (context / "root.tar").unlink()
+
+
+def buildah(*arguments: str) -> None:
+    """Runs buildah on a store of the tests' own; raises CalledProcessError."""
+    subprocess.run(_buildah(*arguments), check=True, cwd=ROOT)
+
+
+def _buildah(*arguments: str) -> list[str]:
+    store = cache() / "buildah"
+    return ["buildah", "--root", str(store / "root"), "--runroot", str(store / "run"), *arguments]
+
+
+def _without_packages(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if entry.name.startswith(("./var/cache/apt/archives", "./var/lib/apt/lists")) else entry
+
+
+def _digest_of_inputs() -> str:
+    digest = hashlib.sha256()
+    for file in _files(ROOT / each for each in INPUTS):
+        digest.update(f"{file.relative_to(ROOT)}\0{os.access(file, os.X_OK)}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    for path in paths:
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (each for each in found if each.is_file() and "__pycache__" not in each.parts)

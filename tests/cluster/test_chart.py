@@ -1,0 +1,104 @@
+"""The chart without a cluster: what it renders, what it refuses, and that its derived files are those of its values."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .binaries import program
+from .chart import CHART, EXAMPLES, RENDERED, readme, render, undocumented
+from .cluster import Cluster
+
+pytestmark = pytest.mark.timeout(900)
+KEYS = ("--set", "credentials.existingSecret=keys")
+
+
+def refusal(*options: str) -> str:
+    """What Helm says against these values."""
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render(None, *options)
+    said: str = refused.value.stderr
+    return said
+
+
+def objects(manifests: str) -> list[dict[str, object]]:
+    """Every object in a stream of manifests."""
+    return [each for each in yaml.safe_load_all(manifests) if each]
+
+
+def test_helm_finds_nothing_to_say_against_it() -> None:
+    done = subprocess.run(
+        [str(program("helm")), "lint", "--strict", str(CHART), *KEYS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_renders_as_it_was_committed(example: Path) -> None:
+    assert render(example) == (RENDERED / example.name).read_text(encoding="utf-8"), "python -m tests.cluster chart"
+
+
+def test_the_readme_is_that_of_the_values() -> None:
+    assert (CHART / "README.md").read_text(encoding="utf-8") == readme(), "python -m tests.cluster chart"
+
+
+def test_every_value_is_explained() -> None:
+    assert undocumented() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ((*KEYS, "--set", "gateway.replicas=2"), "gateway"),
+        ((*KEYS, "--set", "services.gateway.replica=2"), "replica"),
+        ((*KEYS, "--set", "services.painter.replicas=1"), "painter"),
+        ((*KEYS, "--set", "services.safety.accelerator.resource=gpu"), "/services/safety/accelerator/resource"),
+        ((*KEYS, "--set", "telemetry.logLevel=LOUD"), "INFO"),
+        ((*KEYS, "--set", "services.gateway.replicas=0"), "/services/gateway/replicas"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path(options: tuple[str, ...], names: str) -> None:
+    assert names in refusal(*options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "credentials.existingSecret is empty"),
+        ((*KEYS, "--set", "credentials.adminKeys="), "nobody would have a key"),
+        ((*KEYS, "--set", "services.gateway.replicas=2"), "several gateways share one PostgreSQL"),
+        ((*KEYS, "--set", "database.existingSecret=db"), "webhooks.existingSecret is empty"),
+        (
+            (*KEYS, "--set", "database.existingSecret=db", "--set", "webhooks.existingSecret=hooks"),
+            "pictures.url is empty",
+        ),
+        ((*KEYS, "--set", "services.text-to-image.replicas=2"), "cannot tell the pods of one Service apart yet"),
+        ((*KEYS, "--set", "services.curation.model.image=judge:1"), "model.path is empty"),
+        ((*KEYS, "--set", "services.safety.model.path=x"), "takes no bundle"),
+    ],
+)
+def test_values_that_make_no_sense_together_are_refused_with_a_sentence(
+    options: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in refusal(*options)
+
+
+def test_a_gpu_service_never_asks_for_one_pod_more_than_there_are_gpus() -> None:
+    (deployment,) = (
+        each
+        for each in objects(render(CHART / "examples" / "gpu-node.yaml"))
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == "text-to-image"  # type: ignore[index]
+    )
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_the_api_server_accepts_what_an_example_renders(cluster: Cluster, example: Path) -> None:
+    accepted = [each for each in objects(render(example)) if each["kind"] != "ServiceMonitor"]  # the operator's own
+    cluster.kubectl("create", "namespace", f"dry-{example.stem}")
+    manifests = yaml.safe_dump_all(accepted).replace("namespace: bowerbird", f"namespace: dry-{example.stem}")
+    said = cluster.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", manifest=manifests)
+    assert said.count("serverside-applied") == len(accepted)

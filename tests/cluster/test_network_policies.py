@@ -1,0 +1,146 @@
+"""Who may reach whom: a table, against the policies of the largest example, as cyclonus reads them.
+
+Nothing here enforces policies (no network plugin that does is to be had as a Go module), so their meaning is computed,
+by the tool that network plugins are tested with: https://github.com/mattfenwick/cyclonus. That each rule is needed is
+shown too: without any one of them some line of the table comes out otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .binaries import program
+from .chart import NAMESPACE, RENDERED
+
+Policies = list[dict[str, Any]]
+Line = tuple[str, str, int, str]
+
+MODELS = ("safety", "text-to-image", "animation", "curation")
+OWN = ("gateway", *MODELS)
+PLACES = {
+    "client": ("shop", {"images.example.com/client": "true"}, {}),
+    "prometheus": ("monitoring", {"kubernetes.io/metadata.name": "monitoring"}, {}),
+    "dns": ("kube-system", {}, {"k8s-app": "kube-dns"}),
+    "stranger": ("other", {}, {}),
+}
+"""Pods outside of the release: namespace, its labels, theirs."""
+ADDRESSES = {
+    "postgresql": "10.20.0.5",
+    "s3": "10.20.1.5",
+    "api-server": "10.20.2.5",
+    "collector": "10.20.3.5",
+    "webhook": "203.0.113.7",
+    "internet": "198.51.100.1",
+}
+
+ALLOWED: list[Line] = [
+    ("client", "gateway", 8000, "TCP"),
+    ("gateway", "gateway", 8000, "TCP"),
+    *(("gateway", model, 3000, "TCP") for model in MODELS),
+    ("prometheus", "gateway", 8000, "TCP"),
+    *(("prometheus", model, 3000, "TCP") for model in MODELS),
+    *((own, "dns", port, protocol) for own in OWN for port in (53, 5353) for protocol in ("UDP", "TCP")),
+    *((own, "collector", 4318, "TCP") for own in OWN),
+    ("gateway", "postgresql", 5432, "TCP"),
+    ("gateway", "s3", 443, "TCP"),
+    ("gateway", "api-server", 443, "TCP"),
+    ("gateway", "api-server", 6443, "TCP"),
+    ("gateway", "webhook", 443, "TCP"),
+]
+DENIED: list[Line] = [
+    *(("stranger", own, 8000 if own == "gateway" else 3000, "TCP") for own in OWN),
+    *(("client", model, 3000, "TCP") for model in MODELS),
+    *((model, "gateway", 8000, "TCP") for model in MODELS),
+    *((model, other, 3000, "TCP") for model in MODELS for other in MODELS if model != other),
+    *((model, place, 443, "TCP") for model in MODELS for place in ("s3", "api-server", "webhook", "internet")),
+    *((model, "postgresql", 5432, "TCP") for model in MODELS),
+    ("gateway", "internet", 443, "TCP"),
+    ("gateway", "postgresql", 22, "TCP"),
+    ("gateway", "safety", 22, "TCP"),
+    ("prometheus", "gateway", 22, "TCP"),
+]
+TABLE = [*ALLOWED, *DENIED]
+
+
+@pytest.fixture(scope="module")
+def policies() -> Policies:
+    """Those of the example with many GPU nodes."""
+    rendered = yaml.safe_load_all((RENDERED / "gpu-nodes.yaml").read_text(encoding="utf-8"))
+    return [each for each in rendered if each and each["kind"] == "NetworkPolicy"]
+
+
+def test_every_line_of_the_table_is_as_it_says(policies: Policies, tmp_path: Path) -> None:
+    verdicts = allowed(policies, tmp_path)
+    wrong = [line for line, verdict in zip(TABLE, verdicts, strict=True) if verdict != (line in ALLOWED)]
+    assert wrong == []
+
+
+def test_no_rule_can_go_without_changing_the_table(policies: Policies, tmp_path: Path) -> None:
+    expected = allowed(policies, tmp_path)
+    idle = [what for what, fewer in without_one(policies) if allowed(fewer, tmp_path) == expected]
+    assert idle == []
+
+
+def allowed(policies: Policies, folder: Path) -> list[bool]:
+    """For each line of the table whether the policies allow it."""
+    (folder / "policies.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": policies}))
+    (folder / "traffic.json").write_text(json.dumps([traffic(*line) for line in TABLE]))
+    command = [program("cyclonus"), "analyze", "--mode", "query-traffic", "--verbosity", "error"]
+    files = ["--policy-path", folder / "policies.yaml", "--traffic-path", folder / "traffic.json"]
+    done = subprocess.run([*command, *files], check=True, capture_output=True, text=True)
+    verdicts = re.findall(r"IS ALLOWED\? \|\s+(TRUE|FALSE)", done.stdout)
+    assert len(verdicts) == len(TABLE), done.stdout + done.stderr
+    return [verdict == "TRUE" for verdict in verdicts]
+
+
+def traffic(source: str, destination: str, port: int, protocol: str) -> dict[str, Any]:
+    """One connection, as cyclonus wants it told."""
+    return {
+        "Source": end(source, "10.89.1.2"),
+        "Destination": end(destination, "10.89.2.2"),
+        "Protocol": protocol,
+        "ResolvedPort": port,
+        "ResolvedPortName": "",
+    }
+
+
+def end(name: str, pod_address: str) -> dict[str, Any]:
+    """One end of a connection: an address, and whose it is where it is a pod's."""
+    if name in ADDRESSES:
+        return {"IP": ADDRESSES[name]}
+    if name in OWN:
+        component = {
+            "app.kubernetes.io/name": "bowerbird",
+            "app.kubernetes.io/instance": "bowerbird",
+            "app.kubernetes.io/component": name,
+        }
+        namespace, namespace_labels, labels = NAMESPACE, {}, component
+    else:
+        namespace, namespace_labels, labels = PLACES[name]
+    pod = {"PodLabels": labels, "NamespaceLabels": namespace_labels, "Namespace": namespace}
+    return {"Internal": pod, "IP": pod_address}
+
+
+def without_one(policies: Policies) -> Iterator[tuple[str, Policies]]:
+    """Every set of policies that has one peer, one port or one rule less, and what it lacks."""
+    for number, policy in enumerate(policies):
+        name = policy["metadata"]["name"]
+        for way, peers in (("ingress", "from"), ("egress", "to")):
+            for at, rule in enumerate(policy["spec"][way]):
+                fewer = copy.deepcopy(policies)
+                del fewer[number]["spec"][way][at]
+                yield f"{name}: {way} rule {at}", fewer
+                for part in (peers, "ports"):
+                    for which in range(len(rule.get(part, ()))) if len(rule.get(part, ())) > 1 else ():
+                        fewer = copy.deepcopy(policies)
+                        del fewer[number]["spec"][way][at][part][which]
+                        yield f"{name}: {way} rule {at}, {part} {which}", fewer

@@ -1,0 +1,79 @@
+"""Who may do what to the API server, and whom the gateway knows by the API server's word."""
+
+from __future__ import annotations
+
+import json
+
+import httpx2
+import pytest
+
+from .release import Release
+from .test_installation import PROMPT
+
+pytestmark = pytest.mark.timeout(900)
+
+ACCOUNTS = ("gateway", "safety", "text-to-image", "curation")
+MEANS_NOTHING = {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
+"""What everybody with a token may ask: about themselves."""
+REVIEWS = {"tokenreviews", "subjectaccessreviews"}
+
+
+def rights(release: Release, account: str) -> set[str]:
+    """Resources that a ServiceAccount may do anything to."""
+    who = f"system:serviceaccount:{release.namespace}:{account}"
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": release.namespace},
+    }
+    answer = release.cluster.kubectl(
+        "create",
+        "-f",
+        "-",
+        "--as",
+        who,
+        "--as-group",
+        "system:authenticated",
+        "-o",
+        "json",
+        manifest=json.dumps(review),
+    )
+    rules = json.loads(answer)["status"]["resourceRules"]
+    return {resource for rule in rules for resource in rule["resources"]} - MEANS_NOTHING
+
+
+def test_no_service_account_may_do_anything(bowerbird: Release) -> None:
+    assert {account: rights(bowerbird, account) for account in ACCOUNTS} == {account: set() for account in ACCOUNTS}
+
+
+def test_no_pod_has_a_token(bowerbird: Release) -> None:
+    for name in bowerbird.pods():
+        listed = json.loads(bowerbird.kubectl("get", "pod", name, "--output", "json"))
+        assert not any(volume["name"].startswith("kube-api-access") for volume in listed["spec"]["volumes"])
+
+
+def test_a_pods_token_is_a_key_where_its_service_account_stands_for_a_tenant(bowerbird: Release) -> None:
+    bowerbird.kubectl("create", "serviceaccount", "painter")
+    whom = json.dumps({f"{bowerbird.namespace}:painter": {"tenant": "birds"}})
+    bowerbird.upgrade("--set-json", f"serviceAccountTokens.tenants={whom}")
+    try:
+        assert rights(bowerbird, "gateway") == REVIEWS
+        with bowerbird.reached() as client:
+            made = client.post("/v1/admin/tenants", json={"id": "birds"})
+            assert made.status_code == httpx2.codes.CREATED, made.text
+            assert asked(client, token(bowerbird, audience="bowerbird")) == httpx2.codes.OK
+            assert asked(client, token(bowerbird, audience="elsewhere")) == httpx2.codes.UNAUTHORIZED
+    finally:
+        bowerbird.cluster.helm("rollback", bowerbird.namespace, "--namespace", bowerbird.namespace, "--wait")
+    assert rights(bowerbird, "gateway") == set()
+
+
+def token(release: Release, audience: str) -> str:
+    """One that the API server made for the painter, bound to an audience."""
+    return release.kubectl("create", "token", "painter", "--audience", audience).strip()
+
+
+def asked(client: httpx2.Client, key: str) -> int:
+    """The status of the answer to whoever has this key."""
+    answer = client.post("/v1/images/generations", json=PROMPT, headers={"Authorization": f"Bearer {key}"})
+    return int(answer.status_code)

@@ -1,0 +1,148 @@
+"""`bowerbird doctor --cluster`: what keeps a release from starting is one sentence, from what the API server tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bowerbird.cli import app
+from bowerbird.embedded.finding import Finding, Level
+from bowerbird.embedded.kubernetes import ClusterUnreadable, examine_cluster, kubectl
+
+LABELS = {"app.kubernetes.io/name": "bowerbird", "app.kubernetes.io/component": "gateway"}
+KEY = {"name": "KEYS", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "admin-keys"}}}
+
+
+def deployment(**pod: Any) -> dict[str, Any]:
+    """The gateway's, one pod wanted and none ready."""
+    container = {"name": "gateway", "env": [KEY], **pod.pop("container", {})}
+    return {
+        "metadata": {"name": "gateway", "labels": LABELS},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": LABELS},
+            "template": {"spec": {"containers": [container], **pod}},
+        },
+        "status": {},
+    }
+
+
+def pod(status: dict[str, Any]) -> dict[str, Any]:
+    """One of the gateway's."""
+    return {"metadata": {"name": "gateway-1", "labels": LABELS}, "status": status}
+
+
+def waiting(reason: str, message: str = "", last: str = "") -> dict[str, Any]:
+    """The status of a pod whose container waits."""
+    state = {"state": {"waiting": {"reason": reason, "message": message}}}
+    ended = {"lastState": {"terminated": {"message": last}}} if last else {}
+    return {"containerStatuses": [{**state, **ended}]}
+
+
+def found(**objects: Sequence[dict[str, Any]]) -> list[Finding]:
+    """What is found where these objects are, and the Secret that the gateway needs."""
+    secret = {"metadata": {"name": "keys"}, "data": {"admin-keys": ""}}
+    everything = {"deployments": [deployment()], "secrets": [secret], "persistentvolumeclaims": [], "pods": []}
+    return list(examine_cluster("birds", lambda kind: {**everything, "nodes": [], **objects}[kind]))
+
+
+def failures(**objects: Sequence[dict[str, Any]]) -> list[str]:
+    """The facts that fail."""
+    return [each.fact for each in found(**objects) if each.level is Level.FAIL]
+
+
+def test_a_release_that_runs_has_nothing_to_mend() -> None:
+    ready = {**deployment(), "status": {"readyReplicas": 1}}
+    assert failures(deployments=[ready]) == []
+
+
+def test_a_service_that_sleeps_is_well() -> None:
+    asleep = deployment()
+    asleep["spec"]["replicas"] = 0
+    assert "asleep" in found(deployments=[asleep])[-1].fact
+
+
+def test_a_namespace_without_a_release_is_named() -> None:
+    assert failures(deployments=[]) == ["No release of the chart is in the namespace birds."]
+
+
+def test_a_secret_that_is_missing_is_named_and_how_to_make_it() -> None:
+    (missing, _) = (each for each in found(secrets=[]) if each.level is Level.FAIL)
+    assert missing.fact == "keys is not there."
+    assert "kubectl create secret generic keys --from-literal=admin-keys=" in missing.advice
+
+
+def test_a_secret_without_the_key_that_is_read_says_what_it_has() -> None:
+    other = {"metadata": {"name": "keys"}, "data": {"api-keys": ""}}
+    assert "keys has no key admin-keys; it has api-keys." in failures(secrets=[other])
+
+
+def test_a_claim_without_a_volume_says_so() -> None:
+    volumes = [{"name": "home", "persistentVolumeClaim": {"claimName": "gateway"}}]
+    claim = {"metadata": {"name": "gateway"}, "status": {"phase": "Pending"}}
+    facts = failures(deployments=[deployment(volumes=volumes)], persistentvolumeclaims=[claim])
+    assert "gateway is pending: it has no volume." in facts
+    assert "gateway is not there." in failures(deployments=[deployment(volumes=volumes)])
+
+
+@pytest.mark.parametrize(
+    ("offered", "fact"),
+    [
+        ({}, "No node offers nvidia.com/gpu."),
+        ({"nvidia.com/gpu": "1"}, "nvidia.com/gpu: 2 are asked for at once, and no node has more than 1."),
+    ],
+)
+def test_an_accelerator_that_no_node_offers_is_named(offered: dict[str, str], fact: str) -> None:
+    asks = deployment(container={"resources": {"limits": {"memory": "1Gi", "nvidia.com/gpu": "2"}}})
+    assert fact in failures(deployments=[asks], nodes=[{"status": {"allocatable": {"cpu": "8", **offered}}}])
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "message": "0/2 nodes: 2 Insufficient nvidia.com/gpu."}
+                ]
+            },
+            "no node can take it (0/2 nodes: 2 Insufficient nvidia.com/gpu)",
+        ),
+        (waiting("ImagePullBackOff", "not found"), "its image cannot be pulled (not found)"),
+        (waiting("CreateContainerConfigError", 'secret "x" not found'), 'cannot be made (secret "x" not found)'),
+        (
+            waiting("CrashLoopBackOff", "back-off 10s", "Traceback\nThe bundle's digest is wrong."),
+            "its container ends again and again (The bundle's digest is wrong)",
+        ),
+        ({}, "they are starting"),
+    ],
+)
+def test_a_pod_that_does_not_start_says_why(status: dict[str, Any], reason: str) -> None:
+    (fact,) = failures(pods=[pod(status)])
+    assert fact.startswith("0 of 1 pods are ready: ")
+    assert reason in fact
+
+
+def test_an_api_server_that_cannot_be_read_is_one_finding() -> None:
+    def unreadable(kind: str) -> Sequence[dict[str, Any]]:
+        raise ClusterUnreadable(f"kubectl cannot read {kind}: connection refused")
+
+    (finding,) = examine_cluster("birds", unreadable)
+    assert finding.level is Level.FAIL
+    assert "connection refused" in finding.fact
+
+
+def test_a_machine_without_kubectl_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ClusterUnreadable, match="not installed"):
+        kubectl("birds")("pods")
+
+
+def test_the_command_looks_at_a_cluster_when_it_is_told_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    told = CliRunner().invoke(app, ["doctor", "--cluster", "birds"])
+    assert told.exit_code == 1
+    assert "kubectl is not installed." in told.output
