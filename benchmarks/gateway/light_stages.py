@@ -32,10 +32,12 @@ from bowerbird.contracts import (
     ImageDecisions,
     ImageVerdict,
     Judgement,
+    LoraCatalogue,
     ModelCosts,
     ModelDescription,
     Picture,
     PolicyReference,
+    ProvenanceReport,
     PublishDone,
     Ranking,
     Score,
@@ -89,8 +91,10 @@ class LightStages:
             "/safety/check_images": _always(_verdicts().model_dump_json().encode(), JSON),
             "/text-to-image/describe": _always(describe(spec).model_dump_json().encode(), JSON),
             "/text-to-image/draw": self._draw,
+            "/text-to-image/loras": _always(LoraCatalogue(loras=[]).model_dump_json().encode(), JSON),
             "/curation/describe": _always(CURATION.model_dump_json().encode(), JSON),
             "/curation/judge": _always(_judgement().model_dump_json().encode(), JSON),
+            "/curation/check_provenance": _always(_report().model_dump_json().encode(), JSON),
             "/curation/publish": _always(_published(self._picture), CONTENT_TYPE.encode()),
         }
 
@@ -216,6 +220,12 @@ def _published(picture: bytes) -> bytes:
         sign_ms=1,
     )
     return part(Kind.PICTURE, picture, facts) + part(Kind.DONE, PublishDone(count=1, curation=CURATION)) + END_OF_STREAM
+
+
+def _report() -> ProvenanceReport:
+    return ProvenanceReport(
+        outcome="not_detected", validation_state="not_present", verdict="no_evidence", explanation="Nothing says so."
+    )
 
 
 def _progress(step: int, steps: int) -> bytes:

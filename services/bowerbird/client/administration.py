@@ -6,13 +6,11 @@ administers needs to reach the database. `Client.send` sends one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from bowerbird.client.calls import Call, Received
-from bowerbird.errors import StageBroken
+from bowerbird.client.calls import Call, get, object_of, with_query
 
 Answer = dict[str, Any]
 
@@ -24,69 +22,54 @@ PAGE = 100
 
 def create_tenant(tenant_id: str, terms: Mapping[str, Any]) -> Call[Answer]:
     """`POST /v1/admin/tenants`; `terms` are its other fields."""
-    return Call("POST", TENANTS, _object, json={"id": tenant_id, **terms})
+    return Call("POST", TENANTS, object_of, json={"id": tenant_id, **terms})
 
 
 def change_tenant(tenant_id: str, changes: Mapping[str, Any]) -> Call[Answer]:
     """`PATCH /v1/admin/tenants/{tenant}`."""
-    return Call("PATCH", f"{TENANTS}/{quote(tenant_id, safe='')}", _object, json=dict(changes))
+    return Call("PATCH", f"{TENANTS}/{quote(tenant_id, safe='')}", object_of, json=dict(changes))
 
 
 def tenant(tenant_id: str) -> Call[Answer]:
     """`GET /v1/admin/tenants/{tenant}`."""
-    return Call("GET", f"{TENANTS}/{quote(tenant_id, safe='')}", _object)
+    return get(f"{TENANTS}/{quote(tenant_id, safe='')}", object_of)
 
 
 def tenants(after: str | None) -> Call[Answer]:
     """One page of `GET /v1/admin/tenants`."""
-    return Call("GET", _page(TENANTS, {"after": after}), _object)
+    return get(_page(TENANTS, {"after": after}), object_of)
 
 
 def create_key(tenant_id: str, terms: Mapping[str, Any]) -> Call[Answer]:
     """`POST /v1/admin/keys`; the answer has the key's text, this once."""
-    return Call("POST", KEYS, _object, json={"tenant": tenant_id, **terms})
+    return Call("POST", KEYS, object_of, json={"tenant": tenant_id, **terms})
 
 
 def rotate_key(key_id: str, terms: Mapping[str, Any]) -> Call[Answer]:
     """`POST /v1/admin/keys/{key}/rotate`; the answer has the new key's text, this once."""
-    return Call("POST", f"{KEYS}/{quote(key_id, safe='')}/rotate", _object, json=dict(terms))
+    return Call("POST", f"{KEYS}/{quote(key_id, safe='')}/rotate", object_of, json=dict(terms))
 
 
 def revoke_key(key_id: str) -> Call[Answer]:
     """`DELETE /v1/admin/keys/{key}`."""
-    return Call("DELETE", f"{KEYS}/{quote(key_id, safe='')}", _object)
+    return Call("DELETE", f"{KEYS}/{quote(key_id, safe='')}", object_of)
 
 
 def keys(tenant_id: str | None, after: str | None) -> Call[Answer]:
     """One page of `GET /v1/admin/keys`."""
-    return Call("GET", _page(KEYS, {"tenant": tenant_id, "after": after}), _object)
+    return get(_page(KEYS, {"tenant": tenant_id, "after": after}), object_of)
 
 
 def usage(tenant_id: str | None, days: Mapping[str, str | None]) -> Call[Answer]:
     """The usage of a tenant, or of the caller's own; `days` are first_day and last_day, YYYY-MM-DD."""
     path = "/v1/usage" if tenant_id is None else f"{TENANTS}/{quote(tenant_id, safe='')}/usage"
-    return Call("GET", _query(path, days), _object)
+    return get(with_query(path, days), object_of)
 
 
 def audit(after: int) -> Call[Answer]:
     """One page of `GET /v1/admin/audit`."""
-    return Call("GET", _page(AUDIT, {"after": str(after)}), _object)
+    return get(_page(AUDIT, {"after": str(after)}), object_of)
 
 
 def _page(path: str, query: Mapping[str, str | None]) -> str:
-    return _query(path, {"limit": str(PAGE), **query})
-
-
-def _query(path: str, query: Mapping[str, str | None]) -> str:
-    stated = {name: value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(stated)}" if stated else path
-
-
-def _object(received: Received) -> Answer:
-    try:
-        body = json.loads(received.body)
-    except ValueError as error:
-        raise StageBroken("The answer is not JSON.") from error
-    if not isinstance(body, dict):
-        raise StageBroken("The answer is not a JSON object.")
-    return body
+    return with_query(path, {"limit": str(PAGE), **query})

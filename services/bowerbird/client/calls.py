@@ -1,20 +1,42 @@
 """The API's calls without a network: what is sent, and how an answer is read. Both clients share them.
 
-A `Call` is a request and the function that reads its answer, so that a sync and an async client differ by one `await`.
+A `Call` is a request and the function that reads its answer, a `Listening` a request that is answered by a stream of
+events, so that a sync and an async client differ by one `await`. The other files of this package make them, by subject.
+A request may hold a prompt, which stands in no `repr`.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO, Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
 
-from bowerbird.client.values import Answer, Drawing, DrawOptions, Model, ProvenanceCheck
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bowerbird.client.retrying import retry_after_seconds
 from bowerbird.errors import BowerbirdError, StageBroken, error_from_body
 
 Result = TypeVar("Result")
+Event = TypeVar("Event")
+Item = TypeVar("Item")
+
+KEY_HEADER = "Idempotency-Key"
+JSON_MEDIA_TYPE = "application/json"
+
+File = tuple[str, bytes | IO[bytes]]
+"""A name and the content; what is opened must be seekable: it is read anew when it is sent again."""
+
+
+class Value(BaseModel):
+    """What the gateway says. Fields that a newer gateway adds are passed over; errors do not quote what was read."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+Read = TypeVar("Read", bound=Value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,99 +54,127 @@ class Call(Generic[Result]):
 
     method: str
     path: str
-    read: Callable[[Received], Result]
-    json: dict[str, Any] | None = None
-    files: dict[str, tuple[str, bytes]] | None = field(default=None, repr=False)
+    read: Callable[[Received], Result] = field(repr=False)
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    fields: Mapping[str, str] | None = field(default=None, repr=False)
+    """Of a form, beside its files."""
+    files: Mapping[str, File] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = False
+    """Whether sending it twice is as good as once, whatever became of the first: see `retrying`."""
 
 
-def draw(prompt: str, options: DrawOptions) -> Call[list[Drawing]]:
-    """`POST /v1/images/generations`."""
-    body = {"prompt": prompt, "response_format": "b64_json", **options}
-    return Call("POST", "/v1/images/generations", _drawings, json=body)
+@dataclass(frozen=True, slots=True)
+class Heard(Generic[Event]):
+    """One event of a stream."""
+
+    event: Event
+    number: int | None
+    """Its place among those of its stream; what was heard before is passed over. None: it is told each time."""
+    last: bool
+    """Nothing comes after it."""
 
 
-def models() -> Call[list[Model]]:
-    """`GET /v1/models`."""
-    return Call("GET", "/v1/models", _models)
+@dataclass(frozen=True, slots=True)
+class Listening(Generic[Event]):
+    """A request that is answered by server-sent events; `read` reads one by its name, id and data."""
+
+    call: Call[None]
+    read: Callable[[str, str, str], Heard[Event]] = field(repr=False)
+    resumed_by_id: bool = False
+    """Whether the gateway goes on after `Last-Event-ID`; else it begins anew, and the same events come again."""
 
 
-def check_provenance(image: bytes) -> Call[ProvenanceCheck]:
-    """`POST /v1/content_provenance_checks`."""
-    return Call("POST", "/v1/content_provenance_checks", _provenance, files={"file": ("image", image)})
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Some of a list."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
+    """`after` of the page behind it; None: this is the last."""
 
 
-def failure(received: Received) -> BowerbirdError:
-    """The fact behind an answer of 400 or more; StageBroken when it is not the gateway that speaks."""
-    retry_after = received.headers.get("retry-after", "")
+def get(path: str, read: Callable[[Received], Result], **query: object) -> Call[Result]:
+    """A GET; a query parameter that is None is left out."""
+    return Call("GET", with_query(path, query), read, repeatable=True)
+
+
+def keyed(call: Call[Result], key: str | None = None) -> Call[Result]:
+    """The call under an Idempotency-Key (a new one where none is given), so that sending it again changes nothing."""
+    headers = {**call.headers, KEY_HEADER: key or secrets.token_urlsafe(24)}
+    return replace(call, headers=headers, repeatable=True)
+
+
+def with_query(path: str, query: Mapping[str, object]) -> str:
+    """The path with what is stated of the query."""
+    stated = {name: str(value) for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(stated)}" if stated else path
+
+
+def step(name: str) -> str:
+    """A name as one step of a path, whatever is in it."""
+    return quote(name, safe="")
+
+
+def value_of(kind: type[Read]) -> Callable[[Received], Read]:
+    """Reads an answer that is one value; raises StageBroken when it is not."""
+
+    def read(received: Received) -> Read:
+        return parsed(kind, received.body)
+
+    return read
+
+
+def page_of(kind: type[Read], cursor: Callable[[Mapping[str, Any]], str | None]) -> Callable[[Received], Page[Read]]:
+    """Reads a page of a list; `cursor` finds where the next one begins."""
+
+    def read(received: Received) -> Page[Read]:
+        body = object_of(received)
+        try:
+            items = [kind.model_validate(each) for each in body["data"]]
+            return Page(items, cursor(body) if body["has_more"] else None)
+        except (KeyError, TypeError, ValidationError) as error:
+            raise StageBroken("The answer is not a page of a list.") from error
+
+    return read
+
+
+def next_cursor(body: Mapping[str, Any]) -> str | None:
+    """Of lists that say it."""
+    cursor = body["next_cursor"]
+    return None if cursor is None else str(cursor)
+
+
+def last_id(body: Mapping[str, Any]) -> str | None:
+    """Of lists whose next page begins after the last id of this one."""
+    return str(body["data"][-1]["id"]) if body["data"] else None
+
+
+def parsed(kind: type[Read], text: str | bytes) -> Read:
+    """A value of JSON; raises StageBroken."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise StageBroken(f"The answer is not a {kind.__name__}.") from error
+
+
+def object_of(received: Received) -> dict[str, Any]:
+    """The answer as a JSON object; raises StageBroken."""
     try:
         body = json.loads(received.body)
-    except ValueError:
-        body = None
-    fact = error_from_body(received.status, body, int(retry_after) if retry_after.isdecimal() else None)
-    return fact or StageBroken(f"The answer has status {received.status} and is not the gateway's.")
-
-
-def _drawings(received: Received) -> list[Drawing]:
-    body = _object(received)
-    try:
-        facts = body["bowerbird"]
-        answer = Answer(
-            request_id=facts["request_id"],
-            trace_id=facts["trace_id"],
-            model=facts["model"],
-            model_digest=facts["model_digest"],
-            seconds=facts["seconds"],
-        )
-        media_type = f"image/{body['output_format']}"
-        pictures = zip(body["data"], facts["images"], strict=True)
-        return [_drawing(picture, how, media_type, answer) for picture, how in pictures]
-    except (KeyError, TypeError, ValueError) as error:
-        raise StageBroken("The answer is not a list of pictures.") from error
-
-
-def _drawing(picture: Mapping[str, Any], how: Mapping[str, Any], media_type: str, answer: Answer) -> Drawing:
-    return Drawing(
-        image=base64.b64decode(picture["b64_json"], validate=True),
-        media_type=media_type,
-        seed=how["seed"],
-        scores={score["name"]: score["value"] for score in how["scores"]},
-        revised_prompt=picture["revised_prompt"],
-        answer=answer,
-    )
-
-
-def _models(received: Received) -> list[Model]:
-    try:
-        return [Model(id=item["id"], **_known(item["bowerbird"])) for item in _object(received)["data"]]
-    except (KeyError, TypeError) as error:
-        raise StageBroken("The answer is not a list of models.") from error
-
-
-def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: facts[each.name] for each in fields(Model) if each.name != "id"}
-
-
-def _provenance(received: Received) -> ProvenanceCheck:
-    try:
-        facts = next(each for each in _object(received)["results"] if each["type"] == "c2pa")
-        ours = facts["bowerbird"]
-        return ProvenanceCheck(
-            verdict=ours["verdict"],
-            explanation=ours["explanation"],
-            validation_state=facts["validation_state"],
-            issuer=facts["issuer"],
-            model=facts["model"],
-            generated_at=facts["generated_at"],
-        )
-    except (KeyError, TypeError, StopIteration) as error:
-        raise StageBroken("The answer is not a provenance check.") from error
-
-
-def _object(received: Received) -> dict[str, Any]:
-    try:
-        body = json.loads(received.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StageBroken("The answer is not JSON.") from error
     if not isinstance(body, dict):
         raise StageBroken("The answer is not a JSON object.")
     return body
+
+
+def failure(received: Received) -> BowerbirdError:
+    """The fact behind an answer of 400 or more; StageBroken when it is not the gateway that speaks."""
+    seconds = retry_after_seconds(received.headers)
+    try:
+        body = json.loads(received.body)
+    except (ValueError, RecursionError):
+        body = None
+    fact = error_from_body(received.status, body, None if seconds is None else round(seconds))
+    return fact or StageBroken(f"The answer has status {received.status} and is not the gateway's.")

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bowerbird.client.clients import Client
-from bowerbird.client.values import Drawing, DrawOptions
+from bowerbird.client.jobs import JobEvent
+from bowerbird.client.pictures import Drawing, DrawOptions
+from bowerbird.client.sync_client import Client
 from bowerbird.errors import BowerbirdError, RequestInvalid
 
 FORMATS: dict[str, Literal["png", "webp", "jpeg"]] = {
@@ -39,8 +40,8 @@ def draw_to_files(client: Client, prompt: str, output: Path, options: DrawOption
     """
     console = Console(stderr=True)
     wanted: DrawOptions = {**options, "output_format": format_of(output)}
-    with _spinner(console, options.get("n", 1)):
-        drawings = client.draw(prompt, **wanted)
+    with _told(console, options.get("n", 1)) as on_progress:
+        drawings = client.draw(prompt, on_progress=on_progress, **wanted)
     written = list(zip(paths_for(output, len(drawings)), drawings, strict=True))
     for path, drawing in written:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,15 +76,25 @@ def exit_code(error: BowerbirdError) -> int:
     return EXIT_TRY_AGAIN if error.status == 503 else EXIT_FAILED
 
 
-def _spinner(console: Console, count: int) -> AbstractContextManager[object]:
+@contextmanager
+def _told(console: Console, count: int) -> Iterator[Callable[[JobEvent], None] | None]:
+    """A line that says how far it is, where somebody looks; None where nobody does."""
     if not console.is_terminal:
-        return nullcontext()
+        yield None
+        return
     what = "a picture" if count == 1 else f"{count} pictures"
-    progress = Progress(
-        SpinnerColumn(), TextColumn(f"drawing {what}"), TimeElapsedColumn(), console=console, transient=True
-    )
-    progress.add_task(what, total=None)
-    return progress
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"drawing {what}", total=None)
+        yield lambda event: progress.update(task, description=f"drawing {what}{_how_far(event)}")
+
+
+def _how_far(event: JobEvent) -> str:
+    """Place and ETA while it waits, then the stage it is in."""
+    if event.position is not None:
+        eta = "" if event.eta_seconds is None else f", about {event.eta_seconds:.0f} s"
+        return f": {event.position} in the queue{eta}"
+    return f": {event.phase}" if event.phase else ""
 
 
 def _sentence(path: Path, drawing: Drawing) -> str:

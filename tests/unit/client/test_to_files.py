@@ -69,7 +69,7 @@ def test_an_unknown_suffix_is_refused_before_anything_is_asked(gateway: Gateway,
 )
 def test_a_failure_is_one_sentence_and_an_exit_code(gateway: Gateway, fact: BowerbirdError, code: int) -> None:
     gateway.error = fact
-    result = draw("--url", gateway.url)
+    result = draw("--url", gateway.url, "--timeout", "1")
     assert (result.exit_code, result.stderr) == (code, fact.message + "\n")
 
 
@@ -82,6 +82,6 @@ def test_the_gateway_of_the_home_is_found_without_being_named(
 
 
 def test_nobody_there_says_how_to_start_one(tmp_path: Path) -> None:
-    result = draw("--url", f"http://127.0.0.1:{free_ports(1)[0]}", "-o", str(tmp_path / "jay.png"))
+    result = draw("--url", f"http://127.0.0.1:{free_ports(1)[0]}", "-o", str(tmp_path / "jay.png"), "--timeout", "1")
     assert result.exit_code == 4
     assert "bowerbird up" in result.stderr

@@ -1,96 +1,70 @@
-"""`GET /openapi.json`: the OpenAPI 3.1 document, built once from the route table and the shapes it names."""
+"""`GET /openapi.json`: the OpenAPI 3.1 document, built once from the route table and the shapes it names.
+
+The document of this version lies in `docs/openapi.json`, so that a change of the API is seen where code is read, and
+that of the last release beside it, against which CI looks for what breaks clients. `python -m
+bowerbird.gateway.api.openapi` prints it; a test compares.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from functools import cache
-from itertools import groupby
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird import __version__
-from bowerbird.contracts import WorkClass
-from bowerbird.deadline import MAX_DEADLINE_MS
-from bowerbird.errors import (
-    BowerbirdError,
-    DeadlineExceeded,
-    IdempotencyKeyReused,
-    JobUnfinished,
-    KeyInvalid,
-    LimitReached,
-    StageUnavailable,
+from bowerbird.gateway.api.openapi_answers import (
+    ErrorResponse,
+    error_examples,
+    reference,
+    responses,
+    shared_headers,
 )
-from bowerbird.gateway.api.idempotency import MAX_KEY_CHARACTERS
-from bowerbird.gateway.api.operation import JSON, RATE_LIMIT, Operation
+from bowerbird.gateway.api.openapi_parameters import parameters
+from bowerbird.gateway.api.openapi_schemas import schemas
+from bowerbird.gateway.api.operation import JSON, Operation
 from bowerbird.gateway.api.operations import OPERATIONS
-from bowerbird.gateway.api.rate_limit import TOO_MANY
 
-_REF = "#/components/schemas/{model}"
-_DEADLINE = {
-    "name": "Bowerbird-Deadline-Ms",
-    "in": "header",
-    "description": "How long you will wait, in milliseconds, in the queue and for the answer; when it has passed, the "
-    "work ends and the answer is 503. Without it both are bounded apart, and so that an openai client still listens.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS},
+INFO = {
+    "title": "Bowerbird",
+    "version": __version__,
+    "summary": "Pictures from a prompt: checked, drawn, chosen, signed.",
+    "description": "OpenAI's shapes, with more fields where they are worth it. Unknown fields, and fields that "
+    "would have no effect, are refused. A null field counts as absent. Answers may get new fields, and lists of words "
+    "in answers new words: pass over what you do not know.",
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
-_CLASS = {
-    "name": "Bowerbird-Class",
-    "in": "header",
-    "description": "Who waits for it: somebody at a screen, or nobody in particular, who lets the others go first.",
-    "schema": {"type": "string", "enum": list(WorkClass), "default": WorkClass.INTERACTIVE},
+TAGS = {
+    "Pictures": ("Draw, edit, watch.", ("/v1/images", "/v1/species")),
+    "Jobs": ("Pictures that are drawn whatever happens to the connection.", ("/v1/jobs",)),
+    "Batches": ("Many requests in one file, answered when nobody else waits.", ("/v1/files", "/v1/batches")),
+    "Models": ("What can be drawn with.", ("/v1/models", "/v1/loras")),
+    "Checks": ("What may be drawn, and where a picture comes from.", ("/v1/moderations", "/v1/content_provenance")),
+    "Feedback and usage": ("What people thought of pictures, and what was drawn.", ("/v1/feedback", "/v1/usage")),
+    "Webhooks": ("Who is told that something has ended.", ("/v1/webhook",)),
+    "Rights": ("What is kept about a person: as a file, or not any more.", ("/v1/erasures", "/v1/exports")),
+    "Administration": ("Tenants, keys, the audit log.", ("/v1/admin",)),
+    "Health": ("For those who run it.", ("/livez", "/readyz", "/metrics")),
 }
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "The same key and request get the same answer for 24 hours, also while the first is being answered; "
-    "pictures under a key are drawn even when you hang up.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+"""Subject -> what it is about, and how its paths begin."""
+CREDENTIALS = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "bb_ and 49 characters",
+        "description": "A key that an administrator issued, or one of the settings, with the scope that the operation "
+        "names. Not needed on loopback without configured credentials.",
+    },
+    "service_account": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The token of a Kubernetes ServiceAccount that the settings know, projected for the audience "
+        "`bowerbird`.",
+    },
 }
-_PREFER = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "`respond-async`: answer 202 with a job; with `wait=<seconds>` only if it is not finished by then.",
-    "schema": {"type": "string"},
-}
-_IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "ETags of pictures that you have (RFC 9110): where they would be the answer, it is 304 without a "
-    "body, although the method is POST.",
-    "schema": {"type": "string"},
-}
-_LAST_EVENT = {
-    "name": "Last-Event-ID",
-    "in": "header",
-    "description": "The last event that you have heard: the stream goes on after it, at whichever replica.",
-    "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"},
-}
-_EVERY_ANSWER = {
-    "x-request-id": "the request's id, also as Bowerbird-Request-Id",
-    "traceparent": "W3C trace context of the answer",
-}
-
-
-class ErrorFacts(BaseModel):
-    """What went wrong. Some codes add fields: categories and policy of a refusal, help of `crisis_support`, a stage."""
-
-    model_config = ConfigDict(extra="allow")
-
-    message: str = Field(description="One sentence or two for the caller: field, value, what is accepted.")
-    type: str
-    param: str | None = Field(description="The request field it is about.")
-    code: str
-
-
-class ErrorResponse(BaseModel):
-    """OpenAI's error shape."""
-
-    error: ErrorFacts
 
 
 async def openapi_json(_: Request) -> Response:
@@ -104,75 +78,52 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.documented_path, {})[operation.method.lower()] = _operation(operation)
+    _name(paths)
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "Bowerbird",
-            "version": __version__,
-            "summary": "Pictures from a prompt: checked, drawn, chosen, signed.",
-            "description": "OpenAI's shapes, with more fields where they are worth it. Unknown fields, and fields that "
-            "would have no effect, are refused. A null field counts as absent.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
+        "info": INFO,
+        "tags": [{"name": name, "description": about} for name, (about, _) in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": _schemas(),
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "bb_ and 49 characters",
-                    "description": "A key that an administrator issued, or one of the settings, with the scope that "
-                    "the operation names. Not needed on loopback without configured credentials.",
-                },
-                "service_account": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "JWT",
-                    "description": "The token of a Kubernetes ServiceAccount that the settings know, projected for the "
-                    "audience `bowerbird`.",
-                },
-            },
+            "schemas": schemas(OPERATIONS, (ErrorResponse,)),
+            "examples": error_examples(OPERATIONS),
+            "headers": shared_headers(),
+            "securitySchemes": CREDENTIALS,
         },
     }
 
 
-def _schemas() -> dict[str, Any]:
-    bodies = [(each.body, "validation") for each in OPERATIONS if each.body]
-    answers = [
-        (body, "serialization") for each in OPERATIONS for body in (each.answer, each.accepted, *each.events) if body
-    ]
-    wanted: Any = [*bodies, *answers, (ErrorResponse, "serialization")]
-    _, schemas = models_json_schema(wanted, ref_template=_REF)
-    defined: dict[str, Any] = schemas["$defs"]
-    return defined
+def text() -> str:
+    """The document as it is checked in."""
+    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _name(paths: dict[str, dict[str, Any]]) -> None:
+    """Gives each operation a name of its own: where administrators' has the same handler as another, `admin_…`."""
+    used: set[str] = set()
+    for path in sorted(paths, key=lambda each: each.startswith("/v1/admin")):
+        for operation in paths[path].values():
+            if operation["operationId"] in used:
+                operation["operationId"] = f"admin_{operation['operationId']}"
+            used.add(operation["operationId"])
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.handler.__name__,
+        "tags": [name for name, (_, begins) in TAGS.items() if operation.path.startswith(begins)],
         "summary": operation.summary,
         "description": f"Needs the scope `{operation.scope}`." if operation.scope else "Needs no key.",
-        "responses": {"200": _answer(operation), **_other_answers(operation), **_errors(operation.all_errors)},
+        "responses": responses(operation),
         "security": _security(operation),
     }
-    parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in _path_parameters(operation.documented_path)
-    ]
     if operation.body is not None:
-        media: dict[str, Any] = {"schema": {"$ref": _REF.format(model=operation.body.__name__)}}
+        media: dict[str, Any] = {"schema": reference(operation.body)}
         if operation.example is not None:
             media["example"] = dict(operation.example)
         documented["requestBody"] = {"required": True, "content": {operation.body_media_type: media}}
-        parameters += [_DEADLINE, _CLASS] if DeadlineExceeded in operation.facts else []
-        parameters += [_KEY] if IdempotencyKeyReused in operation.facts else []
-        parameters += [_PREFER] if operation.accepted else []
-    parameters += [_IF_NONE_MATCH] if operation.not_modified else []
-    parameters += [_LAST_EVENT] if operation.nothing_left else []
-    parameters += [{"name": name, "in": "query", "schema": dict(schema)} for name, schema in operation.query.items()]
-    if parameters:
-        documented["parameters"] = parameters
+    if asked := parameters(operation):
+        documented["parameters"] = asked
     return documented
 
 
@@ -183,94 +134,5 @@ def _security(operation: Operation) -> list[dict[str, list[str]]]:
     return [{"key": [operation.scope]}, {"service_account": [operation.scope]}, {}]
 
 
-def _answer(operation: Operation) -> dict[str, Any]:
-    if operation.answer is None:
-        content = {operation.text_media_type: {"schema": {"type": "string"}}}
-    else:
-        content = {JSON: {"schema": {"$ref": _REF.format(model=operation.answer.__name__)}}}
-    if operation.also_media_type:
-        content[operation.also_media_type] = {"schema": {"type": "string"}}
-    if operation.events:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": _events(operation.events)}}
-    return {
-        "description": (operation.answer.__doc__ or "") if operation.answer else "Text.",
-        "headers": _headers({**_EVERY_ANSWER, **(RATE_LIMIT if operation.scope else {}), **operation.answer_headers}),
-        "content": content,
-    }
-
-
-def _events(bodies: Iterable[type[BaseModel]]) -> str:
-    """OpenAPI 3.1 has no words for the events of a stream: they are named here, and their shapes are components."""
-    told = " ".join(f"{body.__doc__} `data` is a `{body.__name__}`." for body in bodies)
-    return f"{told} Event `error`: an `ErrorResponse`. Comments tell phase and place while nothing happens."
-
-
-def _other_answers(operation: Operation) -> dict[str, Any]:
-    return {**_accepted(operation), **_nothing_left(operation), **_not_modified(operation)}
-
-
-def _nothing_left(operation: Operation) -> dict[str, Any]:
-    """Status 204, where there is one."""
-    if operation.nothing_left is None:
-        return {}
-    return {"204": {"description": operation.nothing_left, "headers": _headers(_EVERY_ANSWER)}}
-
-
-def _not_modified(operation: Operation) -> dict[str, Any]:
-    """Status 304, where there is one."""
-    if operation.not_modified is None:
-        return {}
-    headers = _headers({**_EVERY_ANSWER, **operation.answer_headers})
-    return {"304": {"description": operation.not_modified, "headers": headers}}
-
-
-def _accepted(operation: Operation) -> dict[str, Any]:
-    """Status 202, where there is one."""
-    if operation.accepted is None:
-        return {}
-    headers = {
-        "Location": "the job",
-        "Retry-After": "seconds after which looking at it makes sense",
-        "Preference-Applied": "RFC 7240: respond-async",
-    }
-    return {
-        "202": {
-            "description": operation.accepted.__doc__ or "",
-            "headers": _headers({**_EVERY_ANSWER, **headers}),
-            "content": {JSON: {"schema": {"$ref": _REF.format(model=operation.accepted.__name__)}}},
-        }
-    }
-
-
-def _errors(kinds: Iterable[type[BowerbirdError]]) -> dict[str, Any]:
-    """One response for each status; its description lists the codes, since OpenAPI has one response for a status."""
-    responses = {}
-    for status, same in groupby(kinds, key=lambda kind: kind.status):
-        listed = list(same)
-        headers = dict(_EVERY_ANSWER)
-        if any(issubclass(kind, StageUnavailable | LimitReached | JobUnfinished) for kind in listed):
-            headers["Retry-After"] = "seconds after which asking again makes sense"
-        if any(kind.final for kind in listed):
-            headers["x-should-retry"] = "false where it does not, although the status says so"
-        if status == TOO_MANY:
-            headers |= RATE_LIMIT
-        if issubclass(listed[0], KeyInvalid):
-            headers["WWW-Authenticate"] = "Bearer"
-        responses[str(status)] = {
-            "description": "\n\n".join(f"`{kind.code}`: {_fact(kind)}" for kind in listed),
-            "headers": _headers(headers),
-            "content": {JSON: {"schema": {"$ref": _REF.format(model="ErrorResponse")}}},
-        }
-    return responses
-
-
-def _fact(kind: type[BowerbirdError]) -> str:
-    return (kind.__doc__ or "").strip() if kind is not BowerbirdError else "Nobody foresaw this; the log has the cause."
-
-
-def _headers(described: dict[str, str]) -> dict[str, Any]:
-    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
-
-
-def _path_parameters(path: str) -> list[str]:
-    return [step[1:-1] for step in path.split("/") if step.startswith("{")]
+if __name__ == "__main__":
+    print(text(), end="")
