@@ -8,12 +8,18 @@ Three things keep an endpoint from being given more than its slots alone would:
 - It was lost: a request found it dead, or died with it. It is ejected for a pause that doubles with every loss, and
   after it the next look that finds it ready puts it on trial: one request at a time, until one is finished there. An
   endpoint that answers its probe and breaks every request costs few of them that way.
+
+Work of class `batch` takes a slot from other such work only: an endpoint computes it when nobody else is there
+(`engine/scheduling`), so that an interactive request has as many slots as if there were none of it, and never waits for
+the end of what itself waits for it. What an endpoint is given of class `batch` is what it has slots for in all.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+from bowerbird.contracts import WorkClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,12 @@ class Endpoint:
     unit_seconds: float | None = None
     ready: bool = True
     in_flight: int = 0
+    batch_in_flight: int = 0
+    """How much of that is of class `batch`."""
     losses: int = 0
     closed_until: float = -math.inf
+    batch_closed_until: float = -math.inf
+    """For such work alone: it had no room for some, which says nothing of interactive work."""
     used: int = 0
     """When it was last given something, counted in grants."""
 
@@ -47,9 +57,17 @@ class Endpoint:
         """What it takes at once: a slot only while it is on trial, nothing while it is not ready."""
         return min(self.slots, 1) if self.losses and self.ready else self.slots if self.ready else 0
 
-    def open(self, now: float) -> bool:
-        """It may be given something."""
-        return self.in_flight < self.room and now >= self.closed_until
+    def open(self, now: float, work_class: WorkClass) -> bool:
+        """It may be given something of this class."""
+        if work_class is WorkClass.BATCH:
+            return self.in_flight < self.room and now >= max(self.closed_until, self.batch_closed_until)
+        return self.in_flight - self.batch_in_flight < self.room and now >= self.closed_until
+
+    def reopening(self) -> float:
+        """When it may be given something again that it has room for now; never where it is not full for a while."""
+        pauses = [self.closed_until] if self.in_flight - self.batch_in_flight < self.room else []
+        pauses += [self.batch_closed_until] if self.in_flight < self.room else []
+        return min((each for each in pauses if each > -math.inf), default=math.inf)
 
 
 class Endpoints:
@@ -72,10 +90,10 @@ class Endpoints:
         if endpoint := self._endpoints.get(url):
             endpoint.ready = False
 
-    def least_loaded(self, now: float) -> Endpoint | None:
+    def least_loaded(self, now: float, work_class: WorkClass = WorkClass.INTERACTIVE) -> Endpoint | None:
         """The one to give something to; of equals the one that was given nothing for longest. None without room."""
         return min(
-            (each for each in self._endpoints.values() if each.open(now)),
+            (each for each in self._endpoints.values() if each.open(now, work_class)),
             key=lambda each: (each.in_flight / each.room, each.used),
             default=None,
         )
@@ -84,29 +102,34 @@ class Endpoints:
         """The endpoint of this URL; one that was not looked at yet has no slot to give."""
         return self._endpoints.setdefault(url, Endpoint(url, 0, ready=False))
 
-    def take(self, endpoint: Endpoint) -> None:
+    def take(self, endpoint: Endpoint, work_class: WorkClass = WorkClass.INTERACTIVE) -> None:
         """A slot of it is given."""
         self._grants += 1
         endpoint.in_flight, endpoint.used = endpoint.in_flight + 1, self._grants
+        endpoint.batch_in_flight += work_class is WorkClass.BATCH
 
-    def give_back(self, url: str, finished: bool) -> None:
+    def give_back(self, url: str, finished: bool, work_class: WorkClass = WorkClass.INTERACTIVE) -> None:
         """A slot of it is free again; what was finished there ends its trial."""
         endpoint = self._endpoints[url]
         endpoint.in_flight -= 1
+        endpoint.batch_in_flight -= work_class is WorkClass.BATCH
         if endpoint.ready:
-            endpoint.closed_until = -math.inf
+            endpoint.closed_until = endpoint.batch_closed_until = -math.inf
         if finished:
             endpoint.losses = 0
 
-    def full(self, url: str, now: float, seconds: float) -> None:
+    def full(self, url: str, now: float, seconds: float, work_class: WorkClass = WorkClass.INTERACTIVE) -> None:
         """It had no room for what it was given, and will not have any for so long."""
-        self.give_back(url, finished=False)
-        if self._endpoints[url].ready:
-            self._endpoints[url].closed_until = now + seconds
+        self.give_back(url, finished=False, work_class=work_class)
+        endpoint = self._endpoints[url]
+        if endpoint.ready and work_class is WorkClass.BATCH:
+            endpoint.batch_closed_until = now + seconds
+        elif endpoint.ready:
+            endpoint.closed_until = now + seconds
 
-    def lost(self, url: str, now: float) -> None:
+    def lost(self, url: str, now: float, work_class: WorkClass = WorkClass.INTERACTIVE) -> None:
         """It died with what it was given; several requests that die with it are one loss."""
-        self.give_back(url, finished=False)
+        self.give_back(url, finished=False, work_class=work_class)
         endpoint = self._endpoints[url]
         if endpoint.ready:
             endpoint.ready = False
@@ -126,8 +149,5 @@ class Endpoints:
 
     def reopening(self) -> float | None:
         """When the first of those that are full for a while will be asked again; None when none is."""
-        return min((each.closed_until for each in self._endpoints.values() if self._pausing(each)), default=None)
-
-    @staticmethod
-    def _pausing(endpoint: Endpoint) -> bool:
-        return endpoint.in_flight < endpoint.room and endpoint.closed_until > -math.inf
+        soonest = min((each.reopening() for each in self._endpoints.values()), default=math.inf)
+        return None if math.isinf(soonest) else soonest

@@ -88,11 +88,12 @@ class Lines:
             if not lines:
                 self._classes.leave(ticket.work_class)
 
-    def first(self) -> Ticket | None:
-        """Who is next; None when nobody waits."""
-        if self._put_back:
-            return self._put_back[0][2]
-        heads = {each: self._first_of(each) for each, lines in self._lines.items() if lines}
+    def first(self, only: WorkClass | None = None) -> Ticket | None:
+        """Who is next, of all or of one class only; None when nobody of them waits."""
+        for _, _, ticket in self._put_back:
+            if only in (None, ticket.work_class):
+                return ticket
+        heads = {each: self._first_of(each) for each, lines in self._lines.items() if lines and only in (None, each)}
         return heads[self._classes.first({each: head.cost for each, head in heads.items()})] if heads else None
 
     def take(self, ticket: Ticket) -> None:

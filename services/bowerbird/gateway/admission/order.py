@@ -7,7 +7,8 @@ drives it (`owner`) calls `grant` until it returns None after anything that may 
 What it promises (`tests/unit/gateway/admission/test_order.py`):
 
 - Nothing is lost and nothing granted twice: a ticket that was offered waits, or holds one grant, or has left.
-- No endpoint is given more than its slots; no slot stays free that somebody waits for.
+- No endpoint is given more than its slots; no slot stays free that somebody waits for. Work of class `batch` keeps no
+  interactive ticket from a slot (`endpoints`).
 - The order is that of `lines`: fair by cost, and nobody starves. Who is put back is next.
 - A grant of another epoch, or one that was settled, changes nothing.
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bowerbird.contracts import WorkClass
 from bowerbird.gateway.admission.bounds import Amount, Bounds, Occupancy
 from bowerbird.gateway.admission.endpoints import Endpoint, Endpoints, Pauses
 from bowerbird.gateway.admission.estimate import Progress, ServiceRate, units_until_a_slot
@@ -95,8 +97,7 @@ class Order:
 
     def grant(self, now: float) -> Grant | None:
         """The next slot, if there is one and somebody waits for it."""
-        endpoint = self.endpoints.least_loaded(now)
-        ticket = self._lines.first() if endpoint else None
+        endpoint, ticket = self._next(now)
         if endpoint is None or ticket is None:
             self._rate.saturated(bool(self._waiting and self._held), now)
             return None
@@ -120,10 +121,10 @@ class Order:
         held = self._pop(grant, now)
         if held is None:
             return False
-        if finished and not held.adopted:
+        if finished and not held.adopted and not self._is_overtaken(held):
             saturated_seconds = self._rate.saturated_seconds(now) - held.saturated_seconds
             self._rate.finished(held.ticket.cost, now - held.since, saturated_seconds)
-        self.endpoints.give_back(grant.endpoint, finished)
+        self.endpoints.give_back(grant.endpoint, finished, held.ticket.work_class)
         return True
 
     def put_back(self, grant: Grant, why: PutBack, now: float, pause_seconds: float = FULL_PAUSE_SECONDS) -> bool:
@@ -132,11 +133,11 @@ class Order:
         if held is None:
             return False
         if why is PutBack.FULL:
-            self.endpoints.full(grant.endpoint, now, pause_seconds)
+            self.endpoints.full(grant.endpoint, now, pause_seconds, held.ticket.work_class)
         elif why is PutBack.LOST:
-            self.endpoints.lost(grant.endpoint, now)
+            self.endpoints.lost(grant.endpoint, now, held.ticket.work_class)
         else:
-            self.endpoints.give_back(grant.endpoint, finished=False)
+            self.endpoints.give_back(grant.endpoint, finished=False, work_class=held.ticket.work_class)
         self._turns[grant.ticket_id] = held.turn
         self._lines.put_back(held.ticket, held.turn)
         self._enter(held.ticket)
@@ -165,7 +166,8 @@ class Order:
         if not slots or not rate:
             return Place(count + 1, None)
         progress = self._progress_at(now)
-        remaining = [max(0.0, each.ticket.cost - (progress - each.progress)) for each in self._held.values()]
+        before = [each for each in self._held.values() if ticket.work_class is WorkClass.BATCH or not _is_batch(each)]
+        remaining = [max(0.0, each.ticket.cost - (progress - each.progress)) for each in before]
         return Place(count + 1, units_until_a_slot(remaining, slots, count, units) / rate)
 
     @property
@@ -189,9 +191,21 @@ class Order:
 
     # ------------------------------------------------------------------------------------------------- the books
 
+    def _next(self, now: float) -> tuple[Endpoint | None, Ticket | None]:
+        """Who is given what, if there is both; where only interactive work has room, the first of that."""
+        if self.endpoints.least_loaded(now, WorkClass.BATCH) is None:
+            endpoint = self.endpoints.least_loaded(now)
+            return endpoint, self._lines.first(WorkClass.INTERACTIVE) if endpoint else None
+        ticket = self._lines.first()
+        return (None, None) if ticket is None else (self.endpoints.least_loaded(now, ticket.work_class), ticket)
+
+    def _is_overtaken(self, held: _Held) -> bool:
+        """Whether others were computed meanwhile, so that it says nothing about how long its own computing took."""
+        return _is_batch(held) and any(not _is_batch(each) for each in self._held.values())
+
     def _give(self, ticket: Ticket, endpoint: Endpoint, turn: int, now: float) -> Grant:
         readings = now, self._rate.saturated_seconds(now), self._progress_at(now)
-        self.endpoints.take(endpoint)
+        self.endpoints.take(endpoint, ticket.work_class)
         self._grants += 1
         grant = Grant(ticket.id, endpoint.url, self._epoch, self._grants)
         self._held[ticket.id] = _Held(ticket, grant, turn, *readings)
@@ -215,6 +229,10 @@ class Order:
     def _progress_at(self, now: float) -> float:
         """Called before the number of those who hold a slot changes."""
         return self._progress.at(now, self._rate_of_slot() or 0.0, self.endpoints.slots, len(self._held))
+
+
+def _is_batch(held: _Held) -> bool:
+    return held.ticket.work_class is WorkClass.BATCH
 
 
 def turn_of(ticket: Ticket) -> int:

@@ -11,8 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-NEWEST = "0006"
+NEWEST = "0008"
 """The last revision in `versions/`: a database that has it is left alone, and Alembic is not even imported."""
+
+STANDSTILL_SECONDS = 60
+"""How long PostgreSQL lets a migration do nothing: between its statements Python works, on however slow a machine."""
 
 _LOCK = 0x626F776572  # "bower": any number that nothing else in this database locks
 
@@ -20,6 +23,7 @@ _LOCK = 0x626F776572  # "bower": any number that nothing else in this database l
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Runs what is missing, within the connection's transaction; replicas that start together do it one by one."""
     if connection.dialect.name == "postgresql":  # SQLite's transaction has excluded other writers from its begin
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{STANDSTILL_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     if revision == "head" and _present(connection) == NEWEST:
         return

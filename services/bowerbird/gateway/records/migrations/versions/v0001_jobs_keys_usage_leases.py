@@ -14,6 +14,7 @@ depends_on = None
 def upgrade() -> None:
     """Every table of the first release."""
     _jobs()
+    _indexes_of_jobs()
     _what_belongs_to_jobs()
     _usage()
     _leases_and_secrets()
@@ -73,6 +74,9 @@ def _jobs() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
+
+
+def _indexes_of_jobs() -> None:
     op.create_index("ix_jobs_finished_ms", "jobs", ["finished_ms"], unique=False)
     op.create_index(
         "ix_jobs_claim",

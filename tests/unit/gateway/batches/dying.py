@@ -1,0 +1,79 @@
+"""A process that dies after its n-th statement, for every n: `python dying.py <database url> <folder>`.
+
+For each n a fork goes on with whatever batch is there: claims, runs and records it, and is killed (SIGKILL) right after
+its n-th statement, commits included; until one of them finds nothing more to do. Prints how many died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from rows import trade  # its neighbour: this file runs as a script
+from sqlalchemy import event, make_url
+
+from bowerbird.gateway.batches import segments
+from bowerbird.gateway.batches.claims import BatchClaims
+from bowerbird.gateway.batches.running import BytesInHand, RunningBatch
+from bowerbird.gateway.files.files import Files
+from bowerbird.gateway.files.parts import FileParts
+from bowerbird.gateway.pictures.folder import FolderPictures
+from bowerbird.gateway.records.database import open_database
+from bowerbird.gateway.records.idempotency import IdempotencyKeys
+from bowerbird.gateway.records.usage import Usage
+from bowerbird.gateway.records.writer import Writer
+
+LEASE_SECONDS = -1.0
+"""Over at once: whoever comes next need not wait for it."""
+NOTHING_LEFT = 7
+FIRST, LAST = 5, 60
+
+
+async def live(url: str, folder: Path, statements: int) -> int:
+    """One process' life, cut off after so many statements; every third line is a segment of its own."""
+    segments.MAX_LINES, segments.GATHER_SECONDS = 3, 0.001
+    async with open_database(make_url(url)) as database:
+        left = statements
+
+        def count(*_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        writer = Writer(database)
+        pictures = FolderPictures(folder)
+        parts = FileParts(database, pictures)
+        files = Files(database, pictures, IdempotencyKeys(database, writer), parts, 10**9)
+        claims = BatchClaims(database, files, Usage(database, writer), f"dying-{statements}")
+        engine = database._writer.sync_engine
+        event.listen(engine, "after_cursor_execute", count)
+        event.listen(engine, "commit", count)
+        found = await claims.claim(1, LEASE_SECONDS)
+        for claim in found:
+            await RunningBatch(claim, claims, parts, trade(), BytesInHand()).run()
+        return 0 if found else NOTHING_LEFT
+
+
+def main() -> None:
+    url, folder = sys.argv[1], Path(sys.argv[2])
+    died = statements = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            os._exit(asyncio.run(live(url, folder, FIRST + statements % (LAST - FIRST))))
+        _, status = os.waitpid(child, 0)
+        statements += 1
+        if os.waitstatus_to_exitcode(status) == NOTHING_LEFT:
+            break
+        assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+        died += os.WIFSIGNALED(status)
+    print(died)
+
+
+if __name__ == "__main__":
+    main()

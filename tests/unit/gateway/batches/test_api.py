@@ -1,0 +1,475 @@
+"""`/v1/files` and `/v1/batches` with the unmodified `openai` client: what a team does, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai.types import Batch
+
+from bowerbird.contracts import Action, PromptCheck
+from bowerbird.errors import StageUnavailable
+from bowerbird.gateway.app import create_app
+from bowerbird.gateway.batches import segments
+from bowerbird.gateway.files.file import PART_BYTES
+from bowerbird.gateway.records.database import FILE_NAME
+
+from ..conftest import GatewayIn, opened, settings_for, until_ready
+from ..stand_ins import MODEL, StandIns, decision, served
+
+MINE, THEIRS = "first", "second"
+GENERATIONS: Any = "/v1/images/generations"
+EDITS: Any = "/v1/images/edits"
+MODERATIONS: Any = "/v1/moderations"
+PICTURE = "data:image/png;base64," + base64.b64encode(b"a picture").decode()
+ClientOf = Callable[..., openai.OpenAI]
+
+
+@pytest.fixture(autouse=True)
+def _recorded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "GATHER_SECONDS", 0.05)
+
+
+@pytest.fixture
+def client_of() -> Iterator[ClientOf]:
+    """OpenAI's clients of a gateway, `client_of(gateway, key)`; closed at the end."""
+    with ExitStack() as clients:
+
+        def made(gateway: httpx2.Client, key: str = MINE) -> openai.OpenAI:
+            url = str(gateway.base_url).rstrip("/")
+            return clients.enter_context(openai.OpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0))
+
+        yield made
+
+
+@pytest.fixture(scope="module")
+def _module_gateway(
+    _stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[httpx2.Client, Path]]:
+    home = tmp_path_factory.mktemp("home")
+    settings = settings_for(_stand_ins[1], home, api_keys=frozenset({MINE, THEIRS}), tenant_file_bytes=2_000_000)
+    with served(create_app(settings)) as url, opened(url) as client:
+        client.headers["Authorization"] = f"Bearer {MINE}"
+        until_ready(client, "safety", "text-to-image", "curation")
+        yield client, home
+
+
+@pytest.fixture
+def shared(_module_gateway: tuple[httpx2.Client, Path], stages: StandIns) -> httpx2.Client:
+    """A gateway of two tenants, whose stages behave."""
+    until_ready(_module_gateway[0], "safety", "text-to-image", "curation")
+    return _module_gateway[0]
+
+
+@pytest.fixture
+def home(_module_gateway: tuple[httpx2.Client, Path]) -> Path:
+    """Where that gateway keeps everything."""
+    return _module_gateway[1]
+
+
+@pytest.fixture
+def client(shared: httpx2.Client, client_of: ClientOf) -> openai.OpenAI:
+    return client_of(shared)
+
+
+def line(number: int, url: str = GENERATIONS, **body: Any) -> str:
+    fields = {"prompt": f"a robin {number}", "steps": 2} if url != MODERATIONS else {"input": f"a robin {number}"}
+    return json.dumps({"custom_id": f"robin-{number}", "method": "POST", "url": url, "body": fields | body})
+
+
+def create(client: openai.OpenAI, lines: list[str], endpoint: Any = GENERATIONS, **fields: Any) -> Batch:
+    file = client.files.create(file=("robins.jsonl", "\n".join(lines).encode()), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **fields)
+
+
+def ended(client: openai.OpenAI, batch: Batch) -> Batch:
+    """The batch when it has ended."""
+    for _ in range(500):
+        batch = client.batches.retrieve(batch.id)
+        if batch.status in ("completed", "failed", "expired", "cancelled"):
+            return batch
+        time.sleep(0.02)
+    raise AssertionError(f"the batch did not end: {batch}")
+
+
+def lines_of(client: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]:
+    if file_id is None:
+        return []
+    found = [json.loads(each) for each in client.files.content(file_id).text.splitlines()]
+    return sorted(found, key=lambda each: int(str(each["custom_id"] or "-0").rpartition("-")[2]))
+
+
+def test_a_team_uploads_lines_has_them_drawn_and_downloads_the_pictures(
+    client: openai.OpenAI, shared: httpx2.Client
+) -> None:
+    batch = create(client, [line(number, seed=number) for number in range(1, 9)], metadata={"team": "birds"})
+    assert (batch.status, batch.object, batch.endpoint) == ("validating", "batch", GENERATIONS)
+    batch = ended(client, batch)
+    assert batch.status == "completed", batch
+    assert batch.request_counts
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (8, 8, 0)
+    assert (batch.metadata, batch.model) == ({"team": "birds"}, "fledgling")
+    assert (batch.error_file_id, batch.errors) == (None, None)
+    assert batch.in_progress_at
+    assert batch.completed_at
+    assert batch.created_at <= batch.in_progress_at <= batch.completed_at < (batch.expires_at or 0)
+    answers = lines_of(client, batch.output_file_id)
+    assert [each["custom_id"] for each in answers] == [f"robin-{number}" for number in range(1, 9)]
+    for number, each in enumerate(answers, 1):
+        assert (each["error"], each["response"]["status_code"]) == (None, 200)
+        body = each["response"]["body"]
+        assert body["bowerbird"]["images"][0]["seed"] == number
+        assert len(base64.b64decode(body["data"][0]["b64_json"])) > 0
+    at_once = shared.post(GENERATIONS, json=json.loads(line(3, seed=3))["body"]).json()
+    assert answers[2]["response"]["body"]["data"] == at_once["data"]
+
+
+def test_every_line_is_drawn_in_class_batch_and_paid_for(
+    client: openai.OpenAI, shared: httpx2.Client, stages: StandIns
+) -> None:
+    before = shared.get("/v1/usage").json()["data"]
+    batch = ended(client, create(client, [line(number) for number in range(1, 4)]))
+    assert {each.headers["bowerbird-class"] for each in stages.asked("/draw")} == {"batch"}
+    assert {each.headers["bowerbird-request-id"] for each in stages.asked("/draw")} == {
+        f"{batch.id}-{number}" for number in range(1, 4)
+    }
+    after = shared.get("/v1/usage").json()["data"]
+    assert after[-1]["pictures"] - (before[-1]["pictures"] if before else 0) == 3
+    feedback = {"request_id": f"{batch.id}-2", "kind": "stars", "stars": 4}
+    assert shared.post("/v1/feedback", json=feedback).status_code == 200
+
+
+def test_a_malformed_line_is_its_own_error_and_the_rest_runs(client: openai.OpenAI, stages: StandIns) -> None:
+    stages.behaviour.decide = lambda check: decision(check, Action.BLOCK if "axe" in check.prompt else Action.ALLOW)
+    lines = [line(1), "{no json", line(3, steps=999), "", line(5), line(5), line(7, prompt="a robin with an axe")]
+    batch = ended(client, create(client, lines))
+    assert batch.status == "completed"
+    assert batch.request_counts
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (6, 2, 4)
+    assert [each["custom_id"] for each in lines_of(client, batch.output_file_id)] == ["robin-1", "robin-5"]
+    errors = lines_of(client, batch.error_file_id)
+    assert [each["custom_id"] for each in errors] == [None, "robin-3", "robin-5", "robin-7"]
+    assert (errors[0]["error"]["code"], errors[0]["error"]["line"]) == ("invalid_line", 2)
+    assert errors[1]["response"]["status_code"] == 400
+    assert errors[1]["response"]["body"]["error"]["param"] == "steps"
+    assert (errors[2]["error"]["param"], errors[2]["error"]["line"]) == ("custom_id", 6)
+    assert errors[3]["response"]["body"]["error"]["categories"] == ["violence"]
+
+
+def test_edits_and_moderations_are_batches_too(client: openai.OpenAI, stages: StandIns) -> None:
+    edits = create(client, [line(1, EDITS, image=PICTURE, strength=0.8), line(2, EDITS, image="x")], EDITS)
+    moderations = create(client, [line(1, MODERATIONS), line(2, MODERATIONS, input=["a", "b"])], MODERATIONS)
+    edits, moderations = ended(client, edits), ended(client, moderations)
+    [edited] = lines_of(client, edits.output_file_id)
+    assert edited["response"]["body"]["data"][0]["b64_json"]
+    assert stages.asked("/open")[0].files == [b"a picture"]
+    [refused] = lines_of(client, edits.error_file_id)
+    assert refused["response"]["body"]["error"]["param"] == "image"
+    first, second = lines_of(client, moderations.output_file_id)
+    assert len(first["response"]["body"]["results"]) == 1
+    assert len(second["response"]["body"]["results"]) == 2
+    assert moderations.model == "bowerbird-safety"
+
+
+@pytest.mark.parametrize("endpoint", [GENERATIONS, MODERATIONS])
+def test_a_crisis_text_is_nowhere_when_its_line_has_ended(
+    gateway_in: GatewayIn, client_of: ClientOf, stages: StandIns, tmp_path: Path, endpoint: Any
+) -> None:
+    words = "nobody would miss me"
+
+    def decide(check: PromptCheck) -> Any:
+        return decision(check, Action.CRISIS if words in check.prompt else Action.ALLOW)
+
+    stages.behaviour.decide = decide
+    field = "input" if endpoint == MODERATIONS else "prompt"
+    with gateway_in(tmp_path) as gateway:
+        client = client_of(gateway, "any")
+        batch = ended(client, create(client, [line(1, endpoint), line(2, endpoint, **{field: words})], endpoint))
+        content = client.files.content(batch.input_file_id).text.splitlines()
+        assert json.loads(content[1]) == {"custom_id": "robin-2", "erased": "crisis_support"}
+        assert content[0] == line(1, endpoint)
+        if endpoint == GENERATIONS:
+            [error] = lines_of(client, batch.error_file_id)
+            assert error["response"]["body"]["error"]["help_text"] == "You are not alone."
+        again = ended(
+            client,
+            client.batches.create(
+                input_file_id=batch.input_file_id,
+                endpoint=endpoint,
+                completion_window="24h",
+            ),
+        )
+        assert [each["error"]["code"] for each in lines_of(client, again.error_file_id)] == ["line_erased"]
+    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    stored = [each for each in tmp_path.rglob("*") if each.is_file()]
+    assert len(stored) > 3
+    assert not [each for each in stored if words.encode() in each.read_bytes()]
+
+
+def test_a_cancelled_batch_keeps_what_is_finished_and_stops_what_is_drawn(
+    client: openai.OpenAI, stages: StandIns
+) -> None:
+    stages.behaviour.described = MODEL.model_copy(update={"slots": 1})
+    stages.behaviour.seconds_per_step = 0.05
+    batch = create(client, [line(number, steps=10) for number in range(1, 30)])
+    for _ in range(500):
+        counts = client.batches.retrieve(batch.id).request_counts
+        if counts and counts.completed:
+            break
+        time.sleep(0.02)
+    assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+    batch = ended(client, batch)
+    assert batch.status == "cancelled"
+    assert batch.cancelled_at
+    assert batch.request_counts
+    assert 1 <= batch.request_counts.completed < 29
+    assert len(lines_of(client, batch.output_file_id)) == batch.request_counts.completed
+    assert stages.draws_stopped.wait(5)
+    with pytest.raises(openai.ConflictError) as raised:
+        client.batches.cancel(batch.id)
+    assert raised.value.response.headers["x-should-retry"] == "false"
+
+
+def test_a_stage_that_is_away_or_full_is_not_a_lines_fault(client: openai.OpenAI, stages: StandIns) -> None:
+    failures = [StageUnavailable("text-to-image is restarting", retry_after_seconds=0)] * 3
+
+    def fails_at_first() -> Any:
+        if len(failures) == 1:
+            del stages.behaviour.answers["/draw"]
+        return failures.pop()
+
+    stages.behaviour.answers["/draw"] = fails_at_first
+    batch = ended(client, create(client, [line(1)]))
+    assert batch.request_counts
+    assert (batch.status, batch.request_counts.completed, failures) == ("completed", 1, [])
+
+
+def test_a_batch_goes_on_in_the_next_gateway_and_loses_and_doubles_nothing(
+    gateway_in: GatewayIn, client_of: ClientOf, stages: StandIns, tmp_path: Path
+) -> None:
+    stages.behaviour.described = MODEL.model_copy(update={"slots": 2})
+    stages.behaviour.seconds_per_step = 0.02
+    with gateway_in(tmp_path) as gateway:
+        client = client_of(gateway, "any")
+        batch = create(client, [line(number) for number in range(1, 41)])
+        while not (counts := client.batches.retrieve(batch.id).request_counts) or counts.completed < 5:
+            time.sleep(0.02)
+    drawn = len(stages.asked("/draw"))
+    assert drawn < 40
+    with gateway_in(tmp_path) as gateway:
+        client = client_of(gateway, "any")
+        batch = ended(client, batch)
+        answers = lines_of(client, batch.output_file_id)
+        usage = gateway.get("/v1/usage").json()["data"]
+    assert [each["custom_id"] for each in answers] == [f"robin-{number}" for number in range(1, 41)]
+    assert usage[-1]["pictures"] == 40
+    assert drawn < len(stages.asked("/draw")) <= 40 + 16
+
+
+def test_files_live_as_the_openai_client_knows_them(client: openai.OpenAI) -> None:
+    before = time.time()
+    file = client.files.create(
+        file=("../../etc/robins.jsonl", b"{}\n"),
+        purpose="batch",
+        expires_after={"anchor": "created_at", "seconds": 3600},
+    )
+    assert (file.filename, file.bytes, file.purpose, file.status) == ("robins.jsonl", 3, "batch", "processed")
+    assert before + 3590 < (file.expires_at or 0) < before + 3700
+    other = client.files.create(file=("b", b"x" * 5_000), purpose="batch")
+    assert client.files.retrieve(other.id) == other
+    listed = client.files.list(limit=1)
+    assert (listed.data[0].id, listed.has_more) == (other.id, True)
+    found = [each.id for each in client.files.list(limit=1, purpose="batch")]
+    assert found.index(other.id) < found.index(file.id)
+    assert client.files.content(other.id).read() == b"x" * 5_000
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.content(file.id)
+
+
+def test_a_download_cannot_say_more_in_its_headers_than_a_name(client: openai.OpenAI, shared: httpx2.Client) -> None:
+    name = 'robins"; filename="evil.exe\r\nSet-Cookie: a=b\r\n\r\n<script>'
+    file_id = client.files.create(file=(name, b"{}"), purpose="batch").id
+    answer = shared.get(f"/v1/files/{file_id}/content")
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["content-disposition"].startswith('attachment; filename="')
+    assert answer.headers["content-disposition"].count('filename="') == 1
+    assert (answer.headers["x-content-type-options"], answer.content) == ("nosniff", b"{}")
+
+
+def form(boundary: str = "b", **parts: tuple[str, bytes]) -> bytes:
+    """A form whose parts are headers and bytes."""
+    body = b""
+    for header, content in parts.values():
+        body += f"--{boundary}\r\nContent-Disposition: form-data; {header}\r\n\r\n".encode() + content + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode()
+
+
+PURPOSE = ('name="purpose"', b"batch")
+FILE = ('name="file"; filename="a"', b"{}")
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "param"),
+    [
+        (b"", "multipart/form-data; boundary=b", None),
+        (b"junk", "multipart/form-data; boundary=b", None),
+        (form(purpose=PURPOSE, file=FILE), "application/json", "Content-Type"),
+        (form(purpose=PURPOSE, file=FILE), "multipart/form-data", "Content-Type"),
+        (form(purpose=PURPOSE, file=FILE), f"multipart/form-data; boundary={'x' * 200}", "Content-Type"),
+        (form(purpose=PURPOSE, file=FILE)[:-20], "multipart/form-data; boundary=b", None),
+        (form(purpose=PURPOSE), "multipart/form-data; boundary=b", "file"),
+        (form(file=FILE), "multipart/form-data; boundary=b", "purpose"),
+        (form(a=PURPOSE, b=FILE, c=FILE), "multipart/form-data; boundary=b", "file"),
+        (form(a=PURPOSE, b=PURPOSE, c=FILE), "multipart/form-data; boundary=b", "purpose"),
+        (form(a=('name="purpose"', b"vision"), b=FILE), "multipart/form-data; boundary=b", "purpose"),
+        (form(a=('name="purpose"', b"x" * 2000), b=FILE), "multipart/form-data; boundary=b", "file"),
+        (form(a=PURPOSE, b=('name="colour"', b"red")), "multipart/form-data; boundary=b", "colour"),
+        (form(a=PURPOSE, b=('name="notes"; filename="a"', b"")), "multipart/form-data; boundary=b", "notes"),
+        (form(a=PURPOSE, b=FILE, c=('name="expires_after[seconds]"', b"60")), "multipart/form-data; boundary=b", None),
+    ],
+)
+def test_a_form_that_is_none_is_refused_and_nothing_of_it_is_kept(
+    home: Path, shared: httpx2.Client, content: bytes, media_type: str, param: str | None
+) -> None:
+    before = len(list(home.rglob("files/*/*")))
+    answer = shared.post("/v1/files", content=content, headers={"Content-Type": media_type})
+    assert answer.status_code == 400, answer.text
+    if param is not None:
+        assert answer.json()["error"]["param"] == param
+    assert len(list(home.rglob("files/*/*"))) == before
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(shared: httpx2.Client) -> None:
+    host, port = shared.base_url.host, shared.base_url.port or 80
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {MINE}\r\n"
+        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {300 * 1024**2}\r\n\r\n--b\r\n"
+    )
+    with socket.create_connection((host, port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
+
+
+def test_a_tenant_stores_no_more_than_its_quota(shared: httpx2.Client, client_of: ClientOf) -> None:
+    client = client_of(shared, THEIRS)
+    kept = client.files.create(file=("a", b"x" * 1_990_000), purpose="batch")
+    with pytest.raises(openai.PermissionDeniedError) as raised:
+        client.files.create(file=("b", b"x" * 20_000), purpose="batch")
+    assert raised.value.code == "storage_full"
+    client.files.delete(kept.id)
+    client.files.delete(client.files.create(file=("b", b"x" * 20_000), purpose="batch").id)
+
+
+def test_a_key_is_one_file_and_one_batch(shared: httpx2.Client) -> None:
+    key = {"Idempotency-Key": "upload-1"}
+
+    def upload(content: bytes, boundary: str) -> httpx2.Response:
+        body = form(boundary, purpose=PURPOSE, file=('name="file"; filename="a"', content))
+        media_type = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        return shared.post("/v1/files", content=body, headers=key | media_type)
+
+    data = line(1).encode()
+    first, second = upload(data, "b1"), upload(data, "b2")
+    assert first.json() == second.json()
+    assert upload(b"{}", "b3").status_code == 422
+    asked = {"input_file_id": first.json()["id"], "endpoint": GENERATIONS, "completion_window": "24h"}
+    made = [shared.post("/v1/batches", json=asked, headers={"Idempotency-Key": "batch-1"}) for _ in range(2)]
+    assert made[0].json()["id"] == made[1].json()["id"]
+    other = asked | {"metadata": {"a": "b"}}
+    assert shared.post("/v1/batches", json=other, headers={"Idempotency-Key": "batch-1"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"endpoint": "/v1/responses"}, "endpoint"),
+        ({"endpoint": "/v1/admin/tenants"}, "endpoint"),
+        ({"completion_window": "1h"}, "completion_window"),
+        ({"metadata": {"x" * 65: "y"}}, "metadata"),
+        ({"metadata": {"x": "y" * 513}}, "metadata.x"),
+        ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 60}}, "output_expires_after.seconds"),
+        ({"priority": "high"}, "priority"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused(shared: httpx2.Client, changes: dict[str, Any], param: str) -> None:
+    asked = {"input_file_id": "file-1", "endpoint": GENERATIONS, "completion_window": "24h"} | changes
+    answer = shared.post("/v1/batches", json=asked)
+    assert (answer.status_code, answer.json()["error"]["param"][: len(param)]) == (400, param)
+
+
+def test_what_is_another_tenants_is_not_there(
+    client: openai.OpenAI, shared: httpx2.Client, client_of: ClientOf
+) -> None:
+    batch = ended(client, create(client, [line(1)]))
+    theirs = client_of(shared, THEIRS)
+    for asking in (
+        lambda: theirs.batches.retrieve(batch.id),
+        lambda: theirs.batches.cancel(batch.id),
+        lambda: theirs.files.content(batch.output_file_id or ""),
+        lambda: theirs.files.delete(batch.input_file_id),
+        lambda: theirs.batches.create(input_file_id=batch.input_file_id, endpoint=GENERATIONS, completion_window="24h"),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            asking()
+    assert batch.id in [each.id for each in client.batches.list(limit=1)]
+    assert batch.id not in [each.id for each in theirs.batches.list()]
+
+
+def test_an_empty_file_is_a_failed_batch_that_says_why(client: openai.OpenAI) -> None:
+    batch = ended(client, create(client, ["", "  "]))
+    assert batch.status == "failed"
+    assert batch.errors
+    assert batch.errors.data
+    assert (batch.errors.data[0].code, batch.errors.object) == ("empty_file", "list")
+
+
+def test_a_large_file_is_stored_part_by_part_as_it_comes(
+    gateway_in: GatewayIn, client_of: ClientOf, tmp_path: Path
+) -> None:
+    data = b"".join(b'{"line": %d, "text": "%s"}\n' % (number, b"x" * 100) for number in range(80_000))
+    with gateway_in(tmp_path) as gateway:
+        client = client_of(gateway, "any")
+        file = client.files.create(file=("lines.jsonl", data), purpose="batch")
+        parts = sorted(each.stat().st_size for each in tmp_path.rglob("files/*/*"))
+        assert (len(parts), parts[1], sum(parts)) == (3, PART_BYTES, len(data))
+        assert client.files.content(file.id).read() == data
+        batch = ended(
+            client, client.batches.create(input_file_id=file.id, endpoint=GENERATIONS, completion_window="24h")
+        )
+        assert batch.errors
+        assert batch.errors.data
+        assert (batch.status, batch.errors.data[0].code) == ("failed", "too_many_lines")
+
+
+def test_of_an_upload_that_breaks_off_nothing_is_kept(gateway_in: GatewayIn, tmp_path: Path) -> None:
+    with gateway_in(tmp_path) as gateway:
+        host, port = gateway.base_url.host, gateway.base_url.port or 80
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            f"Content-Length: {50 * 1024**2}\r\n\r\n--b\r\n"
+            'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        )
+        with socket.create_connection((host, port), timeout=10) as connection:
+            connection.sendall(head.encode() + b"x" * (2 * PART_BYTES))
+            while not list(tmp_path.rglob("files/*/*")):
+                time.sleep(0.01)
+        for _ in range(500):
+            if not list(tmp_path.rglob("files/*/*")):
+                break
+            time.sleep(0.02)
+        assert not list(tmp_path.rglob("files/*/*"))
+        with sqlite3.connect(tmp_path / FILE_NAME) as database:
+            assert database.execute("SELECT count(*) FROM files").fetchone() == (0,)
