@@ -17,6 +17,7 @@ from bowerbird.contracts.contract import (
     Milliseconds,
 )
 from bowerbird.contracts.safety import PolicyReference
+from bowerbird.contracts.species import ScientificName, SpeciesCheck, SpeciesOrigin
 from bowerbird.contracts.text_to_image import Size
 
 
@@ -26,6 +27,7 @@ class CurationDescription(Contract):
     version: str = Field(description="of its software")
     judge: str = Field(description="name@digest of the model behind prompt_match")
     certificate: Digest = Field(description="sha256 of the certificate that signs, in DER")
+    species: str = Field(default="", description="version@digest of the list of species that it tells apart")
 
 
 class Score(Contract):
@@ -73,6 +75,7 @@ class JudgeRequest(Contract):
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)
     images: int = Field(ge=1, le=MAX_IMAGES)
     candidates: int = Field(ge=1, le=MAX_CANDIDATES)
+    species: ScientificName | None = Field(default=None, description="each frame is checked for showing it")
 
 
 class FrameJudgement(Contract):
@@ -83,6 +86,7 @@ class FrameJudgement(Contract):
     rejected: list[str] = Field(default_factory=list)
     duplicate_of: int | None = Field(default=None, description="an earlier frame it nearly equals")
     total: float = Field(description="what candidates are ranked by")
+    species: SpeciesCheck | None = Field(default=None, description="None: no species was asked for")
 
 
 class Ranking(Contract):
@@ -122,6 +126,7 @@ class Origin(Contract):
     policy: PolicyReference
     services: dict[str, str] = Field(description="service name -> version")
     loras: dict[LoraId, Digest] = Field(default_factory=dict, description="digest of each LoRA that took part")
+    species: SpeciesOrigin | None = Field(default=None, description="None: it was not asked for as one of a species")
 
 
 class Unfinished(Contract):
@@ -174,4 +179,6 @@ class ProvenanceReport(Contract):
     generated_at: str | None = Field(default=None, description="RFC 3339, UTC")
     validation_codes: list[str] = Field(default_factory=list)
     digital_source_type: str | None = None
+    loras: dict[LoraId, Digest] = Field(default_factory=dict, description="that took part, where it was made here")
+    species: SpeciesOrigin | None = Field(default=None, description="how it was asked for, where it was made here")
     explanation: str = Field(description="the verdict in plain language, one or two sentences")

@@ -6,6 +6,7 @@ at in parallel, and two small graphs on one core each finish sooner than one on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ class CalibrationFacts(BaseModel):
         nearest = max(self.wrong.values(), key=lambda spread: spread.mean)
         return Calibration(self.matching.mean, nearest.mean, max(self.matching.std, nearest.std))
 
+    def species_calibration(self) -> Calibration | None:
+        """Against texts that are wrong about the species, with the pooled deviation, as both kinds are compared with
+        each other there; None where the trainer did not measure them.
+        """
+        if (wrong := self.wrong.get("species")) is None:
+            return None
+        return Calibration(self.matching.mean, wrong.mean, math.hypot(self.matching.std, wrong.std) / math.sqrt(2))
+
 
 def open_judge(folder: Path, backend: Backend) -> PromptMatch:
     """The judge in `folder`; raises BundleInvalid when a digest is wrong or it is no judge."""
@@ -61,7 +70,8 @@ def open_judge(folder: Path, backend: Backend) -> PromptMatch:
         where = ".".join(("judging.calibration", *map(str, first["loc"])))
         raise BundleInvalid(f"{folder / MANIFEST}: {where}: {first['msg']}.") from error
     name = f"{bundle.manifest.name}@{bundle.digest}"
-    return PromptMatch(name, BundleEncoder(bundle, bundle.manifest.judging, backend), facts.calibration())
+    encoder = BundleEncoder(bundle, bundle.manifest.judging, backend)
+    return PromptMatch(name, encoder, facts.calibration(), facts.species_calibration())
 
 
 class BundleEncoder:

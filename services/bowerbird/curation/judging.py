@@ -11,39 +11,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bowerbird.contracts import FrameJudgement, Judgement, JudgeRequest, Score
+from bowerbird.contracts import FrameJudgement, Judgement, JudgeRequest, Score, SpeciesCheck
 from bowerbird.curation.duplicates import Fingerprint, fingerprint, nearly_equal
 from bowerbird.curation.measures import MEASURES, Measure, hard_facts
 from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.ranking import TIE_MARGIN, Candidate, Standing, rank, totals
+from bowerbird.curation.species_check import ANOTHER_SPECIES, SpeciesJudge
 from bowerbird.curation.view import View
 from bowerbird.frames import Frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What was seen in one frame: a value for each measure, hard facts, a fingerprint."""
+    """What was seen in one frame: a value for each measure, hard facts, a fingerprint, whether it is the species."""
 
     index: int
     values: tuple[float, ...]
     rejected: list[str]
     fingerprint: Fingerprint
+    species: SpeciesCheck | None = None
 
 
 class Judging:
-    """Judges the frames of one request against its prompt."""
+    """Judges the frames of one request against its prompt and, where it names one, its species."""
 
-    def __init__(self, prompt_match: PromptMatch, wanted: JudgeRequest) -> None:
+    def __init__(self, prompt_match: PromptMatch, wanted: JudgeRequest, species: SpeciesJudge) -> None:
         self._judge = prompt_match.name
         self._wanted = wanted
-        self._measures: tuple[Measure, ...] = (prompt_match.measure(wanted.prompt), *MEASURES)
+        self._species = species
+        match = None if wanted.species is None else species.measure(wanted.species)
+        shown = () if match is None else (match,)
+        self._measures: tuple[Measure, ...] = (prompt_match.measure(wanted.prompt), *shown, *MEASURES)
 
     def look_at(self, index: int, frame: Frames) -> Look:
         """Everything that can be said of frame `index`, uint8 `[1, height, width, 3]`, without the others."""
         view = View(frame[0])
         values = tuple(measure.of(view) for measure in self._measures)
         by_name = {measure.name: value for measure, value in zip(self._measures, values, strict=True)}
-        return Look(index, values, hard_facts(self._measures, by_name), fingerprint(view))
+        rejected = hard_facts(self._measures, by_name)
+        check = None if self._wanted.species is None else self._species.check(view, self._wanted.species)
+        if check is not None and check.verdict == "contradicted" and not rejected:
+            rejected = [ANOTHER_SPECIES]
+        return Look(index, values, rejected, fingerprint(view), check)
 
     def scores(self, look: Look) -> list[Score]:
         """The look's values as they cross the process border."""
@@ -73,12 +82,13 @@ class Judging:
             rejected=look.rejected,
             duplicate_of=next(earlier, None),
             total=total,
+            species=look.species,
         )
 
 
-def rehearse(prompt_match: PromptMatch) -> None:
+def rehearse(prompt_match: PromptMatch, species: SpeciesJudge) -> None:
     """Judges one frame, so that what is loaded on first use (0.5 s of libraries) is there before the first request."""
-    judging = Judging(prompt_match, JudgeRequest(prompt="a bird", images=1, candidates=1))
+    judging = Judging(prompt_match, JudgeRequest(prompt="a bird", images=1, candidates=1), species)
     judging.conclude([judging.look_at(0, np.zeros((1, 256, 256, 3), np.uint8))])
 
 

@@ -1,8 +1,9 @@
 """The C2PA manifest of one picture: what Bowerbird says, under its signature, about where it comes from.
 
 Written by `credentials.sign`, understood by `provenance`. It names the model and its digest, the digest of the seed,
-the safety policy, the versions of the services, the request and the trace. It never holds the prompt, a tenant or a
-user: a picture is passed on, and whoever has it can read its manifest.
+the safety policy, the versions of the services, the request and the trace; of a species' picture also the template of
+its prompt and the table that chose its LoRA, by version and digest. It never holds the prompt, a tenant or a user: a
+picture is passed on, and whoever has it can read its manifest.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def manifest_of(wanted: PublishRequest, index: int, media_type: str) -> dict[str
         "services": origin.services,
         "loras": origin.loras,
     }
+    if origin.species is not None:
+        facts["species"] = origin.species.model_dump()
     if wanted.preview is not None:
         facts["preview"] = {"step": wanted.preview.step, "steps": wanted.preview.steps}
     return {

@@ -47,31 +47,49 @@ class Calibration:
     mismatching_mean: float
     deviation: float
 
+    @property
+    def slope(self) -> float:
+        """By how much the log of the odds grows with the cosine, where both are normal with one width."""
+        return (self.matching_mean - self.mismatching_mean) / self.deviation**2
+
     def probability(self, cosine: float) -> float:
         """Bayes' rule for two normal distributions of one width and even odds: a logistic curve."""
         middle = (self.matching_mean + self.mismatching_mean) / 2
-        slope = (self.matching_mean - self.mismatching_mean) / self.deviation**2
-        return float(1 / (1 + np.exp(-np.clip(slope * (cosine - middle), -50, 50))))
+        return float(1 / (1 + np.exp(-np.clip(self.slope * (cosine - middle), -50, 50))))
 
 
 class PromptMatch:
     """An encoder with its calibration; `name` (name@digest) stands in every judgement."""
 
-    def __init__(self, name: str, encoder: Encoder, calibration: Calibration) -> None:
+    def __init__(
+        self, name: str, encoder: Encoder, calibration: Calibration, species_calibration: Calibration | None = None
+    ) -> None:
         self.name = name
         self._encoder = encoder
         self._calibration = calibration
+        self.species_calibration = species_calibration or calibration
+        """Of texts that are wrong about the species."""
 
     def measure(self, prompt: str) -> Measure:
         """The measure for one prompt; embeds its text once."""
-        text = _normalised(self._encoder.embed_texts([prompt])[0])
+        [text] = self.embed_texts([prompt])
 
         def of(view: View) -> float:
-            picture = _normalised(self._encoder.embed_images(view.pixels[None])[0])
-            return self._calibration.probability(float(text @ picture))
+            return self._calibration.probability(float(text @ self.embed_picture(view)))
 
         return Measure("prompt_match", "1", "higher_is_better", 0.0, 1.0, of, weight=0.7, noise=0.05)
 
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """float32 `[n, d]` of length one; raises PromptTooLong."""
+        return _normalised(self._encoder.embed_texts(texts))
 
-def _normalised(embedding: Embeddings) -> Embeddings:
-    return np.asarray(embedding / max(float(np.linalg.norm(embedding)), 1e-12), dtype=np.float32)
+    def embed_picture(self, view: View) -> Embeddings:
+        """float32 `[d]` of length one; computed once for a view."""
+        if self not in view.embeddings:
+            [view.embeddings[self]] = _normalised(self._encoder.embed_images(view.pixels[None]))
+        return view.embeddings[self]
+
+
+def _normalised(embeddings: Embeddings) -> Embeddings:
+    lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(lengths, 1e-12), dtype=np.float32)

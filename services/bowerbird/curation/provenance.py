@@ -82,6 +82,7 @@ def check(content: bytes, credentials: Credentials) -> ProvenanceReport:
     distrusted = evidence.damaged or (
         credential is not None and credential.state == "invalid" and verdict != "made_here_modified"
     )
+    ours = _origin(believed) if verdict.startswith("made_here") else {}
     return ProvenanceReport(
         outcome="detected" if verdict == "made_here_intact" else "not_detected",
         validation_state=_state(evidence),
@@ -91,6 +92,8 @@ def check(content: bytes, credentials: Credentials) -> ProvenanceReport:
         generated_at=_created(believed).get("when"),
         validation_codes=[] if credential is None else [*credential.failures, *credential.passed],
         digital_source_type=_declared(evidence),
+        loras=ours.get("loras", {}),
+        species=ours.get("species"),
         explanation=EXPLANATIONS[verdict] + (DAMAGED if distrusted else ""),
     )
 
@@ -157,6 +160,11 @@ def _is_ai(source_type: str) -> bool:
 def _created(credential: Credential | None) -> dict[str, Any]:
     actions = credential.actions() if credential else []
     return next((action for action in actions if action.get("action") in MADE), {})
+
+
+def _origin(credential: Credential | None) -> dict[str, Any]:
+    """What we said of it, under our own signature."""
+    return (credential.assertion(ORIGIN_LABEL) if credential else None) or {}
 
 
 def _model(credential: Credential | None) -> str | None:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bowerbird.curation.judging import Look
     from bowerbird.curation.opening import Opened
     from bowerbird.curation.prompt_match import PromptMatch
+    from bowerbird.curation.species_check import SpeciesJudge
 
 DEFAULT_DEADLINE_SECONDS = 60.0
 
@@ -74,7 +75,8 @@ async def judge(request: Request) -> Response:
 
     async with _deadline(request).within("curation"):
         wanted, frames = await receive(request, JudgeRequest)
-        judging = await _in_thread(request, Judging, request.app.state.prompt_match, wanted)
+        state = request.app.state
+        judging = await _in_thread(request, Judging, state.prompt_match, wanted, state.species)
 
         def look_at(index: int, raw: bytes) -> Look:
             with tracer.start_as_current_span("judge.score", attributes={"bowerbird.frame": index}) as span:
@@ -185,14 +187,20 @@ def _tell(span: trace.Span, scores: list[Score]) -> None:
         )
 
 
-def equip(app: Starlette, prompt_match: PromptMatch, credentials: Credentials, threads: int = 0) -> None:
+def equip(
+    app: Starlette, prompt_match: PromptMatch, species: SpeciesJudge, credentials: Credentials, threads: int = 0
+) -> None:
     """Hands the app what its handlers need; `threads` 0 means one for each core this process may use."""
     from bowerbird.curation.publishing import Publisher
 
     app.state.prompt_match = prompt_match
+    app.state.species = species
     app.state.credentials = credentials
     app.state.description = CurationDescription(
-        version=__version__, judge=prompt_match.name, certificate=credentials.certificate
+        version=__version__,
+        judge=prompt_match.name,
+        certificate=credentials.certificate,
+        species=species.known.reference,
     )
     app.state.publisher = Publisher(credentials)
     app.state.threads = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="curation")
@@ -223,14 +231,17 @@ class Curation:
         from bowerbird.curation.judging import rehearse
         from bowerbird.curation.provenance import check
         from bowerbird.curation.publishing import open_credentials
+        from bowerbird.curation.species_check import SpeciesJudge, read_species
         from bowerbird.engine.backends.cpu import CpuBackend
 
         settings = Settings()
         backend = CpuBackend(threads=1, cache=settings.cache or settings.home / "cache")
         prompt_match = open_judge(settings.judge, backend)
+        species = SpeciesJudge(prompt_match, read_species(settings.judge_species))
         identity = load_identity(settings)
         credentials = open_credentials(identity)
-        rehearse(prompt_match)
+        rehearse(prompt_match, species)
         check(b"GIF89a", credentials)
-        equip(app, prompt_match, credentials, settings.threads)
-        logger.info("ready", extra={"judge": prompt_match.name, "certificate": str(identity.chain_file)})
+        equip(app, prompt_match, species, credentials, settings.threads)
+        facts = {"judge": prompt_match.name, "species": species.known.reference}
+        logger.info("ready", extra={**facts, "certificate": str(identity.chain_file)})

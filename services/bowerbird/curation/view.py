@@ -17,6 +17,8 @@ class View:
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
+        self.embeddings: dict[object, NDArray[np.float32]] = {}
+        """Where the frame lies in the space of an encoder, by the encoder: made once, whoever asks for it."""
 
     @cached_property
     def luma(self) -> NDArray[np.uint8]:

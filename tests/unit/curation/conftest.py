@@ -23,6 +23,7 @@ from bowerbird.curation.encoder import open_judge
 from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.publishing import Publisher, open_credentials
 from bowerbird.curation.service import equip, routes
+from bowerbird.curation.species_check import SpeciesJudge, read_species
 from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.settings import Settings
 from bowerbird.training.drawing import draw
@@ -136,6 +137,24 @@ def prompt_match(judge_folder: Path) -> PromptMatch:
 
 
 @pytest.fixture(scope="session")
+def species_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of three species that the judge of colours tells apart."""
+    path = tmp_path_factory.mktemp("species") / "species.toml"
+    listed = [
+        f'[[species]]\nname = "{colour.title()}"\nscientific = ["Avis {latin}"]\ncalled = "{colour}"'
+        for colour, latin in (("red", "rubra"), ("green", "viridis"), ("blue", "caerulea"))
+    ]
+    path.write_text("\n".join(['version = 3\nsentences = ["{bird}", "{bird} {bird}"]', *listed]))
+    return path
+
+
+@pytest.fixture(scope="session")
+def species(prompt_match: PromptMatch, species_file: Path) -> SpeciesJudge:
+    """The judge of colours, asked for them."""
+    return SpeciesJudge(prompt_match, read_species(species_file))
+
+
+@pytest.fixture(scope="session")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> SigningIdentity:
     return load_identity(Settings(home=tmp_path_factory.mktemp("home")))
 
@@ -178,9 +197,9 @@ def published(
 
 
 @pytest.fixture
-def app(prompt_match: PromptMatch, credentials: Credentials) -> Iterator[Starlette]:
+def app(prompt_match: PromptMatch, species: SpeciesJudge, credentials: Credentials) -> Iterator[Starlette]:
     app = create_worker_app("curation", routes())
-    equip(app, prompt_match, credentials, threads=2)
+    equip(app, prompt_match, species, credentials, threads=2)
     yield app
     app.state.threads.shutdown()
 

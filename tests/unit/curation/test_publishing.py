@@ -107,12 +107,14 @@ def test_a_preview_is_as_large_as_its_picture_and_its_label_says_that_it_is_none
 
 def test_nothing_that_is_published_could_hold_a_prompt() -> None:
     """Origin is closed: a prompt, a tenant or a user has no field to travel in."""
-    from bowerbird.contracts import Origin
+    from bowerbird.contracts import Origin, SpeciesOrigin
 
     assert issubclass(Origin, Contract)
     assert set(Origin.model_fields) == {
-        "request_id", "trace_id", "model", "model_digest", "seed_digests", "policy", "services", "loras"
+        "request_id", "trace_id", "model", "model_digest", "seed_digests", "policy", "services", "loras",
+        "species",
     }  # fmt: skip
+    assert set(SpeciesOrigin.model_fields) == {"template", "families", "family", "lora", "without_lora"}
 
 
 @pytest.mark.parametrize("output_format", FORMATS)

@@ -28,6 +28,7 @@ from bowerbird.curation.provenance import MAX_UPLOAD_BYTES
 from bowerbird.curation.publishing import Publisher
 from bowerbird.curation.service import Curation, equip, routes
 from bowerbird.curation.service import app as service_app
+from bowerbird.curation.species_check import SpeciesJudge
 from bowerbird.errors import BundleInvalid, CertificateInvalid
 from bowerbird.frames import npy
 from bowerbird.parts import END_OF_STREAM, Kind, part
@@ -116,7 +117,11 @@ async def test_a_caller_that_hangs_up_while_sending_is_no_fault_of_ours(
 
 
 async def test_a_caller_that_hangs_up_while_pictures_are_made_frees_the_threads(
-    prompt_match: PromptMatch, credentials: Credentials, birds: list[Pixels], publish_request: Make
+    prompt_match: PromptMatch,
+    species: SpeciesJudge,
+    credentials: Credentials,
+    birds: list[Pixels],
+    publish_request: Make,
 ) -> None:
     """One thread, four pictures: the one being made is finished, the others are never begun."""
     started: list[int] = []
@@ -133,7 +138,7 @@ async def test_a_caller_that_hangs_up_while_pictures_are_made_frees_the_threads(
             return super().publish(index, pixels, wanted, original)
 
     app = create_worker_app("curation", routes())
-    equip(app, prompt_match, credentials, threads=1)
+    equip(app, prompt_match, species, credentials, threads=1)
     app.state.publisher = Slow(credentials)
     whole = body(publish_request(OutputFormat.PNG, count=4), *frames_of(*birds))
     events = iter([{"type": "http.request", "body": whole, "more_body": False}])
@@ -212,10 +217,11 @@ async def test_an_upload_of_another_kind_is_refused_with_what_is_accepted(client
 
 
 async def test_the_service_loads_judge_and_certificate_before_it_is_ready(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, judge_folder: Path, birds: list[Pixels]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, judge_folder: Path, species_file: Path, birds: list[Pixels]
 ) -> None:
     monkeypatch.setenv("BOWERBIRD_HOME", str(tmp_path))
     monkeypatch.setenv("BOWERBIRD_JUDGE", str(judge_folder))
+    monkeypatch.setenv("BOWERBIRD_JUDGE_SPECIES", str(species_file))
     Curation.inner()  # type: ignore[attr-defined]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service_app), base_url="http://curation") as client:
         assert (await judged(client, ONE, birds[0])).judge.startswith("colours@")
@@ -224,10 +230,11 @@ async def test_the_service_loads_judge_and_certificate_before_it_is_ready(
 
 @pytest.mark.parametrize("setting", ["BOWERBIRD_JUDGE", "BOWERBIRD_CERTIFICATE"])
 def test_a_wrong_file_stops_the_start_and_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, judge_folder: Path, setting: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, judge_folder: Path, species_file: Path, setting: str
 ) -> None:
     monkeypatch.setenv("BOWERBIRD_HOME", str(tmp_path))
     monkeypatch.setenv("BOWERBIRD_JUDGE", str(judge_folder))
+    monkeypatch.setenv("BOWERBIRD_JUDGE_SPECIES", str(species_file))
     monkeypatch.setenv("BOWERBIRD_CERTIFICATE_KEY", str(tmp_path / "tls.key"))
     monkeypatch.setenv("BOWERBIRD_CERTIFICATE", str(tmp_path / "tls.crt"))
     if setting == "BOWERBIRD_JUDGE":
