@@ -20,10 +20,21 @@
     ├── KeyEnded                       409  a key that is over cannot be rotated: final
     ├── LimitReached                   429  the tenant's limit of a window is used up: try again
     ├── RequestUnknown                 404  no request or job of this id that brought pictures, or another tenant's
+    ├── ErasureUnknown                 404  no erasure of this id, or another tenant's
+    ├── ExportUnknown                  404  no export of this id, another tenant's, or its time is over
     ├── WebhookEndpointUnknown         404  no webhook endpoint of this id, or another tenant's
     ├── WebhookDeliveryUnknown         404  no delivery of this id to this endpoint
     ├── TooManyWebhookEndpoints        409  the tenant has as many as it may: final
     ├── WebhookUnreachable             502  the receiver of a test did not answer: final
+    ├── FileUnknown                    404  no file of this id, or another tenant's
+    ├── FileInUse                      409  a batch that has not ended reads it: final
+    ├── StorageFull                    403  the tenant's files take as much as they may: final
+    ├── BatchUnknown                   404  no batch of this id, or another tenant's
+    ├── BatchFinished                  409  a batch that has ended cannot be cancelled: final
+    ├── TooManyBatches                 429  the tenant has as many batches under way as it may: try again
+    ├── LineUnreadable                 400  a line of a batch that is no request of the batch's endpoint
+    ├── LineErased                     400  a line of a batch that was erased, because of what it said
+    ├── BatchExpired                   410  a line that was not run in time, and will not be
     ├── RouteUnknown                   404  no such path
     ├── JobUnknown                     404  no job of this id, or another tenant's
     ├── MethodUnsupported              405  the path exists, the method does not
@@ -55,6 +66,7 @@
     ├── LabelFailed                    500  provenance could not be written, so the picture does not leave
     ├── CertificateInvalid             500  a certificate or key that nothing can be signed with
     ├── PolicyInvalid                  500  a safety policy, or a file it pins, that is not understood
+    ├── SpeciesListInvalid             500  a list of species to tell apart that is not understood
     ├── BackendMissing                 500  a runtime or device that was asked for is not here; no other is taken
     └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
         └── BundleTooLarge             500  a bundle that does not fit the memory it was given
@@ -64,8 +76,19 @@ class, so that an error crosses a process border as a fact and not as a status c
 `Retry-After` header. Messages name the field, the value and what would be accepted, and never contain a prompt.
 """
 
-from bowerbird.errors.bundles import BackendMissing, BundleInvalid, BundleTooLarge
+from bowerbird.errors.bundles import BackendMissing, BundleInvalid, BundleTooLarge, SpeciesListInvalid
 from bowerbird.errors.error import BowerbirdError, error_body, error_from_body
+from bowerbird.errors.files import (
+    BatchExpired,
+    BatchFinished,
+    BatchUnknown,
+    FileInUse,
+    FileUnknown,
+    LineErased,
+    LineUnreadable,
+    StorageFull,
+    TooManyBatches,
+)
 from bowerbird.errors.identity import (
     KeyEnded,
     KeyExpired,
@@ -105,6 +128,7 @@ from bowerbird.errors.request import (
     RouteUnknown,
     SizeUnsupported,
 )
+from bowerbird.errors.rights import ErasureUnknown, ExportUnknown
 from bowerbird.errors.safety import CrisisSupport, ImageRefused, PolicyInvalid, PromptRefused
 from bowerbird.errors.stages import (
     DeadlineExceeded,
@@ -127,6 +151,9 @@ from bowerbird.errors.webhooks import (
 
 __all__ = [
     "BackendMissing",
+    "BatchExpired",
+    "BatchFinished",
+    "BatchUnknown",
     "BodyTooLarge",
     "BodyTooSlow",
     "BowerbirdError",
@@ -137,8 +164,12 @@ __all__ = [
     "CrisisSupport",
     "DeadlineExceeded",
     "DrawingFailed",
+    "ErasureUnknown",
+    "ExportUnknown",
     "FeatureUnavailable",
     "FieldUnknown",
+    "FileInUse",
+    "FileUnknown",
     "GatewayStopping",
     "GrantStale",
     "IdempotencyKeyReused",
@@ -156,6 +187,8 @@ __all__ = [
     "KeyUnknown",
     "LabelFailed",
     "LimitReached",
+    "LineErased",
+    "LineUnreadable",
     "LoraInvalid",
     "LoraUnknown",
     "MethodUnsupported",
@@ -172,14 +205,17 @@ __all__ = [
     "RouteUnknown",
     "ScopeMissing",
     "SizeUnsupported",
+    "SpeciesListInvalid",
     "StageBroken",
     "StageFull",
     "StageUnavailable",
+    "StorageFull",
     "TenantDisabled",
     "TenantExists",
     "TenantQueueFull",
     "TenantUnknown",
     "TierExceeded",
+    "TooManyBatches",
     "TooManyWebhookEndpoints",
     "WebhookDeliveryUnknown",
     "WebhookEndpointUnknown",

@@ -17,6 +17,12 @@ class BundleTooLarge(BundleInvalid):
     code = "bundle_too_large"
 
 
+class SpeciesListInvalid(BowerbirdError):
+    """A list of species that the judge is to tell apart cannot be understood; the message names file and place."""
+
+    code = "species_list_invalid"
+
+
 class BackendMissing(BowerbirdError):
     """The runtime, provider or device that was asked for is not here; no other is silently taken instead."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +49,43 @@ def test_the_tail_is_for_people(tmp_path: Path) -> None:
     log.close()
     assert len(log.tail) == TAIL_LINES
     assert log.tail[-3:] == ["ERROR it broke", "Traceback", "ValueError: no"]
+
+
+def test_no_line_is_kept_for_more_than_two_weeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_795_262_400.0]
+    monkeypatch.setattr("bowerbird.embedded.log.time.time", lambda: now[0])
+    kept = []
+    for day in range(30):
+        log = ServiceLog(tmp_path, "safety")  # one stack after the other, as on a laptop
+        when = datetime.fromtimestamp(now[0], UTC).isoformat()
+        log.write(json.dumps({"time": when, "message": f"day {day}"}))
+        log.close()
+        said = "".join(file.read_text() for file in tmp_path.iterdir())
+        kept.append([number for number in range(30) if f'"day {number}"' in said])
+        now[0] += 86_400
+    assert all(day - days[0] < 14 for day, days in enumerate(kept))
+    assert all(days == list(range(days[0], day + 1)) for day, days in enumerate(kept))
+
+
+def said_in(folder: Path, word: str) -> bool:
+    return any(word in file.read_text() for file in folder.iterdir() if file.exists())
+
+
+async def test_a_log_into_which_nothing_is_written_ends_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.embedded.log.LOOK_SECONDS", 0.01)
+    log = ServiceLog(tmp_path, "safety")
+    log.write("once")
+    monkeypatch.setattr("bowerbird.embedded.log.MAX_FILE_DAYS", 0)
+    reader = asyncio.StreamReader()
+    copying = asyncio.create_task(log.copy(reader))
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(said_in, tmp_path, "once"):  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.01)
+    reader.feed_eof()
+    await copying
+    log.close()
 
 
 async def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""Jobs: cancelled, then removed with everything that any attempt at them has stored.
+
+Files go before the row that names them: who dies in between leaves a row by which the next one finds them again. They
+are listed by the job, not read from its rows: an attempt that was overtaken has files that no row names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+
+from bowerbird.gateway.records.job import JobState
+from bowerbird.gateway.records.job_events import JobEvents
+from bowerbird.gateway.records.jobs import UNFINISHED
+from bowerbird.gateway.records.opening import Records
+from bowerbird.gateway.records.retention import JOB_PICTURES
+from bowerbird.gateway.records.tables import idempotency_keys, job_events, job_pictures, jobs
+from bowerbird.gateway.rights.holding import PAGE, Count, Page
+from bowerbird.gateway.rights.subject import Subject
+
+AT_ONCE = 16
+"""Jobs whose files are listed at the same time."""
+
+Stopped = Callable[[str], None]
+"""Hears the id of each job that was cancelled: what works on it here need not wait to find out."""
+
+_SHOWN = (
+    *(jobs.c.id, jobs.c.state, jobs.c.work_class, jobs.c.request, jobs.c.cost, jobs.c.created_ms, jobs.c.expires_ms),
+    *(jobs.c.finished_ms, jobs.c.attempts, jobs.c.result, jobs.c.error),
+)
+_JSON = ("request", "result", "error")
+
+
+class JobHolding:
+    """All jobs of one database."""
+
+    kind = "jobs"
+    tables: Sequence[str] = [each.name for each in (jobs, job_events, job_pictures, idempotency_keys)]
+
+    def __init__(self, records: Records, stopped: Stopped) -> None:
+        self._database = records.database
+        self._pictures = records.pictures
+        self._events = JobEvents(records.database, records.writer)
+        self._retention = records.retention
+        self._stopped = stopped
+
+    async def stop(self, subject: Subject) -> int:
+        """Cancels what is queued or running; whoever carries it finds its claim void."""
+        cancelled = 0
+        while ended := await self._cancel(subject):
+            cancelled += len(ended)
+            for job_id in ended:
+                self._stopped(job_id)
+        return cancelled
+
+    async def remove(self, subject: Subject, count: Count) -> None:
+        """Pictures, then rows, of what has ended."""
+        asking = select(jobs.c.id).where(_theirs(subject), jobs.c.state.not_in(UNFINISHED)).limit(PAGE)
+        while True:
+            async with self._database.reading() as connection:
+                ids = (await connection.execute(asking)).scalars().all()
+            if not ids:
+                return
+            await self._pictures.delete(await self._files(ids))
+            named = select(func.count()).select_from(job_pictures).where(job_pictures.c.job_id.in_(ids))
+            async with self._database.writing() as connection:
+                pictures = await connection.scalar(named) or 0
+                gone = await connection.execute(delete(jobs).where(jobs.c.id.in_(ids)).returning(jobs.c.id))
+                await count(connection, {"jobs": len(gone.all()), "pictures": pictures})
+
+    async def search(self) -> None:
+        """Of jobs that are gone."""
+        await self._retention.remove_orphans()
+
+    async def pages(self, subject: Subject) -> AsyncIterator[Page]:
+        """Each job with its events and the names of its pictures in the archive."""
+        last = ""
+        while True:
+            asking = select(*_SHOWN).where(_theirs(subject), jobs.c.id > last).order_by(jobs.c.id).limit(PAGE)
+            async with self._database.reading() as connection:
+                rows = (await connection.execute(asking)).mappings().all()
+                ids = [row["id"] for row in rows]
+                events = await connection.execute(select(job_events).where(job_events.c.job_id.in_(ids)))
+                stored = await connection.execute(select(job_pictures).where(job_pictures.c.job_id.in_(ids)))
+                told, pictures = _by_job(events.mappings().all()), _by_job(stored.mappings().all())
+            if not rows:
+                return
+            keys = {_name(each): each["key"] for each in (one for of_job in pictures.values() for one in of_job)}
+            yield Page([_shown(row, told, pictures) for row in rows], keys)
+            last = ids[-1]
+
+    async def _cancel(self, subject: Subject) -> Sequence[str]:
+        unfinished = jobs.c.state.in_(UNFINISHED)
+        some = select(jobs.c.id).where(_theirs(subject), unfinished).limit(PAGE)
+        ending = (
+            update(jobs)
+            .where(jobs.c.id.in_(some), unfinished)
+            .values(
+                state=JobState.CANCELLED.value,
+                finished_ms=self._database.now(),
+                lease_until_ms=None,
+                events=jobs.c.events + 1,
+            )
+            .returning(jobs.c.id, jobs.c.events)
+        )
+        async with self._database.writing() as connection:
+            rows = (await connection.execute(ending)).all()
+            await self._events.insert(connection, [(row.id, row.events, "cancelled", {}) for row in rows])
+        return [row.id for row in rows]
+
+    async def _files(self, job_ids: Sequence[str]) -> list[str]:
+        found: list[str] = []
+        for start in range(0, len(job_ids), AT_ONCE):
+            some = job_ids[start : start + AT_ONCE]
+            for keys in await asyncio.gather(*map(self._files_of, some)):
+                found += keys
+        return found
+
+    async def _files_of(self, job_id: str) -> list[str]:
+        return [key async for key in self._pictures.keys(f"{JOB_PICTURES}{job_id}/")]
+
+
+def _theirs(subject: Subject) -> ColumnElement[bool]:
+    theirs: ColumnElement[bool] = jobs.c.tenant == subject.tenant
+    return theirs if subject.person is None else theirs & (jobs.c.person == subject.person)
+
+
+def _by_job(rows: Sequence[Mapping[Any, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda each: int(each["number"])):
+        found.setdefault(row["job_id"], []).append(dict(row))
+    return found
+
+
+def _shown(
+    row: Mapping[Any, Any],
+    events: Mapping[str, Sequence[Mapping[str, Any]]],
+    pictures: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Mapping[str, Any]:
+    job_id = row["id"]
+    read = {name: None if row[name] is None else json.loads(row[name]) for name in _JSON}
+    told = [
+        {"number": each["number"], "kind": each["kind"], "data": json.loads(each["data"]), "at_ms": each["created_ms"]}
+        for each in events.get(job_id, ())
+    ]
+    files = [
+        {"file": _name(each), "bytes": each["bytes"], "digest": each["digest"]} for each in pictures.get(job_id, ())
+    ]
+    return {**row, **read, "events": told, "pictures": files}
+
+
+def _name(picture: Mapping[str, Any]) -> str:
+    return f"pictures/{picture['job_id']}-{picture['number']}"
