@@ -25,7 +25,7 @@ EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
 DEV := .venv-dev/bin/
 CODE := services tests benchmarks
 
-.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-gateway chaos clean
+.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,21 @@ bench-gateway: .venv-dev/synced | $(UV) ## what the gateway costs, and what it k
 
 chaos: .venv-dev/synced ## break everything while thousands of requests run, then check the books (ARGS="--seed 7" replays a plan)
 	@$(DEV)python -m tests.chaos $(ARGS)
+
+fuzz: .venv-dev/synced ## a million hostile inputs for every parser of foreign bytes (ARGS="--parser cursor" for one)
+	@$(DEV)python -m tests.fuzz $(ARGS)
+
+cluster-up: .venv-dev/synced ## a real Kubernetes with KEDA on this machine (root on Linux; first time: a quarter of an hour)
+	@$(DEV)python -m tests.cluster up
+
+cluster-load: .venv-dev/synced ## build Bowerbird's images where something changed and give them to the cluster's nodes
+	@$(DEV)python -m tests.cluster load
+
+cluster-down: .venv-dev/synced ## take it away again
+	@$(DEV)python -m tests.cluster down
+
+test-cluster: .venv-dev/synced ## the tests that need a cluster (CLUSTER=own, or existing with KUBECONFIG)
+	@CLUSTER=$(or $(CLUSTER),own) $(DEV)pytest tests/cluster $(ARGS)
 
 clean: ## remove environments, tools and what they made; never .bowerbird/ or out/
 	rm -rf .tools .venv .venv-dev .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -9,7 +9,18 @@ from __future__ import annotations
 import runpy
 import sys
 
-ALL = ("batches", "curation", "engine", "fresh_clone", "gateway", "gpu", "result_cache", "safety", "stack")
+ALL = (
+    "batches",
+    "curation",
+    "engine",
+    "fresh_clone",
+    "gateway",
+    "gpu",
+    "pregenerate",
+    "result_cache",
+    "safety",
+    "stack",
+)
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ from bowerbird.curation.measures import MEASURES, Measure
 from bowerbird.curation.prompt_match import PromptMatch
 from bowerbird.curation.publishing import Publisher, open_credentials
 from bowerbird.curation.ranking import TIE_MARGIN, Candidate, Standing, rank
+from bowerbird.curation.species_check import SpeciesJudge, read_species
 from bowerbird.curation.view import View
 from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.errors import BundleInvalid
@@ -103,7 +104,11 @@ def _judging(scenes: Sequence[Scene], pictures: Sequence[Pixels], judge: PromptM
         match = judge.measure(prompts[0])
         figures["prompt_match"] = _summary(_times_ms(lambda p: match.of(View(p)), pictures))
         figures["its text, once a request"] = _summary(_times_ms(judge.measure, prompts))
-        judging = Judging(judge, JudgeRequest(prompt=prompts[0], images=1, candidates=1))
+        species = SpeciesJudge(judge, read_species())
+        asked = "Turdus migratorius"
+        figures["species check"] = _summary(_times_ms(lambda p: species.check(View(p), asked), pictures))
+        wanted = JudgeRequest(prompt=prompts[0], images=1, candidates=1, species=asked)
+        judging = Judging(judge, wanted, species)
         figures["a whole frame"] = _summary(_times_ms(lambda p: judging.look_at(0, p[None]), pictures))
     return figures
 

@@ -36,5 +36,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, otlp: Collector) -> Iterator
     """The five services as `bowerbird up` starts them, ready; started once, and at the end no process may be left."""
     home = tmp_path_factory.mktemp("home")
     (home / "loras").mkdir()
-    with running_stack(home, BOWERBIRD_LORAS=str(home / "loras"), **otlp.environment) as running:
+    receivers = {"BOWERBIRD_WEBHOOK_NETWORKS": '["127.0.0.0/8"]', "BOWERBIRD_WEBHOOK_PLAIN_HTTP": "true"}
+    with running_stack(home, BOWERBIRD_LORAS=str(home / "loras"), **receivers, **otlp.environment) as running:
         yield running

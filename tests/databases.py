@@ -13,20 +13,26 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+import bowerbird.gateway.batches.tables
 import bowerbird.gateway.feedback.tables
+import bowerbird.gateway.files.tables
 import bowerbird.gateway.identity.tables
 import bowerbird.gateway.limits.table
 import bowerbird.gateway.results.table
+import bowerbird.gateway.rights.tables
 import bowerbird.gateway.webhooks.tables
 from bowerbird.gateway.records.database import FILE_NAME, database_url, open_database
 from bowerbird.gateway.records.tables import metadata
 
 from .postgresql import RunningPostgreSQL
 
+assert bowerbird.gateway.batches.tables.__name__
 assert bowerbird.gateway.feedback.tables.__name__
+assert bowerbird.gateway.files.tables.__name__
 assert bowerbird.gateway.identity.tables.__name__  # their tables are in `metadata` now
 assert bowerbird.gateway.limits.table.__name__
 assert bowerbird.gateway.results.table.__name__
+assert bowerbird.gateway.rights.tables.__name__
 assert bowerbird.gateway.webhooks.tables.__name__
 
 TEMPLATE, SHARED = "newest", "shared"

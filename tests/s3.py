@@ -30,8 +30,11 @@ POLL_SECONDS = 0.05
 class RunningS3:
     """A server with one bucket, `pictures`."""
 
-    def __init__(self, url: str, access_key: str, secret_key: str, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, url: str, keys: tuple[str, str], process: subprocess.Popen[bytes], files: Path) -> None:
         self._process = process
+        self.files = files
+        """The folder in which it keeps the bucket, an object a file."""
+        access_key, secret_key = keys
         self.environment: Mapping[str, str] = {
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": access_key,
@@ -93,7 +96,7 @@ def running_s3() -> Iterator[RunningS3]:
     )
     try:
         _wait_for(port, process)
-        yield RunningS3(f"http://127.0.0.1:{port}", access_key, secret_key, process)
+        yield RunningS3(f"http://127.0.0.1:{port}", (access_key, secret_key), process, folder / "files")
     finally:
         process.send_signal(signal.SIGCONT)
         process.kill()

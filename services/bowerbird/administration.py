@@ -22,7 +22,7 @@ from bowerbird.environment import gateway_url
 if TYPE_CHECKING:
     from bowerbird.client.administration import Answer
     from bowerbird.client.calls import Call
-    from bowerbird.client.clients import Client
+    from bowerbird.client.sync_client import Client
 
 tenants = typer.Typer(help="Tenants: who is served, on which terms.", no_args_is_help=True)
 keys = typer.Typer(help="Keys of tenants: issue, rotate, revoke.", no_args_is_help=True)
@@ -63,7 +63,7 @@ def create_tenant(  # noqa: PLR0913, PLR0917 - the options of a command
     from bowerbird.client import administration
 
     terms = _stated(name=name, tier=tier, weight=weight, cache=cache)
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         _show([client.send(administration.create_tenant(tenant_id, terms))], TENANT_COLUMNS, as_json=as_json)
 
 
@@ -103,7 +103,7 @@ def list_tenants(url: Url = None, key: Key = None, as_json: AsJson = False) -> N
     """List all tenants."""
     from bowerbird.client import administration
 
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         _show(_all(client, administration.tenants, "id"), TENANT_COLUMNS, as_json=as_json)
 
 
@@ -122,7 +122,7 @@ def create_key(  # noqa: PLR0913, PLR0917 - the options of a command
     from bowerbird.client import administration
 
     terms = _stated(name=name, role=role, scopes=scope or None, expires_in_seconds=_seconds(expires))
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         _show_key(client.send(administration.create_key(tenant_id, terms)), as_json=as_json)
 
 
@@ -139,7 +139,7 @@ def rotate_key(  # noqa: PLR0913, PLR0917 - the options of a command
     from bowerbird.client import administration
 
     terms = _stated(overlap_seconds=_seconds(overlap), expires_in_seconds=_seconds(expires))
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         _show_key(client.send(administration.rotate_key(key_id, terms)), as_json=as_json)
 
 
@@ -153,7 +153,7 @@ def revoke_key(
     """Refuse a key from now on, at every gateway within seconds."""
     from bowerbird.client import administration
 
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         _show([client.send(administration.revoke_key(key_id))], KEY_COLUMNS, as_json=as_json)
 
 
@@ -167,7 +167,7 @@ def list_keys(
     """List keys; of each the first characters are shown."""
     from bowerbird.client import administration
 
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         found = _all(client, lambda after: administration.keys(tenant, after), "id")
         _show(found, KEY_COLUMNS, as_json=as_json)
 
@@ -184,7 +184,7 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
     """Show what was drawn, by day, model and variant."""
     from bowerbird.client import administration
 
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         answer = client.send(administration.usage(tenant, {"first_day": first_day, "last_day": last_day}))
     if as_csv:
         table = csv.DictWriter(sys.stdout, USAGE_COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -203,7 +203,7 @@ def audit(
     """Show who changed what, or check that nothing of it was altered since."""
     from bowerbird.client import administration
 
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         entries = _all(client, lambda after: administration.audit(int(after or 0)), "number")
         if not verify:
             _show(entries, AUDIT_COLUMNS, as_json=as_json)
@@ -218,19 +218,19 @@ def audit(
 def _change(tenant_id: str, changes: Mapping[str, Any], url: str | None, key: str | None, *, as_json: bool) -> None:
     from bowerbird.client import administration
 
-    with _client(url, key) as client:
+    with gateway_client(url, key) as client:
         _show([client.send(administration.change_tenant(tenant_id, changes))], TENANT_COLUMNS, as_json=as_json)
 
 
 @contextmanager
-def _client(url: str | None, key: str | None) -> Iterator[Client]:
+def gateway_client(url: str | None, key: str | None, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[Client]:
     """A client whose errors end the command with a sentence and an exit code."""
     from bowerbird.client import Client
     from bowerbird.client.to_files import exit_code
     from bowerbird.errors import BowerbirdError
 
     try:
-        with Client(url or gateway_url(), key, timeout_seconds=TIMEOUT_SECONDS) as client:
+        with Client(url or gateway_url(), key, timeout_seconds=timeout_seconds) as client:
             yield client
     except BowerbirdError as error:
         typer.echo(error.message, err=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bowerbird import __version__, administration
+from bowerbird import __version__, administration, rights
 from bowerbird.environment import gateway_url, read_settings
 
 EXTRA_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(administration.tenants, name="tenants")
 app.add_typer(administration.keys, name="keys")
+app.add_typer(rights.people, name="people")
 app.command("usage")(administration.usage)
 app.command("audit")(administration.audit)
 
@@ -123,6 +124,40 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
         raise typer.Exit(exit_code(error)) from error
 
 
+@app.command()
+def pregenerate(  # noqa: PLR0913, PLR0917 - the options of a command
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with the columns id, common_name, scientific_name and, as needed, pose, season, behaviour, "
+            "resolution, quality, candidates, variation, output_format, output_compression."
+        ),
+    ],
+    problems: Annotated[
+        Path | None, typer.Option(help="Rows that were refused, failed or show another species. Default: beside TABLE.")
+    ] = None,
+    in_flight: Annotated[int, typer.Option(min=1, max=64, help="Rows that are asked for at a time.")] = 8,
+    patience: Annotated[float, typer.Option(min=0, help="Minutes without any success before it gives up.")] = 15.0,
+    url: Annotated[str | None, typer.Option(envvar="BOWERBIRD_URL", help="Default: BOWERBIRD_HOME's gateway.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="BOWERBIRD_KEY", help="API key; none is needed on loopback.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Draw pictures of species before anybody asks for them; what is stored already is skipped.
+
+    Exit codes: 0 every row is there, 1 something broke, 2 wrong usage, 3 rows were refused, 4 not reachable or too
+    busy. After any of them, and after a kill, the same command goes on with what is missing.
+    """
+    from bowerbird.pregenerate.command import Wanted
+    from bowerbird.pregenerate.command import pregenerate as fill
+    from bowerbird.pregenerate.filling import Terms
+
+    beside = table.with_name(f"{table.stem}.problems.csv")
+    wanted = Wanted(table, problems or beside, Terms(in_flight, patience * 60), as_json)
+    raise typer.Exit(fill(wanted, url or gateway_url(), key))
+
+
 def _lora(named: str) -> dict[str, Any]:
     """`NAME:WEIGHT` as the API takes it."""
     name, colon, weight = named.partition(":")
@@ -137,6 +172,10 @@ def _lora(named: str) -> dict[str, Any]:
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="NAMESPACE", help="Look at a release in Kubernetes instead, through kubectl."),
+    ] = None,
 ) -> None:
     """Say what is installed, reachable and fast, and what to do about what is not.
 
@@ -146,7 +185,7 @@ def doctor(
 
     from bowerbird.embedded.doctor import examine, report
 
-    healthy = report(examine(read_settings()), Console(), as_json=as_json)
+    healthy = report(examine(read_settings(), cluster), Console(), as_json=as_json)
     raise typer.Exit(0 if healthy else 1)
 
 

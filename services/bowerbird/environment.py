@@ -26,7 +26,7 @@ def read_settings() -> Settings:
 
 def gateway_url() -> str:
     """The gateway that runs in BOWERBIRD_HOME, or the default address."""
-    from bowerbird.client.clients import DEFAULT_URL
+    from bowerbird.client.connection import DEFAULT_URL
     from bowerbird.embedded.running import running_gateway
 
     return running_gateway(read_settings()) or DEFAULT_URL

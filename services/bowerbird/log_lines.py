@@ -11,10 +11,13 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 
 from opentelemetry import trace
+from pydantic_core import to_json
 
-_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_EMPTY = vars(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO"}))
+_OF_EVERY_RECORD = frozenset(_EMPTY) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
@@ -45,7 +48,10 @@ class JsonLines(logging.Formatter):
             line["exc_info"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack_info"] = self.formatStack(record.stack_info)
-        return json.dumps(line, default=str)
+        try:
+            return to_json(line, bytes_mode="base64", fallback=str).decode()
+        except ValueError:  # text that is no text (a lone surrogate): the standard library escapes it, and takes longer
+            return json.dumps(line, default=str)
 
     def _written(self, created: float) -> str:
         """RFC 3339 in UTC, to the millisecond; the second is written once for all records in it."""
@@ -53,6 +59,17 @@ class JsonLines(logging.Formatter):
         if second != self._second:
             self._second, self._time = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._time}.{int((created - second) * 1000):03}Z"
+
+
+def record_of(logger: str, message: str, facts: Mapping[str, object]) -> logging.LogRecord:
+    """A record of level INFO with `facts` beside its message, for `Logger.handle`.
+
+    As `Logger.makeRecord` makes it, but that nothing is looked up which no line of ours has (file, thread, process):
+    for the line that every request has, a tenth of the time.
+    """
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    record.__dict__ = {**_EMPTY, "name": logger, "msg": message, "created": time.time(), **facts}
+    return record
 
 
 def set_up_log_lines(service: str, level: str) -> None:

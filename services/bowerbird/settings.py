@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     judge: Path = PACKAGED_MODELS / "fledgling-judge"
     """The bundle that curation judges with."""
 
+    judge_species: Path | None = None
+    """TOML of the species that this judge tells apart; None: `curation/species.toml`, what fledgling-judge knows."""
+
     safety_policy: Path | None = None
     """A policy file instead of the packaged one."""
 
@@ -140,6 +143,13 @@ class Settings(BaseSettings):
     job_backlog: int = Field(default=10_000, ge=1)
     """Jobs of one tenant that may wait: rows in a database, not memory."""
 
+    tenant_file_bytes: int = Field(default=20 * 1024**3, ge=1)
+    """What the files of one tenant may take, uploads and what batches made of them: a batch of 50 000 small pictures
+    makes 8 GB. An upload or a new batch beyond it is refused; what was accepted is finished."""
+
+    tenant_batches: int = Field(default=100, ge=1)
+    """Batches of one tenant that may be under way."""
+
     webhook_keys: tuple[str, ...] = ()
     """Base64 of 32 bytes each, as a JSON list: seal the signing secrets of webhooks in the database; the first seals,
     all open. Needed with `database_url`: all gateways need the same. Without: a file in `home`."""
@@ -156,6 +166,12 @@ class Settings(BaseSettings):
 
     result_ttl_seconds: float = Field(default=30 * 86_400, ge=1)
     """How long such a picture is kept at most."""
+
+    species_prompt: Path | None = None
+    """Jinja template that a species' names become a prompt by; None: `gateway/species/image_prompt.jinja`."""
+
+    species_families: Path | None = None
+    """TOML of families of species, their genera and LoRAs; None: `gateway/species/families.toml`."""
 
     stage_poll_seconds: float = Field(default=1.0, gt=0, le=60)
     """How often the gateway looks whether a stage is ready: a person at `make up` waits for it."""

@@ -31,7 +31,7 @@ from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,6 +42,9 @@ SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 UNTRACED = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines that no trace is for."""
+
+TRACED = "bowerbird.traced"
+"""In an ASGI scope: the headers that tell the caller which span its request was."""
 
 NOWHERE = context.Context()
 """What is current where nothing is."""
@@ -77,7 +80,10 @@ def trace_id() -> str | None:
 
 def traced_headers() -> dict[str, str]:
     """What tells the next hop, or the caller, which span it belongs to: `traceparent`, `tracestate` (W3C)."""
-    span = trace.get_current_span().get_span_context()
+    return _headers_of(trace.get_current_span().get_span_context())
+
+
+def _headers_of(span: SpanContext) -> dict[str, str]:
     if not span.is_valid:
         return {}
     parent = {"traceparent": f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"}
@@ -150,6 +156,8 @@ class TracedASGI:
                 context.detach(token)
             return
         span = _tracer.start_span(scope["method"], _callers(scope), SpanKind.SERVER)
+        traced = _headers_of(span.get_span_context())
+        scope[TRACED] = [(name.encode(), value.encode()) for name, value in traced.items()]
         token = context.attach(trace.set_span_in_context(span, NOWHERE))
         serve = partial(self._recorded, span) if span.is_recording() else self._app
         try:

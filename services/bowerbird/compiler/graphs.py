@@ -24,7 +24,15 @@ from bowerbird.compiler.export import Export, ExportCache, cache_key, export
 from bowerbird.compiler.halving import ROLES, emulated, halved
 from bowerbird.compiler.loading import release
 from bowerbird.compiler.lora_graph import lora_part
-from bowerbird.compiler.parity import ROWS, Outputs, Question, Reference, compare_half, compare_part, frugal_session
+from bowerbird.compiler.parity import (
+    Outputs,
+    Question,
+    Reference,
+    compare_half,
+    compare_part,
+    frugal_session,
+    usual_questions,
+)
 from bowerbird.compiler.parts import Part, Shapes
 from bowerbird.compiler.precision import Storage, restored
 from bowerbird.compiler.tensor_file import TensorFacts, TensorWriter
@@ -204,7 +212,7 @@ class Graphs:
     def _questions(self, role: str, model: nn.Module) -> list[Question]:
         """Three inputs of the smallest size; one of each other size, unless that takes minutes."""
         part, smallest = self._graphs[role].part, self.sizes[0]
-        questions = [Question(part, smallest, ROWS)]
+        questions = usual_questions(part, smallest)
         if any(2 in names for names in part.free.values()) and len(self.sizes) > 1:
             _, seconds = Question(part, smallest, 1).ask(model)
             questions += [

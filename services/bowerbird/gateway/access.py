@@ -18,12 +18,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bowerbird import __version__
 from bowerbird.contracts import REQUEST_ID_HEADER, SERVICE_HEADER
 from bowerbird.gateway.metrics import Metrics, outcome_of
-from bowerbird.telemetry import UNTRACED, traced_headers
+from bowerbird.log_lines import record_of
+from bowerbird.telemetry import TRACED, UNTRACED
 
 Headers = list[tuple[bytes, bytes]]
 
 SIGNATURE = (SERVICE_HEADER.encode(), f"gateway/{__version__}".encode())
 """Which service and version gave the answer."""
+
+_REQUEST_ID = REQUEST_ID_HEADER.encode()
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,8 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_headers(state["request_id"])]
+                ours = *_headers(state["request_id"]), *scope.get(TRACED, ())
+                message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
         self._metrics.in_flight += 1
@@ -78,8 +82,7 @@ class Access:
             "ms": round(seconds * 1000, 1),
         }
         extra = {name: value for name, value in facts.items() if value is not None}
-        # logger.info would first walk up the stack to find out that it was called here.
-        logger.handle(logger.makeRecord(logger.name, logging.INFO, "", 0, "request", (), None, None, extra))
+        logger.handle(record_of(logger.name, "request", extra))
 
 
 def new_request_id() -> str:
@@ -89,5 +92,4 @@ def new_request_id() -> str:
 
 def _headers(request_id: str) -> Headers:
     named = request_id.encode()
-    traced = [(name.encode(), value.encode()) for name, value in traced_headers().items()]
-    return [(REQUEST_ID_HEADER.encode(), named), (b"x-request-id", named), SIGNATURE, *traced]
+    return [(_REQUEST_ID, named), (b"x-request-id", named), SIGNATURE]

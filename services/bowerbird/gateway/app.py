@@ -9,7 +9,8 @@ session to the stages needs a running event loop.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,6 +21,7 @@ from starlette.routing import Route
 from bowerbird.errors import BowerbirdError
 from bowerbird.gateway.access import Access
 from bowerbird.gateway.api.arrival import gateway_of
+from bowerbird.gateway.api.batch_answering import LineAnswerer
 from bowerbird.gateway.api.docs import docs
 from bowerbird.gateway.api.guard import Guard, limit_headers
 from bowerbird.gateway.api.job_drawing import draw_job
@@ -27,8 +29,10 @@ from bowerbird.gateway.api.openapi import openapi_json
 from bowerbird.gateway.api.operation import Operation
 from bowerbird.gateway.api.operations import OPERATIONS
 from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
+from bowerbird.gateway.batches.room import BatchRoom
 from bowerbird.gateway.connections import open_connections
 from bowerbird.gateway.feedback.opening import open_feedback
+from bowerbird.gateway.files.room import FileRoom
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import ClientGone
 from bowerbird.gateway.identity.opening import open_identities
@@ -39,6 +43,8 @@ from bowerbird.gateway.records.opening import open_records
 from bowerbird.gateway.replicas.doorway import DoorwayASGI
 from bowerbird.gateway.replicas.opening import open_order
 from bowerbird.gateway.results.opening import open_results
+from bowerbird.gateway.rights.opening import Rooms, open_rights
+from bowerbird.gateway.species.opening import open_species
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
 from bowerbird.gateway.webhooks.opening import open_webhooks
@@ -47,12 +53,16 @@ from bowerbird.telemetry import TracedASGI, set_up_telemetry
 from bowerbird.worker import UnforeseenASGI, error_handlers, error_response
 
 UNKNOWN = 401
+HOT_PATHS = ("/v1/jobs/{job}", "/v1/images/generations")
+"""Asked thousands of times as often as the others: they are looked at first, since each look takes as long as a tenth
+of such a request."""
 
 
 def create_app(settings: Settings) -> Starlette:
     """The app of one gateway process."""
     set_up_telemetry("gateway")
     metrics = Metrics()
+    species = open_species(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -60,11 +70,12 @@ def create_app(settings: Settings) -> Starlette:
         async with (
             open_session() as session,
             open_connections() as connections,
-            open_records(settings) as records,
+            open_records(settings, metrics.registry) as records,
             open_results(settings, records, metrics.registry) as results,
             open_identities(settings, records) as identities,
             open_limits(settings, records, metrics.registry) as limits,
             open_webhooks(settings, records, metrics.registry) as webhooks,
+            AsyncExitStack() as opened,
         ):
             admission, election = await open_order(settings, records, session, metrics.registry)
             metrics.watch(admission)
@@ -72,6 +83,10 @@ def create_app(settings: Settings) -> Starlette:
             jobs = JobRoom.of(
                 records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry
             )
+            files = FileRoom.of(records, settings)
+            trade = partial(LineAnswerer, lambda: app.state.gateway)
+            batches = BatchRoom.of(records, files, settings, lambda told: trade(told).trade, metrics.registry)
+            rooms = Rooms(records, jobs, results, files, batches)
             app.state.gateway = Gateway(
                 settings=settings,
                 identity=identities.identity,
@@ -84,18 +99,23 @@ def create_app(settings: Settings) -> Starlette:
                 records=records,
                 results=results,
                 jobs=jobs,
+                files=files,
+                batches=batches,
                 feedback=await open_feedback(records),
+                rights=await opened.enter_async_context(open_rights(rooms, metrics.registry)),
+                species=species,
                 webhooks=webhooks,
                 election=election,
             )
             app.state.election = election
             elected = election.running() if election else nullcontext()
-            async with stages.watched(), elected, jobs.running(lambda: stages.chain_is_ready):
+            carried = jobs.running(lambda: stages.chain_is_ready)
+            async with stages.watched(), elected, carried, files.running(), batches.running():
                 yield
 
     documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
     app = Starlette(
-        routes=[*map(_route, OPERATIONS), *documents],
+        routes=[*map(_route, sorted(OPERATIONS, key=lambda each: each.path not in HOT_PATHS)), *documents],
         lifespan=lifespan,
         middleware=[
             Middleware(DoorwayASGI),

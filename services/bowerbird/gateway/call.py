@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -53,6 +53,8 @@ class Call:
     """BCP 47, of the caller; chooses the language of a help text."""
     flow: str = ""
     """Whose request it is, as an opaque name: stages share the model fairly between flows (`flow_of`)."""
+    person: str | None = None
+    """For which of the tenant's end users, by the keyed name (`records.people`)."""
     work_class: WorkClass = WorkClass.INTERACTIVE
     weight: float = 1.0
     """The tenant's share of the model."""
@@ -121,11 +123,12 @@ class Call:
         }
 
 
+def _within(deadline: Deadline) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if math.isinf(deadline.at) else _until(deadline)
+
+
 @asynccontextmanager
-async def _within(deadline: Deadline) -> AsyncIterator[None]:
-    if math.isinf(deadline.at):
-        yield
-        return
+async def _until(deadline: Deadline) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(deadline.remaining_seconds):
             yield

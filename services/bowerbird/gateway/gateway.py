@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bowerbird.gateway.admission.admission import Admission
+from bowerbird.gateway.batches.room import BatchRoom
 from bowerbird.gateway.feedback.feedback import Feedback
+from bowerbird.gateway.files.room import FileRoom
 from bowerbird.gateway.identity.identity import Identity
 from bowerbird.gateway.identity.opening import Administration
 from bowerbird.gateway.jobs.room import JobRoom
@@ -14,6 +16,8 @@ from bowerbird.gateway.metrics import Metrics
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.replicas.election import Election
 from bowerbird.gateway.results.results import Results
+from bowerbird.gateway.rights.opening import Rights
+from bowerbird.gateway.species.opening import SpeciesFiles
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream
 from bowerbird.gateway.webhooks.opening import Webhooks
@@ -35,7 +39,11 @@ class Gateway:
     records: Records
     results: Results
     jobs: JobRoom
+    files: FileRoom
+    batches: BatchRoom
     feedback: Feedback
+    rights: Rights
+    species: SpeciesFiles
     webhooks: Webhooks | None
     """None where several gateways share a database and have no key to seal signing secrets with."""
     election: Election | None = None
@@ -45,5 +53,6 @@ class Gateway:
         """Told to end: who waits is sent elsewhere at once, what is computed is finished."""
         self.admission.stop()
         self.jobs.carrier.stop_claiming()
+        self.batches.carrier.stop_claiming()
         if self.election is not None:
             self.election.stop()

@@ -22,6 +22,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from bowerbird.gateway.app import create_app
+from bowerbird.gateway.garbage import settle_heap
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.identity.configured import open_binding
 from bowerbird.gateway.replicas.opening import reachable
@@ -57,11 +58,16 @@ def serve(settings: Settings) -> None:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's, but that the gateway hears of the end when it begins, and not only when everybody is gone."""
+    """Uvicorn's, but that the heap is settled when it serves, and that the gateway hears of the end when it begins."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
         self._gateway_app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves; what was made for that stays."""
+        await super().startup(sockets)
+        settle_heap()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Sends those elsewhere who wait, then waits for those who are computed."""

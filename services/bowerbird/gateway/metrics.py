@@ -129,5 +129,5 @@ def outcome_of(status: int, code: str | None) -> str:
 
 
 def _exemplar() -> dict[str, str] | None:
-    span = trace.get_current_span().get_span_context()
-    return {"trace_id": f"{span.trace_id:032x}"} if span.is_valid and span.trace_flags.sampled else None
+    span = trace.get_current_span()
+    return {"trace_id": f"{span.get_span_context().trace_id:032x}"} if span.is_recording() else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from bowerbird.contracts import (
@@ -21,11 +21,13 @@ from bowerbird.contracts import (
     OutputFormat,
     PictureMediaType,
     Size,
+    SpeciesSubject,
 )
 from bowerbird.errors import FieldUnknown, ModelUnknown, RequestInvalid, SizeUnsupported
 from bowerbird.gateway.api.edit_request import EditImages
 from bowerbird.gateway.api.image_request import GenerateImages, ImageRequest, Quality
 from bowerbird.gateway.results.lookup import Lookup, lookup_of
+from bowerbird.gateway.species.images import SpeciesImages
 
 # A fresh seed leaves room for the frames after it and is exact as a number in every JSON reader (below 2**53).
 FRESH_SEED_BITS = 48
@@ -93,6 +95,8 @@ class Plan:
     """How often the picture is shown before it is finished."""
     original: Original | None = None
     """What it begins with; None: with noise."""
+    species: SpeciesSubject | None = None
+    """What it is to show, where it was asked for as one of a species."""
 
     @property
     def made_steps(self) -> int:
@@ -150,6 +154,11 @@ def plan_images(
         )
     quality = Quality.MEDIUM if asked.quality is Quality.AUTO else asked.quality
     effort = QUALITY[quality]
+    lora: tuple[LoraUse, ...] = ()
+    lookup = Lookup.NONE
+    if isinstance(asked, GenerateImages):
+        lora = tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora)
+        lookup = lookup_of(asked.cache, asked.seed, stores=stores, any_by_default=any_by_default)
     plan = Plan(
         model=model,
         prompt=asked.prompt,
@@ -163,12 +172,11 @@ def plan_images(
         quality=quality,
         output_format=asked.output_format,
         output_compression=100 if asked.output_compression is None else asked.output_compression,
+        lora=lora,
+        lookup=lookup,
         previews=asked.partial_images or 0,
+        species=asked.species if isinstance(asked, SpeciesImages) else None,
     )
-    if isinstance(asked, GenerateImages):
-        lora = tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora)
-        lookup = lookup_of(asked.cache, asked.seed, stores=stores, any_by_default=any_by_default)
-        plan = replace(plan, lora=lora, lookup=lookup)
     _refuse_ineffective(asked, plan)
     if asked.stream:
         _refuse_several(plan)

@@ -52,6 +52,7 @@ def label_of(
         policy=policy,
         services={"gateway": __version__, **call.versions},
         loras=dict(loras),
+        species=None if plan.species is None else plan.species.origin,
     )
 
 

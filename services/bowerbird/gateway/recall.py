@@ -30,7 +30,7 @@ async def recall_or_draw(
     if versions is None:
         return Given(await draw(), Source.FRESH)
     recipe = recipe_of(plan, subject, versions)
-    wanted = Wanted(recipe, plan.seed, plan.lookup, compute_units(plan), call.work_class)
+    wanted = Wanted(recipe, plan.seed, plan.lookup, compute_units(plan), call.work_class, call.person, call.began)
     given = await gateway.results.give(wanted, draw)
     if given.source in (Source.STORED, Source.SHARED):
         stage = "look_up" if given.source is Source.STORED else "share"

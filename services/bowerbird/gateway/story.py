@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -80,6 +80,11 @@ class Drawn:
     verdicts: ImageDecisions
 
 
+async def never_stored() -> bool:
+    """Of what is not looked for either."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """How a story ends when it ends well: one picture for each that was asked for, and what the answer says of them."""
@@ -87,6 +92,8 @@ class Told:
     allowed: Allowed
     result: Result
     source: Source
+    is_stored: Callable[[], Awaitable[bool]] = never_stored
+    """Whether others will find it; waits until that is known."""
 
 
 async def tell(plan: Plan, call: Call, gateway: Gateway, place: Tell | None = None) -> Told:
@@ -99,7 +106,7 @@ async def tell(plan: Plan, call: Call, gateway: Gateway, place: Tell | None = No
         draw = partial(wait_and_compute, plan, allowed, call, gateway, place)
         given = await recall_or_draw(plan, subject, call, gateway, draw)
     trace.get_current_span().set_attribute("bowerbird.source", given.source.value)
-    return Told(allowed, given.result, given.source)
+    return Told(allowed, given.result, given.source, given.is_stored)
 
 
 async def wait_and_compute(plan: Plan, allowed: Allowed, call: Call, gateway: Gateway, place: Tell | None) -> Result:
@@ -187,7 +194,8 @@ async def draw_judge_and_check(
 ) -> Drawn:
     """Three stages at once over the same frames; the first that fails ends the others."""
     call, upstream = attempt.call, attempt.upstream
-    to_judge = JudgeRequest(prompt=allowed.prompt, images=plan.images, candidates=plan.candidates)
+    species = None if plan.species is None else plan.species.scientific_name
+    to_judge = JudgeRequest(prompt=allowed.prompt, images=plan.images, candidates=plan.candidates, species=species)
     to_check = ImageCheck(count=plan.frames)
     everything = range(plan.frames)
     try:
@@ -294,7 +302,10 @@ def order(drawn: DrawDone, plan: Plan, allowed: Allowed, chosen: list[Chosen], c
 
 def annotate(plan: Plan, call: Call) -> None:
     """What the request's span says: OpenTelemetry's generative attributes and ours; never a prompt."""
-    trace.get_current_span().set_attributes(
+    span = trace.get_current_span()
+    if not span.is_recording():
+        return
+    span.set_attributes(
         {
             "gen_ai.operation.name": "generate_content",
             "gen_ai.output.type": "image",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,20 @@ def test_a_part_that_answers_differently_stops_the_compile(compiled: Compiled) -
     wrong = {"pictures": session.run({"latents": latents})["pictures"] + np.float32(0.01)}
     with pytest.raises(BundleDiffers, match=r"^decoder differs from the checkpoint by 1\.00e-02 \(tolerance"):
         compare_part(DECODER, session, [Reference({"latents": latents}, wrong, wrong)])
+
+
+@pytest.mark.parametrize(
+    ("role", "side", "rows"), [("decoder", 64, [3]), ("decoder", 128, [1] * 3), ("denoiser", 128, [3])]
+)
+def test_of_large_pictures_one_at_a_time_is_in_memory(role: str, side: int, rows: list[int]) -> None:
+    from bowerbird.compiler.parity import usual_questions
+    from bowerbird.compiler.parts import DECODER, Shapes
+
+    part = replace(DECODER, role=role)
+    shapes = Shapes(tokens=8, vocabulary=10, latent_channels=4, latent_height=side, latent_width=side, downscale=8)
+    inputs = [question.inputs()["latents"] for question in usual_questions(part, shapes)]
+    assert [len(each) for each in inputs] == rows
+    assert len({each.tobytes() for each in inputs}) == len(inputs)
 
 
 def changed(checkpoint: Path, target: Path, file: str, **facts: Any) -> Path:

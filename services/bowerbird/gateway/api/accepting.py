@@ -67,7 +67,7 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
     gateway: Gateway = request.app.state.gateway
     keyed = None
     if acceptance.key is not None:
-        keyed = keyed_request(request, gateway, acceptance.key, asked.model_dump_json().encode())
+        keyed = keyed_request(request, gateway, acceptance.key, asked.as_stated)
     found = await gateway.records.keys.find(keyed) if keyed else None
     job_id = found.job_id if found else await _submit(request, call, asked, keyed)
     if job_id is None:
@@ -105,6 +105,7 @@ async def _submit(request: Request, call: Call, asked: GenerateImages, keyed: Ke
             cost=compute_units(plan),
             lifetime_seconds=gateway.settings.job_lifetime_seconds,
             traceparent=traced_headers().get("traceparent"),
+            person=gateway.records.people.name(call.flow, asked.end_user),
         )
 
     job = await unless_hung_up(request, checked())

@@ -61,14 +61,16 @@ class RequestBody(BaseModel):
     def _null_is_absent(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
+        if None not in fields.values():
+            return fields
         known = cls.model_fields.keys() | cls.NOT_HERE.keys()
         return {name: value for name, value in fields.items() if value is not None or name not in known}
 
 
 class ResponseBody(BaseModel):
-    """What is answered; closed, so that the OpenAPI document is complete."""
+    """What is answered; closed and with every field, so that the OpenAPI document is complete."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 Body = TypeVar("Body", bound=RequestBody)
@@ -89,31 +91,36 @@ async def read_json(request: Request, contract: type[Body]) -> Body:
         raise refusal(error.errors(include_url=False)[0], contract) from None
 
 
-async def bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes]:
+async def bounded(
+    request: Request, max_bytes: int, bytes_per_second: int = SLOWEST_BYTES_PER_SECOND
+) -> AsyncGenerator[bytes]:
     """The body's chunks; raises BodyTooLarge as soon as it is known to be larger, without reading on; BodyTooSlow."""
     stated = request.headers.get("content-length", "")
-    too_large = BodyTooLarge(f"The body is larger than the {max_bytes} bytes that are accepted.")
     if stated.isdigit() and len(stated) < 20 and int(stated) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     length, more, began = 0, True, time.monotonic()
     while more:
-        message = await _next(request, began + PAUSE_SECONDS + length / SLOWEST_BYTES_PER_SECOND)
+        message = await _next(request, began + PAUSE_SECONDS + length / bytes_per_second, bytes_per_second)
         chunk, more = message.get("body", b""), message.get("more_body", False)
         length += len(chunk)
         if length > max_bytes:
-            raise too_large
+            raise _too_large(max_bytes)
         if chunk:
             yield chunk
 
 
-async def _next(request: Request, until: float) -> Message:
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than the {max_bytes} bytes that are accepted.")
+
+
+async def _next(request: Request, until: float, bytes_per_second: int) -> Message:
     """More of the body; raises BodyTooSlow when nothing has come at `until`, monotonic seconds."""
     try:
         async with asyncio.timeout(until - time.monotonic()):
             message = await request.receive()
     except TimeoutError as error:
         raise BodyTooSlow(
-            f"The body came at less than {SLOWEST_BYTES_PER_SECOND} bytes a second. Accepted: pauses of "
+            f"The body came at less than {bytes_per_second} bytes a second. Accepted: pauses of "
             f"{PAUSE_SECONDS:g} s in all."
         ) from error
     if message["type"] == "http.disconnect":

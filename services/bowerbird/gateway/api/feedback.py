@@ -111,6 +111,7 @@ async def give_feedback(request: Request) -> Response:
     about = await gateway.feedback.about(request.state.tenant, asked.request_id)
     _check(asked, about)
     text = None if asked.text is None else await unless_hung_up(request, _kept(asked.text, call, gateway))
+    request.state.person = gateway.records.people.name(call.flow, asked.safety_identifier)
     said = Said(
         request_id=about.work_id,
         image=WHOLE_ANSWER if asked.image is None else asked.image,
@@ -119,6 +120,7 @@ async def give_feedback(request: Request) -> Response:
         stars=asked.stars,
         tags=tuple(asked.tags),
         text=text,
+        person=request.state.person,
     )
     stated = rewards()
     reward = Reward(stated.of(asked.kind, asked.stars), stated.version, stated.digest)

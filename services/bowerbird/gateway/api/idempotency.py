@@ -68,7 +68,8 @@ def remembered(handler: Handler, max_bytes: int) -> Handler:
             answer = await handler(Request(request.scope, _receive_again(body, request.receive)))
             if answer.status_code != 200 or getattr(request.state, "keep_nothing", False):
                 return answer
-            found = await gateway.records.keys.remember(keyed, _packed(answer))
+            person = getattr(request.state, "person", None)  # whom the handler found the answer to be about
+            found = await gateway.records.keys.remember(keyed, _packed(answer), person)
         if found.answer is None:
             raise IdempotencyKeyReused("Idempotency-Key belongs to a job. Accepted: another key.", param=KEY_HEADER)
         return _unpacked(found.answer)

@@ -11,11 +11,21 @@ import math
 import re
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
-from bowerbird.contracts import Action, Digest, FrameJudgement, OutputFormat, PolicyReference, Score
+from bowerbird.contracts import (
+    Action,
+    Digest,
+    FrameJudgement,
+    OutputFormat,
+    PolicyReference,
+    Score,
+    SpeciesCheck,
+    SpeciesOrigin,
+)
 from bowerbird.errors import TierExceeded
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.api.body import ResponseBody
@@ -46,7 +56,9 @@ class Image(ResponseBody):
 
     b64_json: str = Field(description="The encoded and signed picture, base64.")
     revised_prompt: str | None = Field(
-        default=None, description="What was drawn instead, where personal data was taken out of the prompt."
+        default=None,
+        description="What was drawn instead, where personal data was taken out of the prompt; of a species, the prompt "
+        "that its names became.",
     )
 
     def to_json(self) -> bytes:
@@ -62,6 +74,9 @@ class ImageFacts(ResponseBody):
     candidate: int = Field(description="Which candidate was chosen, from 0.")
     total: float = Field(description="What candidates were ranked by.")
     scores: list[Score] = Field(description="Each with its version, direction and range.")
+    species_check: SpeciesCheck | None = Field(
+        default=None, description="Whether it shows the species, where it was asked for as one."
+    )
 
 
 class GenerationFacts(ResponseBody):
@@ -85,6 +100,9 @@ class GenerationFacts(ResponseBody):
     images: list[ImageFacts] = Field(description="In the order of `data`.")
     safety: Action = Field(description="What safety did with the prompt: allow, flag or redact.")
     policy: PolicyReference = Field(description="Which safety policy decided.")
+    species: SpeciesOrigin | None = Field(
+        default=None, description="Template, family and LoRA, where it was asked for as one of a species."
+    )
     seconds: dict[str, float] = Field(description="By stage; stages overlap: judge and check_images begin with draw.")
 
 
@@ -106,14 +124,24 @@ class ImagesResponse(ResponseBody):
         return b'{"data":[%b],%b' % (b",".join(image.to_json() for image in self.data), rest[1:])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Drawing:
-    """A finished story and how it is answered."""
+    """A finished story and how it is answered; who has the picture already is answered without a body."""
 
+    asked: ImageRequest
     plan: Plan
     told: Told
-    body: ImagesResponse
-    headers: dict[str, str]
+    call: Call
+
+    @cached_property
+    def body(self) -> ImagesResponse:
+        """The answer's JSON."""
+        return answer(self.asked, self.plan, self.told, self.call)
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers."""
+        return headers(self.plan, self.told, self.call)
 
 
 def plan_of(asked: GenerateImages | EditImages, call: Call, gateway: Gateway) -> Plan:
@@ -143,12 +171,13 @@ async def draw_images(
     `action` is what safety did with a job's prompt when it was accepted: what is drawn is what it left of it.
     """
     plan = plan_of(asked, call, gateway)
+    call = replace(call, person=gateway.records.people.name(call.flow, asked.end_user))
     told = await tell(plan, call, gateway, place)
     if action is not None:
         decision = told.allowed.decision.model_copy(update={"action": action})
         told = replace(told, allowed=replace(told.allowed, decision=decision))
     call.seconds["total"] = time.perf_counter() - call.began
-    return Drawing(plan, told, answer(asked, plan, told, call), headers(plan, told, call))
+    return Drawing(asked, plan, told, call)
 
 
 async def edit_images(
@@ -157,11 +186,18 @@ async def edit_images(
     """The story of an edit, with its answer; the files are closed at its end."""
     try:
         upload = Upload(files.read_image, files.read_mask if files.mask else None, asked.strength)
-        plan, told = await tell_edit(plan_of(asked, call, gateway), upload, call, gateway, place)
+        return await draw_edit(asked, upload, call, gateway, place)
     finally:
         await files.close()
+
+
+async def draw_edit(
+    asked: EditImages, upload: Upload, call: Call, gateway: Gateway, place: Tell | None = None
+) -> Drawing:
+    """The story of an edit, wherever its picture comes from, with its answer."""
+    plan, told = await tell_edit(plan_of(asked, call, gateway), upload, call, gateway, place)
     call.seconds["total"] = time.perf_counter() - call.began
-    return Drawing(plan, told, answer(asked, plan, told, call), headers(plan, told, call))
+    return Drawing(asked, plan, told, call)
 
 
 def usage_of(drawing: Drawing, work_id: str, tenant: str) -> UsageEntry:
@@ -182,7 +218,8 @@ def usage_of(drawing: Drawing, work_id: str, tenant: str) -> UsageEntry:
 def answer(asked: ImageRequest, plan: Plan, told: Told, call: Call) -> ImagesResponse:
     """The body of a finished story."""
     decision = told.allowed.decision
-    revised = told.allowed.prompt if decision.action is Action.REDACT else None
+    was_rewritten = decision.action is Action.REDACT or plan.species is not None
+    revised = told.allowed.prompt if was_rewritten else None
     facts = GenerationFacts(
         request_id=call.request_id,
         drawn_by=told.result.facts.request_id,
@@ -200,11 +237,13 @@ def answer(asked: ImageRequest, plan: Plan, told: Told, call: Call) -> ImagesRes
                 candidate=each.frame % plan.candidates,
                 total=each.judgement.total,
                 scores=_finite(each.judgement.scores),
+                species_check=each.judgement.species,
             )
             for each in told.result.facts.chosen
         ],
         safety=decision.action,
         policy=decision.policy,
+        species=None if plan.species is None else plan.species.origin,
         seconds={name: round(seconds, 4) for name, seconds in call.seconds.items()},
     )
     return ImagesResponse(

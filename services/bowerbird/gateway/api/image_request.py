@@ -183,6 +183,11 @@ class GenerateImages(ImageRequest):
         examples=[[]],
     )
 
+    @property
+    def as_stated(self) -> bytes:
+        """What an Idempotency-Key stands for: the request as it was sent."""
+        return self.model_dump_json().encode()
+
     @field_validator("lora")
     @classmethod
     def _each_once(cls, lora: tuple[NamedLora, ...]) -> tuple[NamedLora, ...]:

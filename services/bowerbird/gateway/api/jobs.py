@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird.errors import RequestInvalid
-from bowerbird.gateway.api.arrival import arrive
+from bowerbird.gateway.api.arrival import gateway_of
 from bowerbird.gateway.api.body import ResponseBody, shown_value
 from bowerbird.gateway.api.job_body import RETRY_AFTER_SECONDS, JobBody, job_body, result_response
 from bowerbird.gateway.records.jobs import MAX_PAGE
@@ -32,7 +32,7 @@ class JobList(ResponseBody):
 
 async def list_jobs(request: Request) -> Response:
     """A page of jobs."""
-    gateway, _ = arrive(request)
+    gateway = gateway_of(request)
     limit = _limit(request.query_params.get("limit", str(DEFAULT_PAGE)))
     page = await gateway.records.jobs.page(request.state.tenant, limit, request.query_params.get("after"))
     body = JobList(
@@ -45,7 +45,7 @@ async def list_jobs(request: Request) -> Response:
 
 async def get_job(request: Request) -> Response:
     """One job; `Retry-After` while it is not finished."""
-    gateway, _ = arrive(request)
+    gateway = gateway_of(request)
     job = await gateway.records.jobs.get(request.state.tenant, request.path_params["job"])
     headers = {} if job.state.final else {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return Response(job_body(job, gateway).model_dump_json(), 200, headers, "application/json")
@@ -53,7 +53,7 @@ async def get_job(request: Request) -> Response:
 
 async def cancel_job(request: Request) -> Response:
     """Ends a job that is not finished; what computes for it stops after the present step."""
-    gateway, _ = arrive(request)
+    gateway = gateway_of(request)
     job = await gateway.records.jobs.cancel(request.state.tenant, request.path_params["job"])
     gateway.jobs.carrier.stop(job.id)
     gateway.jobs.watch.notify(job.id)
@@ -62,7 +62,7 @@ async def cancel_job(request: Request) -> Response:
 
 async def get_job_result(request: Request) -> Response:
     """The pictures of a finished job, or the error it failed with."""
-    gateway, _ = arrive(request)
+    gateway = gateway_of(request)
     job = await gateway.records.jobs.get(request.state.tenant, request.path_params["job"])
     return await result_response(job, gateway)
 

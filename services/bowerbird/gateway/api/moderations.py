@@ -6,6 +6,7 @@ applied input types, which says so. Safety's own categories, action and policy s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -17,6 +18,8 @@ from bowerbird.contracts import MAX_PROMPT_CHARACTERS, OPENAI_CATEGORIES, Action
 from bowerbird.errors import ModelUnknown
 from bowerbird.gateway.api.arrival import arrive
 from bowerbird.gateway.api.body import RequestBody, ResponseBody, read_json
+from bowerbird.gateway.call import Call
+from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
 
 MODEL = "bowerbird-safety"
@@ -103,26 +106,36 @@ class Moderations(ResponseBody):
     results: list[ModerationResult]
 
 
+@dataclass(frozen=True, slots=True)
+class Moderated:
+    """The answer, and whether any of the texts may be kept nowhere."""
+
+    body: Moderations
+    keep_nothing: bool
+
+
 async def create_moderation(request: Request) -> Response:
     """Asks safety about every text."""
     gateway, call = arrive(request)
     asked = await read_json(request, CreateModeration)
+    moderated = await unless_hung_up(request, moderate(asked, call, gateway))
+    request.state.keep_nothing = moderated.keep_nothing
+    return Response(moderated.body.model_dump_json(), media_type="application/json")
+
+
+async def moderate(asked: CreateModeration, call: Call, gateway: Gateway) -> Moderated:
+    """What safety says of every text; raises ModelUnknown, and what safety raises."""
     if asked.model not in (None, MODEL):
         raise ModelUnknown(
             f"model: {asked.model!r} is not served here. Accepted: {MODEL!r}, or no model at all.", param="model"
         )
-
-    async def decide() -> list[Decision]:
-        checks = [PromptCheck(prompt=text, locale=call.locale) for text in asked.texts]
-        async with call.within_deadline():
-            with call.stage("check_prompt"):
-                return [await gateway.upstream.check_prompt(check, call) for check in checks]
-
-    decisions = await unless_hung_up(request, decide())
-    request.state.keep_nothing = any(decision.action is Action.CRISIS for decision in decisions)
+    checks = [PromptCheck(prompt=text, locale=call.locale) for text in asked.texts]
+    async with call.within_deadline():
+        with call.stage("check_prompt"):
+            decisions = [await gateway.upstream.check_prompt(check, call) for check in checks]
     results = [merged(decisions)] if asked.is_one_input else [merged([decision]) for decision in decisions]
     body = Moderations(id=f"modr_{call.request_id.removeprefix('req_')}", model=MODEL, results=results)
-    return Response(body.model_dump_json(), media_type="application/json")
+    return Moderated(body, any(decision.action is Action.CRISIS for decision in decisions))
 
 
 def merged(decisions: list[Decision]) -> ModerationResult:

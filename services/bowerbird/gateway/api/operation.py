@@ -75,6 +75,8 @@ class Operation:
     """When the answer is 204; None where it never is."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Query parameters, none of them required -> their schema."""
+    path_schema: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Names in the path -> their schema, where it is not just any text."""
     text_media_type: str = TEXT
     """Of status 200 where `answer` is None."""
     also_media_type: str | None = None

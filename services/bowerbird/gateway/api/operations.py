@@ -22,8 +22,10 @@ from bowerbird.gateway.api import (
     usage,
 )
 from bowerbird.gateway.api.admin_operations import ADMIN_OPERATIONS
+from bowerbird.gateway.api.batch_operations import BATCH_OPERATIONS
 from bowerbird.gateway.api.body import MAX_JSON_BYTES
 from bowerbird.gateway.api.edit_request import EditForm
+from bowerbird.gateway.api.file_operations import FILE_OPERATIONS
 from bowerbird.gateway.api.idempotency import remembered
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.job_body import JobBody
@@ -40,6 +42,8 @@ from bowerbird.gateway.api.operation import (
     Operation,
 )
 from bowerbird.gateway.api.paging import ID, LIMIT_SCHEMA
+from bowerbird.gateway.api.rights_operations import RIGHTS_OPERATIONS
+from bowerbird.gateway.api.species_operations import species_operations
 from bowerbird.gateway.api.webhook_operations import WEBHOOK_OPERATIONS
 from bowerbird.gateway.identity.scopes import Scope
 from bowerbird.gateway.records.jobs import MAX_PAGE
@@ -71,6 +75,13 @@ DRAWN = {
 }
 """Headers of pictures -> what they say."""
 
+CACHED = {
+    "ETag": "names the pictures; send it as If-None-Match to be told that they are still the same",
+    "Cache-Status": "RFC 9211: hit, or how the pictures were drawn (fwd=miss, collapsed, fwd=request)",
+    **DRAWN,
+}
+"""Headers of pictures that may be stored ones -> what they say."""
+
 OPERATIONS = (
     Operation(
         "POST",
@@ -83,11 +94,7 @@ OPERATIONS = (
         events=(image_stream.PartialImage, image_stream.CompletedImage),
         body=GenerateImages,
         not_modified="The pictures are those that If-None-Match names.",
-        answer_headers={
-            "ETag": "names the pictures; send it as If-None-Match to be told that they are still the same",
-            "Cache-Status": "RFC 9211: hit, or how the pictures were drawn (fwd=miss, collapsed, fwd=request)",
-            **DRAWN,
-        },
+        answer_headers=CACHED,
         example={"prompt": "an american robin perched on a branch in winter", "size": "auto", "seed": 7},
         scope=Scope.IMAGES_WRITE,
     ),
@@ -255,6 +262,10 @@ OPERATIONS = (
         "GET", "/readyz", health.readyz, "Requests can be held; state of the stages", health.Readiness, scope=None
     ),
     Operation("GET", "/metrics", health.metrics, "Prometheus metrics", None, scope=None),
+    *species_operations(DRAWS, CACHED),
+    *FILE_OPERATIONS,
+    *BATCH_OPERATIONS,
     *WEBHOOK_OPERATIONS,
+    *RIGHTS_OPERATIONS,
     *ADMIN_OPERATIONS,
 )

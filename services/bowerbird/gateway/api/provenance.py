@@ -18,7 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bowerbird.contracts import ProvenanceReport
+from bowerbird.contracts import Digest, ProvenanceReport, SpeciesOrigin
 from bowerbird.errors import FieldUnknown, RequestInvalid
 from bowerbird.gateway.api.arrival import arrive
 from bowerbird.gateway.api.body import ResponseBody, bounded
@@ -49,6 +49,13 @@ class ProvenanceFacts(ResponseBody):
     explanation: str
     validation_codes: list[str]
     digital_source_type: str | None
+    loras: dict[str, Digest] = Field(
+        default_factory=dict, description="Name and digest of each LoRA that took part, where the file was made here."
+    )
+    species: SpeciesOrigin | None = Field(
+        default=None,
+        description="Template, family and LoRA, where the file was made here and asked for as one of a species.",
+    )
 
 
 class C2paResult(ResponseBody):
@@ -125,5 +132,7 @@ def _result(report: ProvenanceReport) -> C2paResult:
             explanation=report.explanation,
             validation_codes=report.validation_codes,
             digital_source_type=report.digital_source_type,
+            loras=report.loras,
+            species=report.species,
         ),
     )

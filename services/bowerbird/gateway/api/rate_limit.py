@@ -8,6 +8,7 @@ within a window: whoever waits for each answer before sending the next request n
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -25,6 +26,11 @@ def rate_limit(request: Request) -> dict[str, str]:
     part = part or settings.queue_tenant_part
     requests, units = math.floor(settings.queue_requests * part), math.floor(settings.queue_units * part)
     return {
-        "RateLimit-Policy": f'"requests";q={requests};qu="concurrent-requests", "compute";q={units};qu="compute-units"',
+        "RateLimit-Policy": _policy(requests, units),
         "RateLimit": f'"requests";r={left.requests}, "compute";r={math.floor(left.units)}',
     }
+
+
+@lru_cache(maxsize=256)
+def _policy(requests: int, units: int) -> str:
+    return f'"requests";q={requests};qu="concurrent-requests", "compute";q={units};qu="compute-units"'

@@ -41,6 +41,8 @@ class Said:
     tags: tuple[str, ...]
     text: str | None
     """As it may be kept."""
+    person: str | None = None
+    """The keyed name of `rater` (`records.people`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,5 +148,5 @@ def _row(new: _New) -> dict[str, Any]:
 
 
 def _written(row: Row[Any]) -> Written:
-    facts = {name: value for name, value in row._mapping.items() if name != "tenant"}
+    facts = {name: value for name, value in row._mapping.items() if name not in ("tenant", "person")}
     return Written(**facts | {"kind": Kind(facts["kind"]), "tags": tuple(json.loads(facts["tags"]))})

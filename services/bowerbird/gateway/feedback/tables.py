@@ -26,6 +26,8 @@ feedback = Table(
     Column("rewards_digest", String(71), nullable=False),
     Column("created_ms", BigInteger, nullable=False, comment="of the first word; a later one replaces it"),
     Column("updated_ms", BigInteger, nullable=False),
+    Column("person", String(64), comment="people.People: of `rater`"),
     CheckConstraint("(kind = 'stars') = (stars IS NOT NULL)", name="stars_have_a_number"),
     Index("ix_feedback_tenant_created_ms_id", "tenant", "created_ms", "id"),
+    Index("ix_feedback_tenant_person", "tenant", "person"),
 )

@@ -48,6 +48,11 @@ class ConfiguredKeys:
         matches = [principal for known, principal in self.principals if hmac.compare_digest(digest, known)]
         return matches[0] if matches else None
 
+    def of_tenant(self, tenant: str) -> Principal | None:
+        """Somebody of a tenant that only the settings know."""
+        everybody = [principal for _, principal in self.principals] + ([self.local] if self.local else [])
+        return next((each for each in everybody if each.tenant == tenant), None)
+
 
 def is_closed(settings: Settings) -> bool:
     """Whether a credential is needed: one is configured."""

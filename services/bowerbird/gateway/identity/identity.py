@@ -16,6 +16,7 @@ from bowerbird.gateway.identity.configured import ConfiguredKeys
 from bowerbird.gateway.identity.known_keys import KnownKeys, unknown_key
 from bowerbird.gateway.identity.last_use import LastUse
 from bowerbird.gateway.identity.principal import Principal
+from bowerbird.gateway.identity.scopes import Role
 from bowerbird.gateway.identity.service_accounts import ServiceAccounts, looks_like_token
 
 MAX_CREDENTIAL_CHARACTERS = 16_384
@@ -31,6 +32,12 @@ class Identity:
         self._known = known
         self._last_use = last_use
         self._accounts = accounts
+
+    async def of_tenant(self, tenant: str) -> Principal:
+        """Somebody of this tenant, for work that it had accepted before; raises TenantDisabled, also where none is."""
+        if found := self._configured.of_tenant(tenant):
+            return found
+        return await self._known.of_tenant(tenant, Role.TENANT, "accepted")
 
     async def identify(self, authorization: str | None) -> Principal:
         """Whom an `Authorization` header stands for.

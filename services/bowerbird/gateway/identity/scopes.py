@@ -30,10 +30,14 @@ class Scope(StrEnum):
     FEEDBACK_READ = "feedback:read"
     FEEDBACK_WRITE = "feedback:write"
     USAGE_READ = "usage:read"
+    PEOPLE_EXPORT = "people:export"
+    PEOPLE_ERASE = "people:erase"
     REVIEWS_READ = "reviews:read"
     REVIEWS_WRITE = "reviews:write"
     TENANTS_READ = "tenants:read"
     TENANTS_WRITE = "tenants:write"
+    TENANTS_EXPORT = "tenants:export"
+    TENANTS_ERASE = "tenants:erase"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     AUDIT_READ = "audit:read"
@@ -71,6 +75,8 @@ _OWN = frozenset(
         Scope.FEEDBACK_READ,
         Scope.FEEDBACK_WRITE,
         Scope.USAGE_READ,
+        Scope.PEOPLE_EXPORT,
+        Scope.PEOPLE_ERASE,
     }
 )
 

@@ -17,6 +17,7 @@ from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.call import DEFAULT_LOCALE
 from bowerbird.gateway.plan import Plan
 from bowerbird.gateway.results.lookup import Cache, Lookup
+from bowerbird.gateway.species.images import SpeciesImages
 from bowerbird.gateway.story import Allowed
 
 
@@ -25,7 +26,7 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    asked: GenerateImages
+    asked: SpeciesImages | GenerateImages
     action: Action
     """What safety did with the prompt as it came; `redact` when it is not the one that is kept."""
     locale: str = DEFAULT_LOCALE

@@ -4,6 +4,8 @@ Read in this order:
 
     tables.py       what a row is
     database.py     where rows live: a SQLite file or PostgreSQL, one clock, brought to the newest revision at the start
+    sqlite_reads.py SQLite read in a thread, for what is asked for each request
+    rewriting.py    nothing left in its files of what was deleted
     writer.py       many writes, one transaction: what makes a durable submit cheap
     reader.py       many questions, one query
     jobs.py         jobs as callers see them: submit, get, list, cancel
@@ -11,7 +13,9 @@ Read in this order:
     claims.py       who carries a job out, and the fence that lets only its present claimant end it
     job_events.py   what happened to a job, numbered, so that a listener may come back
     idempotency.py  the same key and body, the same answer
+    people.py       a tenant's end users, by a keyed name
     usage.py        what was drawn for whom; a job's entry is written in the transaction that ends it
+    usage_buffer.py entries of plain requests, kept until the database has them
     leases.py       a name that one process holds at a time, and the epoch by which a former holder is known
     retention.py    what is removed when, without a row or a file that belongs to nothing
 

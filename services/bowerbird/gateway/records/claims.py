@@ -10,9 +10,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, or_, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.contracts import WorkClass
@@ -143,48 +161,91 @@ class Claims:
         return select(union_all(*(select(flow.c.id) for flow in flows)).subquery().c.id)
 
     async def _finish(self, connection: AsyncConnection, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
-        outcomes = {}
-        for claim, ending in sorted(endings, key=lambda each: each[0].job_id):
-            outcomes[claim] = await self._finish_one(connection, claim, ending)
-        return [outcomes[claim] for claim, _ in endings]
+        """A group by one look that locks and one statement for each table, however many end at the same time."""
+        numbers = await _fence(connection, [claim for claim, _ in endings])
+        ended: dict[tuple[str, int], Ending] = {}
+        for claim, ending in endings:
+            if (claim.job_id, claim.epoch) in numbers:
+                ended.setdefault((claim.job_id, claim.epoch), ending)
+        await self._end(connection, [(job, epoch, ending) for (job, epoch), ending in sorted(ended.items(), key=_key)])
+        events = [(job, numbers[job, epoch] + 1, *_event(ending)) for (job, epoch), ending in ended.items()]
+        await self._events.insert(connection, events)
+        return [
+            ended.get((claim.job_id, claim.epoch)) is ending or await _finished_before(connection, claim, ending)
+            for claim, ending in endings
+        ]
 
-    async def _finish_one(self, connection: AsyncConnection, claim: Claim, ending: Ending) -> bool:
-        kind, data, values = self._written(ending)
-        fenced = (
-            update(jobs)
-            .where(
-                jobs.c.id == claim.job_id,
-                jobs.c.state == JobState.RUNNING.value,
-                jobs.c.lease_epoch == claim.epoch,
-            )
-            .values(lease_until_ms=None, events=jobs.c.events + 1, **values)
-            .returning(jobs.c.events)
-        )
-        number = await connection.scalar(fenced)
-        if number is None:
-            return await _finished_before(connection, claim, ending)
-        await self._events.insert(connection, [(claim.job_id, number, kind, data)])
-        if isinstance(ending, Success):
-            await self._usage.insert(connection, [ending.usage])
-            rows = [
-                {"job_id": claim.job_id, "number": place, "key": each.key, "bytes": each.bytes, "digest": each.digest}
+    async def _end(self, connection: AsyncConnection, ended: Sequence[tuple[str, int, Ending]]) -> None:
+        """Writes how valid claims end, (job, epoch, ending), and what their success brought."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for job_id, epoch, ending in ended:
+            rows.setdefault(_event(ending)[0], []).append({"of_job": job_id, "of_epoch": epoch} | _columns(ending))
+        for kind, its in rows.items():
+            await connection.execute(_writing(kind, self._database.now()), its)
+        won = [(job_id, ending) for job_id, _, ending in ended if isinstance(ending, Success)]
+        if won:
+            await self._usage.insert(connection, [ending.usage for _, ending in won])
+            pictures = [
+                {"job_id": job_id, "number": place, "key": each.key, "bytes": each.bytes, "digest": each.digest}
+                for job_id, ending in won
                 for place, each in enumerate(ending.pictures)
             ]
-            await connection.execute(insert(job_pictures), rows)
-        return True
+            await connection.execute(insert(job_pictures), pictures)
 
-    def _written(self, ending: Ending) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """The event's kind and data, and the columns of the job's row."""
-        now = self._database.now()
-        if isinstance(ending, Success):
-            return "succeeded", {}, {"state": "succeeded", "finished_ms": now, "result": ending.result}
-        if isinstance(ending, Failure):
-            error = json.dumps(ending.error)
-            return "failed", ending.error, {"state": "failed", "finished_ms": now, "error": error}
-        rest = {"state": "queued", "not_before_ms": now + round(ending.rest_seconds * 1000)}
-        if ending.own_failure:
-            rest["own_failures"] = jobs.c.own_failures + 1
-        return "put_back", {"reason": ending.reason, "own_failure": ending.own_failure}, rest
+
+async def _fence(connection: AsyncConnection, claims: Iterable[Claim]) -> dict[tuple[str, int], int]:
+    """The claims that are valid, (job, epoch) -> number of the job's last event; locked until the transaction ends.
+
+    In the order of their ids, in which everybody locks jobs who locks several.
+    """
+    looking = (
+        select(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
+        .where(
+            tuple_(jobs.c.id, jobs.c.lease_epoch).in_(sorted({(each.job_id, each.epoch) for each in claims})),
+            jobs.c.state == JobState.RUNNING.value,
+        )
+        .order_by(jobs.c.id)
+        .with_for_update()
+    )
+    return {(row.id, row.lease_epoch): row.events for row in (await connection.execute(looking)).all()}
+
+
+@lru_cache(maxsize=8)
+def _writing(kind: str, now: ColumnElement[int]) -> Update:
+    """How jobs end with this event: one statement for all of them, with `_columns` of each."""
+    text, number = partial(bindparam, type_=Text), partial(bindparam, type_=BigInteger)
+    values: dict[str, dict[str, Any]] = {
+        "succeeded": {"state": JobState.SUCCEEDED.value, "finished_ms": now, "result": text("its_result")},
+        "failed": {"state": JobState.FAILED.value, "finished_ms": now, "error": text("its_error")},
+        "put_back": {
+            "state": JobState.QUEUED.value,
+            "not_before_ms": now + number("rest_ms"),
+            "own_failures": jobs.c.own_failures + number("more_failures"),
+        },
+    }
+    valid = jobs.c.id == bindparam("of_job"), jobs.c.lease_epoch == bindparam("of_epoch")
+    return update(jobs).where(*valid).values(lease_until_ms=None, events=jobs.c.events + 1, **values[kind])
+
+
+def _columns(ending: Ending) -> dict[str, Any]:
+    if isinstance(ending, Success):
+        return {"its_result": ending.result}
+    if isinstance(ending, Failure):
+        return {"its_error": json.dumps(ending.error)}
+    return {"rest_ms": round(ending.rest_seconds * 1000), "more_failures": int(ending.own_failure)}
+
+
+def _event(ending: Ending) -> tuple[str, Mapping[str, Any]]:
+    """The event's kind and data."""
+    if isinstance(ending, Success):
+        return "succeeded", {}
+    if isinstance(ending, Failure):
+        return "failed", ending.error
+    return "put_back", {"reason": ending.reason, "own_failure": ending.own_failure}
+
+
+def _key(of_claim: tuple[tuple[str, int], Ending]) -> tuple[str, int]:
+    return of_claim[0]
 
 
 def _last_one(claim: Claim, ending: Ending) -> Ending:

@@ -7,6 +7,7 @@ cannot do now (gone, full, not answering) is `RecordsUnavailable`; its own excep
 SQLite: WAL, so that readers never wait for the writer. A transaction that will write says so at its beginning (`BEGIN
 IMMEDIATE`): one that reads first and writes later cannot wait for another writer, it fails. `synchronous=FULL`: a
 commit that was answered survives a power cut (https://www.sqlite.org/wal.html#performance_considerations).
+`secure_delete`: what is deleted is overwritten with zeros (https://www.sqlite.org/pragma.html#pragma_secure_delete).
 """
 
 from __future__ import annotations
@@ -14,12 +15,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, BigInteger, ColumnElement, Connection, Table, event, literal_column, make_url
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    create_engine,
+    event,
+    literal_column,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -27,6 +41,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.migrations import upgrade
+from bowerbird.gateway.records.rewriting import rewrite_file, rewrite_tables
+from bowerbird.gateway.records.sqlite_reads import SQLiteReads
 
 FILE_NAME = "records.sqlite"
 BUSY_SECONDS = 10.0
@@ -35,6 +51,9 @@ CONNECT_SECONDS = 5.0
 OPEN_SECONDS = 30.0
 """How long a process that starts waits for its database; whoever supervises it has more patience than that."""
 OPEN_AGAIN_SECONDS = 0.5
+STANDSTILL_SECONDS = 4.0
+"""How long PostgreSQL lets a transaction do nothing. A process that is stopped in the middle of one, or cut off, would
+keep its locks for ever; when it goes on, this one transaction is RecordsUnavailable, and nothing of it has happened."""
 RETRY_AFTER_SECONDS = 2
 READERS = 4
 CONNECTIONS = 8
@@ -53,9 +72,12 @@ Clock = Callable[[], ColumnElement[int]]
 class Database:
     """One process' connections; `now()` is the database's clock in whole milliseconds since 1970, as SQL."""
 
-    def __init__(self, reader: AsyncEngine, writer: AsyncEngine, now: Clock | None) -> None:
+    def __init__(
+        self, reader: AsyncEngine, writer: AsyncEngine, sqlite_reads: SQLiteReads | None, now: Clock | None
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._sqlite_reads = sqlite_reads
         own = literal_column(_NOW_MS[writer.dialect.name], BigInteger)
         self.now: Clock = now or (lambda: own)
 
@@ -71,6 +93,16 @@ class Database:
             async with self._reader.connect() as connection:
                 yield connection
 
+    async def rows(self, statement: Select[Any], **given: Any) -> Sequence[Row[Any]]:
+        """What one statement that only reads finds, with these parameters: the cheapest way to ask, for each request's
+        questions."""
+        with _facts():
+            if self._sqlite_reads is not None:
+                return await self._sqlite_reads.rows(statement, given)
+            async with self._reader.connect() as connection:
+                found: Sequence[Row[Any]] = (await connection.execute(statement, given)).all()
+                return found
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end unless an exception leaves it."""
@@ -78,8 +110,18 @@ class Database:
             async with self._writer.begin() as connection:
                 yield connection
 
+    async def rewrite(self, tables: Sequence[str]) -> bool:
+        """Leaves nothing in the files of what was deleted from these tables; False where that could not be had now.
+
+        A PostgreSQL table that is too large or too busy for it is left to the server's own vacuum (`rewriting`).
+        """
+        with _facts():
+            return await (rewrite_tables(self._writer, tables) if self.is_postgresql else rewrite_file(self._writer))
+
     async def close(self) -> None:
         """Closes every connection."""
+        if self._sqlite_reads is not None:
+            await asyncio.to_thread(self._sqlite_reads.close)
         await self._reader.dispose()
         if self._writer is not self._reader:
             await self._writer.dispose()
@@ -134,8 +176,8 @@ def _may_pass(error: BaseException | None) -> bool:
     return isinstance(error, OperationalError) or not isinstance(error, DatabaseError)
 
 
-def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    """For reading and for writing; one and the same where the database orders writers itself.
+def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
+    """For reading and for writing, one and the same where the database orders writers itself; for reading in threads.
 
     Parameters are hidden from exceptions: among them are prompts.
     """
@@ -147,35 +189,41 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
             hide_parameters=True,
             pool_timeout=BUSY_SECONDS,
             pool_pre_ping=True,  # it may have been restarted since
-            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": BUSY_SECONDS},
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": BUSY_SECONDS,
+                "server_settings": {"idle_in_transaction_session_timeout": f"{1000 * STANDSTILL_SECONDS:.0f}"},
+            },
         )
-        return engine, engine
+        return engine, engine, None
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     limits: dict[str, Any] = {"max_overflow": 0, "pool_timeout": BUSY_SECONDS, "hide_parameters": True}
     # A statement that only reads needs no transaction: every BEGIN or ROLLBACK would be a way to the driver's thread.
-    reader = create_async_engine(
-        url,
-        pool_size=READERS,
-        pool_reset_on_return=None,
-        isolation_level="AUTOCOMMIT",
-        skip_autocommit_rollback=True,
-        **limits,
-    )
+    only_reads: dict[str, Any] = {
+        "pool_size": READERS,
+        "pool_reset_on_return": None,
+        "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+    }
+    reader = create_async_engine(url, **only_reads, **limits)
     writer = create_async_engine(url, pool_size=1, **limits)
-    _prepare(reader, None, "PRAGMA query_only = ON")
-    _prepare(writer, "BEGIN IMMEDIATE", "PRAGMA journal_mode = WAL")
-    return reader, writer
+    in_thread = create_engine(url.set(drivername="sqlite"), **only_reads, **limits)
+    for each in (reader.sync_engine, in_thread):
+        _prepare(each, None, "PRAGMA query_only = ON")
+    _prepare(writer.sync_engine, "BEGIN IMMEDIATE", "PRAGMA journal_mode = WAL")
+    return reader, writer, SQLiteReads(in_thread, READERS, BUSY_SECONDS)
 
 
-def _prepare(engine: AsyncEngine, begin: str | None, *pragmas: str) -> None:
+def _prepare(engine: Engine, begin: str | None, *pragmas: str) -> None:
     """Takes `BEGIN` away from the driver, which would put it off to the first write, and sets up each connection."""
     always = (
         f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}",
         "PRAGMA foreign_keys = ON",
         "PRAGMA synchronous = FULL",
+        "PRAGMA secure_delete = ON",
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
@@ -183,7 +231,7 @@ def _prepare(engine: AsyncEngine, begin: str | None, *pragmas: str) -> None:
             cursor.execute(pragma)
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         if begin is not None:
             connection.exec_driver_sql(begin)

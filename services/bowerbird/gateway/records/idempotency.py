@@ -59,6 +59,8 @@ class KeyTarget:
     request: KeyedRequest
     job_id: str | None = None
     answer: bytes | None = None
+    person: str | None = None
+    """Whom the answer is about (`people`)."""
 
 
 class IdempotencyKeys:
@@ -75,9 +77,9 @@ class IdempotencyKeys:
         remembered = found.get((request.tenant, request.key))
         return None if remembered is None else remembered.must_be(request)
 
-    async def remember(self, request: KeyedRequest, answer: bytes) -> Remembered:
+    async def remember(self, request: KeyedRequest, answer: bytes, person: str | None = None) -> Remembered:
         """Keeps `answer` unless the key stands for something by now; what it stands for after that."""
-        remembered = await self._writer.submit(self.insert, KeyTarget(request, answer=answer))
+        remembered = await self._writer.submit(self.insert, KeyTarget(request, answer=answer, person=person))
         return remembered.must_be(request)
 
     async def insert(self, connection: AsyncConnection, targets: Sequence[KeyTarget]) -> list[Remembered]:
@@ -87,7 +89,7 @@ class IdempotencyKeys:
         """
         now = self._database.now()
         draft = upsert(connection, idempotency_keys).values(expires_ms=now + _KEY_MS)
-        fresh = {name: draft.excluded[name] for name in ("request_digest", "job_id", "answer", "expires_ms")}
+        fresh = {name: draft.excluded[name] for name in ("request_digest", "job_id", "answer", "person", "expires_ms")}
         free = draft.on_conflict_do_update(
             index_elements=["tenant", "key"], set_=fresh, where=idempotency_keys.c.expires_ms <= now
         )
@@ -104,6 +106,7 @@ def _row(target: KeyTarget) -> dict[str, object]:
         "request_digest": target.request.digest,
         "job_id": target.job_id,
         "answer": target.answer,
+        "person": target.person,
     }
 
 

@@ -53,6 +53,8 @@ class NewJob:
     lifetime_seconds: float
     """Not finished by then: expired."""
     traceparent: str | None = None
+    person: str | None = None
+    """Whom it is drawn for (`people`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ orders writers. The first event, `queued`, is not stored: the row itself says it
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.gateway.records.database import Database
@@ -91,16 +92,29 @@ class JobEvents:
     async def _note(
         self, connection: AsyncConnection, notes: Sequence[tuple[Claim, str, Mapping[str, Any]]]
     ) -> list[bool]:
-        numbers = []
+        """A group by two statements, however many jobs enter a phase at the same time: each has half a dozen."""
+        counts = Counter((claim.job_id, claim.epoch) for claim, _, _ in notes)
+        last: dict[tuple[str, int], int] = {}
+        for count in sorted(set(counts.values())):  # of one job rarely more than one waits
+            last |= await _count(connection, sorted(each for each, its in counts.items() if its == count), count)
+        rows = []
         for claim, kind, data in notes:
-            counting = (
-                update(jobs)
-                .where(jobs.c.id == claim.job_id, jobs.c.state == "running", jobs.c.lease_epoch == claim.epoch)
-                .values(events=jobs.c.events + 1)
-                .returning(jobs.c.events)
-            )
-            number = await connection.scalar(counting)
-            if number is not None:
-                await self.insert(connection, [(claim.job_id, number, kind, data)])
-            numbers.append(number)
-        return [number is not None for number in numbers]
+            valid = claim.job_id, claim.epoch
+            if valid in last:
+                counts[valid] -= 1
+                rows.append((claim.job_id, last[valid] - counts[valid], kind, data))
+        await self.insert(connection, rows)
+        return [(claim.job_id, claim.epoch) in last for claim, _, _ in notes]
+
+
+async def _count(
+    connection: AsyncConnection, claims: Sequence[tuple[str, int]], count: int
+) -> dict[tuple[str, int], int]:
+    """Takes so many numbers for each of these claims, (job, epoch), that is valid; the last of them."""
+    counting = (
+        update(jobs)
+        .where(tuple_(jobs.c.id, jobs.c.lease_epoch).in_(claims), jobs.c.state == "running")
+        .values(events=jobs.c.events + count)
+        .returning(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
+    )
+    return {(row.id, row.lease_epoch): row.events for row in (await connection.execute(counting)).all()}

@@ -35,6 +35,9 @@ _SEEN = (
     *(jobs.c.attempts, jobs.c.events, jobs.c.result, jobs.c.error),
 )
 
+_BY_ID = select(*_SEEN).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+"""Made once: to make it takes longer than to be answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -147,8 +150,7 @@ class Jobs:
         return Unfinished(queued, found.get(JobState.RUNNING.value, (0, 0.0))[0], max(0.0, seconds))
 
     async def _read(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(select(*_SEEN).where(jobs.c.id.in_(job_ids)))).all()
+        rows = await self._database.rows(_BY_ID, ids=job_ids)
         return {row.id: _job(row) for row in rows}
 
     async def _insert(self, connection: AsyncConnection, submissions: Sequence[Submission]) -> list[Remembered]:
@@ -198,5 +200,6 @@ def _new_row(job: NewJob) -> dict[str, Any]:
         "request": job.request,
         "cost": job.cost,
         "traceparent": job.traceparent,
+        "person": job.person,
         "lifetime_ms": round(job.lifetime_seconds * 1000),
     }

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from bowerbird.gateway.pictures import PictureStore, open_pictures
 from bowerbird.gateway.records.claims import Claims
 from bowerbird.gateway.records.database import Database, database_url, open_database
@@ -16,6 +18,7 @@ from bowerbird.gateway.records.idempotency import IdempotencyKeys
 from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import Jobs
 from bowerbird.gateway.records.leases import Leases
+from bowerbird.gateway.records.people import SECRET_NAME, People
 from bowerbird.gateway.records.retention import Retention
 from bowerbird.gateway.records.secret import shared_secret
 from bowerbird.gateway.records.usage import Usage
@@ -41,11 +44,12 @@ class Records:
     retention: Retention
     request_secret: bytes
     """Keys the digests of requests (`idempotency`)."""
+    people: People
 
 
 @asynccontextmanager
-async def open_records(settings: Settings) -> AsyncIterator[Records]:
-    """The records at their newest revision, written until the context ends."""
+async def open_records(settings: Settings, registry: CollectorRegistry | None = None) -> AsyncIterator[Records]:
+    """The records at their newest revision, written until the context ends; `registry` gets their metrics."""
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(8)}"
     pictures = open_pictures(settings.pictures_url, settings.home)
     async with open_database(database_url(settings.database_url, settings.home)) as database:
@@ -53,7 +57,8 @@ async def open_records(settings: Settings) -> AsyncIterator[Records]:
         keys = IdempotencyKeys(database, writer)
         cursor_secret = await shared_secret(database, "cursor")
         request_secret = await shared_secret(database, "request")
-        usage = Usage(database, writer)
+        people = People(await shared_secret(database, SECRET_NAME))
+        usage = Usage(database, writer, registry)
         async with writer.running(), usage.kept():
             yield Records(
                 owner=owner,
@@ -68,4 +73,5 @@ async def open_records(settings: Settings) -> AsyncIterator[Records]:
                 leases=Leases(database),
                 retention=Retention(database, writer, pictures, settings.job_retention_seconds),
                 request_secret=request_secret,
+                people=people,
             )

@@ -56,6 +56,7 @@ jobs = Table(
     Column("finished_ms", BigInteger),
     Column("result", Text, comment="JSON: the answer's facts, without its pictures"),
     Column("error", Text, comment="JSON: the error as the API states it"),
+    Column("person", String(64), comment="people.People: the end user that it was drawn for"),
     CheckConstraint(
         "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired')", name="state_is_known"
     ),
@@ -67,6 +68,7 @@ jobs = Table(
         *("state", "tenant", "work_class", "created_ms", "id", "not_before_ms", "lease_until_ms", "expires_ms"),
     ),
     Index("ix_jobs_finished_ms", "finished_ms"),
+    Index("ix_jobs_tenant_person", "tenant", "person"),
 )
 
 job_events = Table(
@@ -98,6 +100,7 @@ idempotency_keys = Table(
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True),
     Column("answer", LargeBinary, comment="of what is answered without a job: status, headers and body"),
     Column("expires_ms", BigInteger, nullable=False, index=True),
+    Column("person", String(64), comment="people.People: whom the answer is about; a job's key is its job's"),
     CheckConstraint("(job_id IS NULL) <> (answer IS NULL)", name="job_or_answer"),
 )
 

@@ -1,32 +1,27 @@
 """What was drawn for whom: one entry for each piece of work, summed by day, model and variant.
 
 An entry's key is the id of the job or request, so that counting twice is impossible rather than unlikely: a job's entry
-is written in the transaction that ends it. The sweeper folds entries of past days into `usage_days`; `read` sums both
-in one statement, which sees a fold wholly or not at all.
+is written in the transaction that ends it, that of a plain request while its answer leaves (`usage_buffer`). The
+sweeper folds entries of past days into `usage_days`; `read` sums both in one statement, which sees a fold wholly or not
+at all.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy import delete, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.database import Database, upsert
 from bowerbird.gateway.records.tables import usage_days, usage_entries
+from bowerbird.gateway.records.usage_buffer import UsageBuffer
 from bowerbird.gateway.records.writer import Writer
 
-logger = logging.getLogger(__name__)
-
 DAY_MS = 86_400_000
-SOON_SECONDS = 0.25
-MAX_SOON = 500
-"""Entries that are written in one statement."""
 KEPT_DAYS = 7
 """How many days back an entry stands for itself: as long, `feedback` knows whose the request was and what drew it."""
 FOLD_ROWS = 5_000
@@ -68,49 +63,22 @@ _GROUP = ("tenant", "day", "model_digest", "variant")
 class Usage:
     """The account book."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, registry: CollectorRegistry | None = None) -> None:
         self._database = database
-        self._writer = writer
-        self._soon: list[UsageEntry] = []
-        self._writing = asyncio.Lock()
-        self._later: asyncio.Task[None] | None = None
-
-    async def record(self, entry: UsageEntry) -> None:
-        """Writes down one request that is no job; a second time changes nothing."""
-        await self._writer.submit(self.insert, entry)
+        self._soon = UsageBuffer(writer, self.insert, registry or CollectorRegistry())
 
     def record_soon(self, entry: UsageEntry) -> None:
-        """Has the entry of a request that is no job written down within SOON_SECONDS, while its answer leaves.
+        """Has the entry of a request that is no job written down, while its answer leaves.
 
         Nobody waits for the commit: it would take a tenth as long again as a small picture, and a task of its own for
         each entry as long as half of an answer from the result store. So a gateway that is killed in this time has
         given a few pictures away; a job's entry, which is committed with its end, is never lost.
         """
-        self._soon.append(entry)
-        if self._later is None or self._later.done():
-            self._later = asyncio.create_task(self._write_later())
+        self._soon.add(entry)
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """Writes down at the end what is to be written soon."""
-        try:
-            yield
-        finally:
-            await self.settled()  # first: what is being written must not be cancelled
-            if self._later is not None:
-                self._later.cancel()
-                await asyncio.gather(self._later, return_exceptions=True)
-
-    async def settled(self) -> None:
-        """Writes down now what is to be written soon; what the database refuses is said in the log, and gone."""
-        async with self._writing:
-            while soon := self._soon[:MAX_SOON]:
-                del self._soon[: len(soon)]
-                try:
-                    await self._writer.submit(self._insert_all, soon)
-                except RecordsUnavailable as error:
-                    for _ in soon:
-                        logger.warning("usage was not written down", extra={"reason": error.message})
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        """Writes down at the end of the block what is to be written soon."""
+        return self._soon.kept()
 
     async def insert(self, connection: AsyncConnection, entries: Sequence[UsageEntry]) -> Sequence[None]:
         """The entries, within the caller's transaction; the day is the database's."""
@@ -118,19 +86,12 @@ class Usage:
         await connection.execute(statement.on_conflict_do_nothing(), [_row(entry) for entry in entries])
         return [None] * len(entries)
 
-    async def _write_later(self) -> None:
-        while self._soon:
-            await asyncio.sleep(SOON_SECONDS)
-            await self.settled()
-
-    async def _insert_all(self, connection: AsyncConnection, groups: Sequence[Sequence[UsageEntry]]) -> Sequence[None]:
-        for entries in groups:
-            await self.insert(connection, entries)
-        return [None] * len(groups)
-
     async def read(self, tenant: str, first_day: int, last_day: int) -> list[UsageDay]:
-        """A tenant's days, both ends included, oldest first; with all that this process has answered before."""
-        await self.settled()
+        """A tenant's days, both ends included, oldest first; with all that this process has answered before.
+
+        Raises RecordsUnavailable also when only writing fails: sums that lack something would look like sums.
+        """
+        await self._soon.written()
         entries = select(*(usage_entries.c[name] for name in (*_GROUP, *_AMOUNTS)), literal(1).label("requests"))
         days = select(*(usage_days.c[name] for name in (*_GROUP, *_AMOUNTS, "requests")))
         both = union_all(
@@ -146,18 +107,24 @@ class Usage:
         return [UsageDay(row[0], row[1], row[2], int(row[3]), float(row[4]), int(row[5]), int(row[6])) for row in rows]
 
     async def find(self, tenant: str, work_id: str) -> UsageEntry | None:
-        """The entry of one request or job, while it is kept; with all that this process has answered before."""
-        await self.settled()
+        """The entry of one request or job, while it is kept, written or not."""
+        soon = self._soon.get(work_id)
+        if soon is not None:
+            return soon if soon.tenant == tenant else None
         columns = (usage_entries.c[name] for name in UsageEntry.__slots__)
         asking = select(*columns).where(usage_entries.c.work_id == work_id, usage_entries.c.tenant == tenant)
         async with self._database.reading() as connection:
             row = (await connection.execute(asking)).first()
         return None if row is None else UsageEntry(**row._mapping)
 
-    async def fold(self) -> int:
-        """Moves entries that were kept long enough into their day's sum; how many were moved, 0 when all are."""
+    async def fold(self, of_tenant: str | None = None) -> int:
+        """Moves entries that were kept long enough into their day's sum; how many were moved, 0 when all are.
+
+        Those of a tenant that is to be forgotten at once: no feedback will ask for them any more.
+        """
         today = self._database.now() // literal(DAY_MS)
-        old = select(usage_entries.c.work_id).where(usage_entries.c.day < today - KEPT_DAYS).limit(FOLD_ROWS)
+        moving = usage_entries.c.day < today - KEPT_DAYS if of_tenant is None else usage_entries.c.tenant == of_tenant
+        old = select(usage_entries.c.work_id).where(moving).limit(FOLD_ROWS)
         async with self._database.writing() as connection:
             taking = delete(usage_entries).where(usage_entries.c.work_id.in_(old)).returning(usage_entries)
             moved = (await connection.execute(taking)).mappings().all()

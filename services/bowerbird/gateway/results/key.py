@@ -11,7 +11,6 @@ the other's request id. Names are keyed (HMAC), so that nobody who reads a row s
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping
@@ -20,6 +19,8 @@ from dataclasses import dataclass, field
 from bowerbird import __version__
 from bowerbird.contracts import CurationDescription, Digest, LoraId
 from bowerbird.gateway.plan import Plan
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,13 @@ class Recipe:
     output_compression: int
     loras: tuple[tuple[LoraId, Digest, float], ...]
     """Name, digest and weight, by name: the order in which they are added up does not matter."""
+    species: str = ""
+    """`contracts.SpeciesSubject` as JSON, where there is one: what curation is asked, and the label says."""
 
     def names(self, secret: bytes, seed: int) -> Names:
         """What an answer that is drawn like this with this seed is found by."""
         facts = {name: getattr(self, name) for name in Recipe.__slots__}
-        written = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        written = _CANONICAL.encode(facts)
         return Names(_name(secret, f"seed {seed}", written), _name(secret, "any seed", written))
 
 
@@ -103,9 +106,10 @@ def recipe_of(plan: Plan, subject: Subject, versions: Versions) -> Recipe:
         output_format=plan.output_format.value,
         output_compression=plan.output_compression,
         loras=tuple(sorted((each.id, versions.loras[each.id], float(each.weight)) for each in plan.lora)),
+        species="" if plan.species is None else plan.species.model_dump_json(),
     )
 
 
 def _name(secret: bytes, kind: str, written: str) -> str:
     """HMAC-SHA256 of a kind of name, which has no line break, and canonical JSON, which keeps its fields apart."""
-    return hmac.new(secret, f"{kind}\n{written}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret, f"{kind}\n{written}".encode(), "sha256").hex()

@@ -69,5 +69,15 @@ class Memory:
         while self._bytes > self._max_bytes:
             self._forget(next(iter(self._entries)))
 
+    def forget(self, name: str) -> None:
+        """Forgets what there is by this name."""
+        if name in self._entries:
+            self._forget(name)
+
+    def clear(self) -> None:
+        """Forgets everything; what is asked for again is asked of the store."""
+        self._entries.clear()
+        self._bytes = 0
+
     def _forget(self, name: str) -> None:
         self._bytes -= self._entries.pop(name).result.held_bytes

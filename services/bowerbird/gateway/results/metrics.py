@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -37,6 +38,7 @@ class ResultMetrics:
             ["source", "wanted"],
             registry=registry,
         )
+        self._answers_of = cache(self._answers.labels)  # a bounded number; to find one takes longer than to count
         self._departures = Counter(
             "bowerbird_result_departures", "Stored results that left, by reason.", ["why"], registry=registry
         )
@@ -52,7 +54,7 @@ class ResultMetrics:
 
     def answered(self, source: Source, any_seed: bool) -> None:
         """Counts one answer."""
-        self._answers.labels(source.value, "any" if any_seed else "seed").inc()
+        self._answers_of(source.value, "any" if any_seed else "seed").inc()
 
     def left(self, why: Departure, count: int) -> None:
         """Counts results that left."""

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final, Literal
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import BowerbirdError, ImageRefused, RequestInvalid
@@ -30,13 +32,15 @@ from bowerbird.gateway.results.lookup import Lookup
 from bowerbird.gateway.results.memory import Memory
 from bowerbird.gateway.results.metrics import ResultMetrics, Source
 from bowerbird.gateway.results.result import Result
-from bowerbird.gateway.results.store import ResultStore
+from bowerbird.gateway.results.store import Owner, ResultStore
 
 LOOK_UP_SECONDS = 1.0
 """More than a hundred times what a look-up takes; then drawing is surer."""
 STORE_SECONDS = 30.0
 END_SECONDS = 5.0
 """For what is still to be stored when the gateway ends."""
+NOT_STORED: Final = "no"
+Storing = asyncio.Task[bool] | Literal["no"] | None
 MAX_ARRIVING_BYTES = 64 * 1024 * 1024
 """Pictures that wait to be stored; what exceeds it is answered and not stored."""
 
@@ -55,6 +59,10 @@ class Wanted:
     """Of drawing it, in compute units."""
     work_class: WorkClass = WorkClass.INTERACTIVE
     """Nobody interactive waits for the drawing of a batch."""
+    person: str | None = None
+    """For which of the tenant's end users (`records.people`)."""
+    began: float = field(default_factory=time.perf_counter)
+    """When the request came, on this process' performance counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,14 @@ class Given:
 
     result: Result
     source: Source
+    storing: Storing = field(default=None, compare=False)
+    """Whether it can be stored, which is known at the end of this; NOT_STORED: it is not; None: it is stored."""
+
+    async def is_stored(self) -> bool:
+        """Whether others will find it; waits until that is known."""
+        if isinstance(self.storing, asyncio.Task):
+            return await asyncio.shield(self.storing)
+        return self.storing is None
 
 
 class Results:
@@ -82,7 +98,9 @@ class Results:
         self._metrics = metrics
         self._memory = memory or Memory()
         self._flights: Flights[Given] = Flights()
-        self._storing: dict[asyncio.Task[None], int] = {}
+        self._storing: dict[asyncio.Task[bool], int] = {}
+        self._arriving: dict[str, asyncio.Task[bool]] = {}
+        """By name, what is being stored."""
 
     @property
     def stores(self) -> bool:
@@ -101,6 +119,10 @@ class Results:
             finally:
                 await self.settled()
 
+    def forget(self) -> None:
+        """Empties this process' memory: what may be given is asked of the store again."""
+        self._memory.clear()
+
     async def settled(self) -> None:
         """Waits until what was answered so far is stored, or END_SECONDS."""
         if self._storing:
@@ -111,8 +133,7 @@ class Results:
         names = wanted.recipe.names(self._secret, wanted.seed)
         if wanted.lookup is Lookup.NONE:
             result = await draw()
-            self._keep(wanted, names, result)
-            given = Given(result, Source.FRESH)
+            given = Given(result, Source.FRESH, self._keep(wanted, names, result) or NOT_STORED)
         else:
             given = await self._once(wanted, names, draw)
         self._metrics.answered(given.source, any_seed=wanted.lookup is Lookup.ANY)
@@ -127,7 +148,7 @@ class Results:
 
         async def found_or_drawn() -> Given:
             if (found := await self._found(name, any_seed)) is not None:
-                return Given(found, Source.STORED)
+                return Given(found, Source.STORED, self._storing_of(wanted, names, found))
             if self._claims is not None:
                 found = await self._claims.found_or_claimed(flight, partial(self._found, name, any_seed))
                 if found is not None:
@@ -138,7 +159,7 @@ class Results:
                 storing = self._keep(wanted, names, result)
             finally:
                 self._release(flight, storing)
-            return Given(result, Source.DRAWN)
+            return Given(result, Source.DRAWN, storing or NOT_STORED)
 
         landed = await self._flights.once(flight, found_or_drawn, final)
         if landed.led or landed.value.source is Source.STORED:
@@ -164,7 +185,7 @@ class Results:
         self._memory.put(name, found.result, found.row_id)
         return found.result
 
-    def _keep(self, wanted: Wanted, names: Names, result: Result) -> asyncio.Task[None] | None:
+    def _keep(self, wanted: Wanted, names: Names, result: Result) -> asyncio.Task[bool] | None:
         """Has what was drawn found from now on; the task that stores it, if it is stored."""
         if self._store is None or not result.is_of(wanted.recipe):
             return None
@@ -173,12 +194,30 @@ class Results:
         if sum(self._storing.values()) + result.bytes > MAX_ARRIVING_BYTES:
             self._failed("store", None)
             return None
-        task = asyncio.create_task(self._stored(self._store, names, wanted.cost, result))
+        task = asyncio.create_task(self._stored(self._store, names, wanted, result))
         self._storing[task] = result.bytes
-        task.add_done_callback(self._storing.pop)
+        self._arriving |= dict.fromkeys((names.key, names.likeness), task)
+        task.add_done_callback(partial(self._arrived, names))
         return task
 
-    def _release(self, flight: str, storing: asyncio.Task[None] | None) -> None:
+    def _storing_of(self, wanted: Wanted, names: Names, found: Result) -> Storing:
+        """What there is to wait for until what was found is stored; what could not be stored before is stored again."""
+        name = names.likeness if wanted.lookup is Lookup.ANY else names.key
+        if (task := self._arriving.get(name)) is not None:
+            return task
+        remembered = self._memory.get(name)
+        if remembered is None or remembered.result is not found or remembered.row_id is not None:
+            return None
+        again = None if wanted.lookup is Lookup.ANY else self._keep(wanted, names, found)  # any: its seed is another
+        return again or NOT_STORED
+
+    def _arrived(self, names: Names, task: asyncio.Task[bool]) -> None:
+        del self._storing[task]
+        for name in (names.key, names.likeness):
+            if self._arriving.get(name) is task:
+                del self._arriving[name]
+
+    def _release(self, flight: str, storing: asyncio.Task[bool] | None) -> None:
         """Lets other replicas draw it, once they would find it."""
         if (claims := self._claims) is None:
             return
@@ -187,17 +226,23 @@ class Results:
         else:
             storing.add_done_callback(lambda _: claims.release(flight))
 
-    async def _stored(self, store: ResultStore, names: Names, cost: float, result: Result) -> None:
+    async def _stored(self, store: ResultStore, names: Names, wanted: Wanted, result: Result) -> bool:
+        owner = Owner(wanted.recipe.tenant, wanted.person, wanted.began)
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                row_id = await store.put(names, cost, result)
+                row_id = await store.put(names, wanted.cost, result, owner)
         except (BowerbirdError, TimeoutError) as error:
             self._failed("store", error)
-            return
+            return False
         for name in (names.key, names.likeness):
             remembered = self._memory.get(name)
-            if remembered is not None and remembered.result is result:
+            if remembered is None or remembered.result is not result:
+                continue
+            if row_id is None:  # it is not kept, so it is not to be given either
+                self._memory.forget(name)
+            else:
                 self._memory.put(name, result, row_id)
+        return row_id is not None
 
     def _failed(self, what: str, error: BowerbirdError | TimeoutError | None) -> None:
         self._metrics.failed(what)

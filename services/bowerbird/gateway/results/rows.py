@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.results.table import State, ledger, results
 from bowerbird.gateway.results.worth import credit
 
@@ -49,18 +50,21 @@ class Arrival:
     digest: str
     facts: str
     cost: float
+    flow: str
+    person: str | None
 
 
-async def found(connection: AsyncConnection, column: Column[str], name: str, now: ColumnElement[int]) -> Stored | None:
+async def found(database: Database, column: Column[str], name: str) -> Stored | None:
     """What answers to this name, or None; of several the one that is worth most, so that the others fall out."""
     asked = (
         select(results.c.id, results.c.pictures, results.c.digest, results.c.facts)
-        .where(column == name, results.c.state == State.READY, results.c.expires_ms > now)
+        .where(column == name, results.c.state == State.READY, results.c.expires_ms > database.now())
         .order_by(results.c.credit.desc())
         .limit(1)
     )
-    row = (await connection.execute(asked)).one_or_none()
-    return Stored(*row) if row else None
+    for row in await database.rows(asked):
+        return Stored(row.id, row.pictures, row.digest, row.facts)
+    return None
 
 
 async def locked(connection: AsyncConnection) -> Ledger:
@@ -99,6 +103,12 @@ async def give_up(connection: AsyncConnection, row_id: str) -> bool:
     """Lets nobody find a row any more; False when it was leaving anyway."""
     own = (results.c.id == row_id) & (results.c.state == State.READY)
     return bool((await connection.execute(update(results).where(own).values(state=State.LEAVING))).rowcount)
+
+
+async def abandon(connection: AsyncConnection, row_id: str) -> None:
+    """Has an arrival leave that is not to be kept."""
+    own = (results.c.id == row_id) & (results.c.state == State.ARRIVING)
+    await connection.execute(update(results).where(own).values(state=State.LEAVING))
 
 
 async def count_uses(connection: AsyncConnection, uses: Mapping[str, int], inflation: float) -> None:
@@ -165,6 +175,16 @@ async def remove(connection: AsyncConnection, row_ids: Sequence[str]) -> None:
 async def known(connection: AsyncConnection, row_ids: Sequence[str]) -> set[str]:
     """Those of these ids that have a row."""
     return set((await connection.execute(select(results.c.id).where(results.c.id.in_(row_ids)))).scalars())
+
+
+async def leave(connection: AsyncConnection, flow: str, person: str | None) -> tuple[int, int]:
+    """Has everything leave that was drawn for this person, or for all of the tenant; how many results and pictures."""
+    theirs = (results.c.flow == flow) & (results.c.state != State.LEAVING)
+    if person is not None:
+        theirs &= results.c.person == person
+    going = update(results).where(theirs).values(state=State.LEAVING).returning(results.c.pictures)
+    pictures = (await connection.execute(going)).scalars().all()
+    return len(pictures), sum(pictures)
 
 
 async def _add_bytes(connection: AsyncConnection, count: int) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import logging
 import secrets
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from bowerbird.gateway.results.key import Names
 from bowerbird.gateway.results.metrics import Departure, ResultMetrics
 from bowerbird.gateway.results.result import Facts, Result
 from bowerbird.gateway.results.table import results
+from bowerbird.gateway.rights.fence import was_erased
 
 PREFIX = "results/"
 ID_BYTES = 16
@@ -53,6 +55,18 @@ class Keeping:
 
     max_bytes: int
     ttl_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """For whom a result was drawn."""
+
+    flow: str
+    """The tenant's (`call.flow_of`)."""
+    person: str | None
+    """One of its end users, by the keyed name (`records.people`)."""
+    began: float
+    """When the request came that drew it, on this process' performance counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +99,30 @@ class ResultStore:
         """Notes that a result answered a request without being asked for here; `find` notes it by itself."""
         self._uses[row_id] += 1
 
-    async def put(self, names: Names, cost: float, result: Result) -> str | None:
-        """Stores a result in the place of its namesake and gives its row's id; None when there is no room for it.
+    async def put(self, names: Names, cost: float, result: Result, owner: Owner | None = None) -> str | None:
+        """Stores a result in the place of its namesake and gives its row's id.
 
-        `cost` is what drawing it took, in compute units. What is larger than the store makes nothing leave.
+        `cost` is what drawing it took, in compute units; without `owner` it is nobody's, and no erasure finds it. None
+        when there is no room for it, or when its owner has asked for erasure since the request came. What is larger
+        than the store makes nothing leave.
         """
-        arrival = _arrival(names, cost, result)
+        owner = owner or Owner("", None, time.perf_counter())
+        arrival = _arrival(names, cost, result, owner)
         if not 0 < arrival.bytes <= self._keeping.max_bytes or not await self._reserved(arrival):
             return None
-        files = _files(arrival.id, arrival.pictures)
+        files = files_of(arrival.id, arrival.pictures)
         ends = await asyncio.gather(*map(self._pictures.put, files, result.pictures), return_exceptions=True)
         for end in ends:  # all of them: after a failure nothing is written any more that the sweep has looked for
             if isinstance(end, BaseException):
                 raise end
         async with self._database.writing() as connection:
             await rows.locked(connection)
+            if erased := await self._was_erased(connection, owner):
+                await rows.abandon(connection, arrival.id)
             ready = await rows.make_ready(connection, arrival, self._after(self._keeping.ttl_seconds))
-        if not ready:  # it took so long that a sweep has declared it dead, and may have been through with it
+        if erased:
+            await self._remove_leaving()
+        elif not ready:  # it took so long that a sweep has declared it dead, and may have been through with it
             await self._pictures.delete(files)
         return arrival.id if ready else None
 
@@ -116,21 +137,8 @@ class ResultStore:
             self._metrics.holds((await rows.summed(connection)).bytes)
 
     async def search(self) -> int:
-        """Deletes files that no row names; how many. A row is there before its files, so whose row is gone stays lost.
-
-        There are none unless a process was paused for more than ARRIVAL_SECONDS while it wrote, and then killed.
-        """
-        files = [file async for file in self._pictures.keys(PREFIX)]
-        ids = sorted({_id_of(file) for file in files})
-        known: set[str] = set()
-        for at in range(0, len(ids), rows.PAGE):
-            async with self._database.reading() as connection:
-                known |= await rows.known(connection, ids[at : at + rows.PAGE])
-        lost = [file for file in files if _id_of(file) not in known]
-        if lost:
-            await self._pictures.delete(lost)
-            logger.warning("deleted files of results that no row names", extra={"files": len(lost)})
-        return len(lost)
+        """Deletes files that no row names; how many."""
+        return await remove_unnamed(self._database, self._pictures)
 
     @asynccontextmanager
     async def swept(self) -> AsyncIterator[None]:
@@ -145,13 +153,16 @@ class ResultStore:
             sweeping.cancel()
             await asyncio.gather(sweeping, return_exceptions=True)
 
+    async def _was_erased(self, connection: AsyncConnection, owner: Owner) -> bool:
+        age_seconds = time.perf_counter() - owner.began
+        return await was_erased(connection, owner.flow, owner.person, age_seconds, self._database.now())
+
     async def _found(self, column: Column[str], name: str) -> Found | None:
-        async with self._database.reading() as connection:
-            stored = await rows.found(connection, column, name, self._database.now())
+        stored = await rows.found(self._database, column, name)
         if stored is None:
             return None
         try:
-            bodies = await asyncio.gather(*(self._pictures.get(file) for file in _files(stored.id, stored.pictures)))
+            bodies = await asyncio.gather(*(self._pictures.get(file) for file in files_of(stored.id, stored.pictures)))
             result = Result(Facts.model_validate_json(stored.facts), list(bodies))
         except (PictureLost, ValidationError):
             result = None
@@ -177,16 +188,7 @@ class ResultStore:
         return False
 
     async def _remove_leaving(self) -> None:
-        """Deletes the files of what leaves, then its rows."""
-        while True:
-            async with self._database.reading() as connection:
-                leaving = await rows.leaving(connection)
-            if not leaving:
-                return
-            await self._pictures.delete([file for row_id, pictures in leaving for file in _files(row_id, pictures)])
-            async with self._database.writing() as connection:
-                await rows.locked(connection)
-                await rows.remove(connection, [row_id for row_id, _ in leaving])
+        await remove_leaving(self._database, self._pictures)
 
     async def _give_up(self, row_id: str) -> None:
         """Its files are missing or altered: that is damage, unless it was made to leave since its row was read."""
@@ -222,7 +224,38 @@ class ResultStore:
         return self._database.now() + round(seconds * 1000)
 
 
-def _arrival(names: Names, cost: float, result: Result) -> rows.Arrival:
+async def remove_leaving(database: Database, pictures: PictureStore) -> None:
+    """Deletes the files of what leaves, then its rows."""
+    while True:
+        async with database.reading() as connection:
+            leaving = await rows.leaving(connection)
+        if not leaving:
+            return
+        await pictures.delete([file for row_id, count in leaving for file in files_of(row_id, count)])
+        async with database.writing() as connection:
+            await rows.locked(connection)
+            await rows.remove(connection, [row_id for row_id, _ in leaving])
+
+
+async def remove_unnamed(database: Database, pictures: PictureStore) -> int:
+    """Deletes files that no row names; how many. A row is there before its files, so whose row is gone stays lost.
+
+    There are none unless a process was paused for more than ARRIVAL_SECONDS while it wrote, and then killed.
+    """
+    files = [file async for file in pictures.keys(PREFIX)]
+    ids = sorted({_id_of(file) for file in files})
+    known: set[str] = set()
+    for at in range(0, len(ids), rows.PAGE):
+        async with database.reading() as connection:
+            known |= await rows.known(connection, ids[at : at + rows.PAGE])
+    lost = [file for file in files if _id_of(file) not in known]
+    if lost:
+        await pictures.delete(lost)
+        logger.warning("deleted files of results that no row names", extra={"files": len(lost)})
+    return len(lost)
+
+
+def _arrival(names: Names, cost: float, result: Result, owner: Owner) -> rows.Arrival:
     return rows.Arrival(
         id=secrets.token_hex(ID_BYTES),
         key=names.key,
@@ -232,10 +265,13 @@ def _arrival(names: Names, cost: float, result: Result) -> rows.Arrival:
         digest=result.digest,
         facts=result.facts.model_dump_json(),
         cost=cost,
+        flow=owner.flow,
+        person=owner.person,
     )
 
 
-def _files(row_id: str, pictures: int) -> list[str]:
+def files_of(row_id: str, pictures: int) -> list[str]:
+    """Where the pictures of a row lie, in order."""
     return [f"{PREFIX}{row_id}-{number}" for number in range(pictures)]
 
 

@@ -42,11 +42,14 @@ results = Table(
     Column("uses", Integer, nullable=False, comment="1 when it was drawn, and one more for each answer from it"),
     Column("credit", Float, nullable=False, comment="worth.credit when it was last used; the least leaves first"),
     Column("expires_ms", BigInteger, nullable=False),
+    Column("flow", String(16), nullable=False, server_default="", comment="of the tenant"),
+    Column("person", String(64), comment="people.People: whom it was drawn for"),
     CheckConstraint("state IN ('arriving', 'ready', 'leaving')", name="state_is_known"),
     Index("ix_results_key", "key"),
     Index("ix_results_likeness_credit", "likeness", "credit"),
     Index("ix_results_state_credit", "state", "credit"),
     Index("ix_results_expires_ms", "expires_ms"),
+    Index("ix_results_flow_person", "flow", "person"),
 )
 
 ledger = Table(

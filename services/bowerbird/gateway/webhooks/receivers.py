@@ -29,7 +29,7 @@ def _objection(stated: str, addresses: ReachableAddresses, plain_http: bool) -> 
     try:
         url = URL(stated)
         host, port = url.host, url.port
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises the latter at `https://[::]@`, which the fuzzer found
         return "this is no URL"
     objections = {
         "the scheme is not one that webhooks are sent by": url.scheme not in ("https", *["http"] * plain_http),

@@ -13,7 +13,7 @@ from bowerbird.gateway.feedback.rewards import Kind
 from bowerbird.gateway.records.usage import KEPT_DAYS
 
 from ..records.conftest import DAY_SECONDS, Records, other, records  # noqa: F401 - fixtures
-from ..records.rows import MODEL_DIGEST, TENANT, entry
+from ..records.rows import MODEL_DIGEST, TENANT, entry, recorded
 
 REWARD = Reward(0.5, 1, "sha256:r")
 
@@ -21,7 +21,7 @@ REWARD = Reward(0.5, 1, "sha256:r")
 @pytest.fixture
 async def feedback(records: Records) -> Feedback:  # noqa: F811
     """Of a tenant with one request of two pictures."""
-    await records.usage.record(entry("req_1", pictures=2))
+    await recorded(records, entry("req_1", pictures=2))
     return Feedback(records.database, records.writer, records.usage, b"c" * 32)
 
 

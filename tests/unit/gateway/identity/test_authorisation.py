@@ -34,7 +34,7 @@ OPEN = {"/livez", "/readyz", "/metrics"}
 DOCUMENTS = {"/openapi.json", "/docs"}
 GUARDED = [each for each in OPERATIONS if each.scope is not None]
 
-PUBLIC_NAMES = {"model"}
+PUBLIC_NAMES = {"model", "species"}
 """Names in paths that are the same for every tenant; what else is in a path is somebody's, or `/v1/admin`'s."""
 
 
@@ -168,7 +168,7 @@ def owned(operation: Operation) -> set[str]:
     "operation", [each for each in GUARDED if owned(each) and not each.path.startswith("/v1/admin")], ids=named
 )
 def test_what_belongs_to_another_tenant_is_not_there(keys: Keys, operation: Operation) -> None:
-    makers = {"job": job_of}
+    makers = {"job": job_of, "file_id": file_of, "batch_id": batch_of}
     own = keys.roles[Role.TENANT]
     mine = {name: makers.get(name, made_by_its_list)(keys.client, own, operation) for name in owned(operation)}
     theirs = asked(keys.client, operation, keys.other_tenant, body=operation.example, **mine)
@@ -183,6 +183,22 @@ def job_of(client: httpx2.Client, key: str, _: Operation) -> str:
     while (answer := draw(client, {"Prefer": "respond-async", **bearer(key)})).status_code == UNAVAILABLE:
         time.sleep(0.05)
     assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def file_of(client: httpx2.Client, key: str, _: Operation) -> str:
+    """A file of this key's tenant: an upload is a form, which the document's example cannot be sent as."""
+    form: dict[str, Any] = {"data": {"purpose": "batch"}, "files": {"file": ("lines.jsonl", b"{}")}}
+    answer = client.post("/v1/files", headers=bearer(key), **form)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+def batch_of(client: httpx2.Client, key: str, operation: Operation) -> str:
+    """A batch of this key's tenant."""
+    body = {"input_file_id": file_of(client, key, operation), "endpoint": "/v1/moderations", "completion_window": "24h"}
+    answer = client.post("/v1/batches", headers=bearer(key), json=body)
+    assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
 
 

@@ -179,6 +179,70 @@ SIXTH = [
     ),
 ]
 
+_NAMED = dict(_JOB, id="job_2", request='{"asked": {"prompt": "a jay", "user": "user-4711"}}')
+_FILE = {
+    "id": "file-1",
+    "tenant": "birds",
+    "purpose": "batch",
+    "state": "ready",
+    "filename": "robins.jsonl",
+    "bytes": 120,
+    "lines": 1,
+    "parts": 1,
+    "created_ms": 1,
+    "expires_ms": 2,
+}
+_BATCH = {
+    "id": "batch_1",
+    "tenant": "birds",
+    "state": "in_progress",
+    "endpoint": "/v1/images/generations",
+    "input_file_id": "file-1",
+    "locale": "en",
+    "total": 1,
+    "completed": 1,
+    "failed": 0,
+    "input_tokens": 4,
+    "output_tokens": 256,
+    "created_ms": 1,
+    "expires_ms": 2,
+    "begun_ms": 1,
+    "lease_epoch": 1,
+    "lease_until_ms": 0,
+}
+SEVENTH = [
+    *SIXTH,
+    ("jobs", _NAMED),
+    ("files", _FILE),
+    ("file_parts", {"file_id": "file-1", "number": 0, "key": "files/file-1/0-a", "bytes": 120}),
+    ("batches", _BATCH),
+    ("batch_lines", {"batch_id": "batch_1", "line": 1, "succeeded": True}),
+]
+
+EIGHTH = [
+    *SEVENTH,
+    (
+        "erasures",
+        {
+            "id": "era_1",
+            "tenant": "birds",
+            "flow": "f" * 16,
+            "person": "a" * 64,
+            "state": "finished",
+            "erased": '{"jobs": 1}',
+            "actor": "local",
+            "request_id": "req_1",
+            "requested_ms": 1,
+            "due_ms": 2,
+            "finished_ms": 2,
+        },
+    ),
+    (
+        "exports",
+        {"id": "exp_1", "tenant": "birds", "flow": "f" * 16, "actor": "local", "created_ms": 1, "expires_ms": 2},
+    ),
+]
+
 ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "0001": FIRST,
     "0002": FIRST,
@@ -186,5 +250,7 @@ ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "0004": FOURTH,
     "0005": FIFTH,
     "0006": SIXTH,
+    "0007": SEVENTH,
+    "0008": EIGHTH,
 }
 """Revision -> (table, row) in the order of their foreign keys."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bowerbird.contracts import WorkClass
 from bowerbird.gateway.records.idempotency import KeyedRequest
 from bowerbird.gateway.records.job import Claim, NewJob, StoredPicture, Success
 from bowerbird.gateway.records.retention import picture_key
 from bowerbird.gateway.records.usage import UsageEntry
+
+if TYPE_CHECKING:
+    from .conftest import Records
 
 TENANT = "key-0123456789ab"
 MODEL_DIGEST = "sha256:" + "a" * 64
@@ -55,3 +59,8 @@ def entry(work_id: str, tenant: str = TENANT, **changes: Any) -> UsageEntry:
         "pictures": 1,
     }
     return UsageEntry(**facts | changes)
+
+
+async def recorded(records: Records, *entries: UsageEntry) -> None:
+    """Has entries written, each by itself, and waits for it."""
+    await asyncio.gather(*(records.writer.submit(records.usage.insert, each) for each in entries))

@@ -14,10 +14,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, select, text
 
+import bowerbird.gateway.batches.tables
 import bowerbird.gateway.feedback.tables
+import bowerbird.gateway.files.tables
 import bowerbird.gateway.identity.tables
 import bowerbird.gateway.limits.table
 import bowerbird.gateway.results.table
+import bowerbird.gateway.rights.tables
 import bowerbird.gateway.webhooks.tables
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.database import FILE_NAME, _engines, database_url, open_database
@@ -28,10 +31,13 @@ from tests.postgresql import RunningPostgreSQL, running_postgresql
 
 from .revisions import ROWS
 
+assert bowerbird.gateway.batches.tables.__name__
 assert bowerbird.gateway.feedback.tables.__name__
+assert bowerbird.gateway.files.tables.__name__
 assert bowerbird.gateway.identity.tables.__name__  # their tables are in `metadata` now
 assert bowerbird.gateway.limits.table.__name__
 assert bowerbird.gateway.results.table.__name__
+assert bowerbird.gateway.rights.tables.__name__
 assert bowerbird.gateway.webhooks.tables.__name__
 
 
@@ -67,7 +73,7 @@ async def test_the_migrations_make_exactly_the_tables_that_the_code_uses(empty: 
 
 @pytest.mark.parametrize("revision", revisions())
 async def test_a_database_of_every_revision_is_brought_to_the_newest_with_its_rows(empty: URL, revision: str) -> None:
-    _, writer = _engines(empty)
+    _, writer, *_ = _engines(empty)
     async with writer.begin() as connection:
         await connection.run_sync(upgrade, revision)
         for table, row in ROWS[revision]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from bowerbird.gateway.records.usage import KEPT_DAYS, MAX_SOON, UsageDay
+from bowerbird.gateway.records.usage import KEPT_DAYS, UsageDay
 
 from .conftest import DAY_SECONDS, NOON_MS, Records
-from .rows import MODEL_DIGEST, TENANT, entry
+from .rows import MODEL_DIGEST, TENANT, entry, recorded
 
 TODAY = NOON_MS // 86_400_000
 
@@ -19,22 +19,22 @@ def day(day: int, requests: int, variant: str = "fledgling") -> UsageDay:
 async def test_entries_are_summed_by_day_model_and_variant_of_one_tenant(records: Records) -> None:
     written = [entry(f"req_{number}") for number in range(3)]
     written += [entry("req_other", variant="worse"), entry("req_foreign", tenant="another")]
-    await asyncio.gather(*(records.usage.record(each) for each in written))
+    await recorded(records, *written)
     records.clock.advance(DAY_SECONDS)
-    await records.usage.record(entry("req_tomorrow"))
+    await recorded(records, entry("req_tomorrow"))
     assert await records.usage.read(TENANT, 0, 100_000) == [day(TODAY, 3), day(TODAY, 1, "worse"), day(TODAY + 1, 1)]
     assert await records.usage.read(TENANT, TODAY + 1, TODAY + 1) == [day(TODAY + 1, 1)]
     assert await records.usage.read("nobody", 0, 100_000) == []
 
 
 async def test_the_same_work_counts_once(records: Records, other: Records) -> None:
-    await asyncio.gather(*(replica.usage.record(entry("req_1")) for replica in (records, other) for _ in range(5)))
+    await asyncio.gather(*(recorded(replica, entry("req_1")) for replica in (records, other) for _ in range(5)))
     assert await records.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, 1)]
 
 
 async def test_folding_changes_no_sum_and_folds_every_old_entry_once(records: Records, other: Records) -> None:
     for _ in range(4):
-        await asyncio.gather(*(records.usage.record(entry(f"req_{records.clock.ms}_{n}")) for n in range(10)))
+        await recorded(records, *(entry(f"req_{records.clock.ms}_{n}") for n in range(10)))
         records.clock.advance(DAY_SECONDS)
     records.clock.advance((KEPT_DAYS - 1) * DAY_SECONDS)
     expected = [day(TODAY + passed, 10) for passed in range(4)]
@@ -46,32 +46,11 @@ async def test_folding_changes_no_sum_and_folds_every_old_entry_once(records: Re
 
 
 async def test_a_second_fold_adds_to_the_first(records: Records) -> None:
-    await records.usage.record(entry("req_1"))
+    await recorded(records, entry("req_1"))
     records.clock.advance((KEPT_DAYS + 1) * DAY_SECONDS)
     assert await records.usage.fold() == 1
     records.clock.advance(-(KEPT_DAYS + 1) * DAY_SECONDS)  # a replica whose transaction took very long
-    await records.usage.record(entry("req_2"))
+    await recorded(records, entry("req_2"))
     records.clock.advance((KEPT_DAYS + 1) * DAY_SECONDS)
     assert await records.usage.fold() == 1
     assert await records.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, 2)]
-
-
-async def test_what_nobody_waited_for_is_read_all_the_same(records: Records) -> None:
-    for number in range(3):
-        records.usage.record_soon(entry(f"req_{number}"))
-    assert await records.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, 3)]
-
-
-async def test_what_is_to_be_written_soon_is_written_at_the_end(records: Records, other: Records) -> None:
-    count = MAX_SOON + 1
-    async with records.usage.kept():
-        for number in range(count):
-            records.usage.record_soon(entry(f"req_{number}"))
-    assert await other.usage.read(TENANT, TODAY, TODAY) == [day(TODAY, count)]
-
-
-async def test_what_is_to_be_written_soon_is_written_while_nobody_asks(records: Records, other: Records) -> None:
-    records.usage.record_soon(entry("req_1"))
-    async with asyncio.timeout(10):
-        while await other.usage.read(TENANT, TODAY, TODAY) != [day(TODAY, 1)]:  # noqa: ASYNC110 - another replica
-            await asyncio.sleep(0.05)

@@ -73,6 +73,7 @@ CHANGES: dict[str, Any] = {
     "output_format": OutputFormat.WEBP.value,
     "output_compression": 99,
     "loras": (("ink", DIGEST, 1.0),),
+    "species": "another",
 }
 
 

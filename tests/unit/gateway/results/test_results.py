@@ -240,6 +240,28 @@ async def test_pictures_are_drawn_while_the_database_is_away(shop: Shop, atelier
     assert sample("bowerbird_result_failures_total", {"what": "store"}) == 2
 
 
+async def test_whether_a_result_is_stored_is_known_when_it_is_and_a_failure_is_made_good(
+    shop: Shop, atelier: Atelier
+) -> None:
+    away = AwayStore(shop.database, shop.pictures, Keeping(1_000, 60.0), shop.metrics)
+    failing = results_of(away, shop.metrics)
+    first = await failing.give(wanted(), atelier.draw)
+    again = await failing.give(wanted(), atelier.draw)
+    assert (first.source, again.source) == (Source.DRAWN, Source.STORED)
+    assert [await each.is_stored() for each in (first, again)] == [False, False]
+
+    failing._store = shop.store  # the database is back
+    healed = await failing.give(wanted(), atelier.draw)
+    assert await healed.is_stored()
+    found = await results_of(shop.another(1_000), shop.metrics).give(wanted(), atelier.draw)
+    assert (found.source, await found.is_stored(), len(atelier.drawn)) == (Source.STORED, True, 1)
+
+
+async def test_where_nothing_is_stored_nothing_is_said_to_be(shop: Shop, atelier: Atelier) -> None:
+    given = await results_of(None, shop.metrics).give(wanted(), atelier.draw)
+    assert not await given.is_stored()
+
+
 async def test_where_nothing_is_stored_identical_requests_are_still_drawn_once(shop: Shop, atelier: Atelier) -> None:
     results = results_of(None, shop.metrics)
     atelier.open.clear()
