@@ -75,7 +75,8 @@ bench-gateway: .venv-dev/synced | $(UV) ## what the gateway costs, and what it k
 chaos: .venv-dev/synced ## break everything while thousands of requests run, then check the books (ARGS="--seed 7" replays a plan)
 	@$(DEV)python -m tests.chaos $(ARGS)
 
-fuzz: .venv-dev/synced ## a million hostile inputs for every parser of foreign bytes (ARGS="--parser cursor" for one)
+fuzz: .venv-dev/synced | $(UV) ## a million hostile inputs for every parser of foreign bytes (ARGS="--parser cursor" for one)
+	@UV_PROJECT_ENVIRONMENT=.venv-dev $(UV) sync --frozen --inexact $(EVERYTHING) --group fuzz
 	@$(DEV)python -m tests.fuzz $(ARGS)
 
 cluster-up: .venv-dev/synced ## a real Kubernetes with KEDA on this machine (root on Linux; first time: a quarter of an hour)

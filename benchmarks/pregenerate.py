@@ -61,9 +61,9 @@ def main(rows: Annotated[int, typer.Option(min=100, help="of the table")] = 10_0
         [(name, *row.values()) for name, row in figures.items()],
     )
     record("pregenerate", {"rows": rows, **figures})
-    taken_up = runs["taken up"].told
-    if taken_up["drawn"] + taken_up["fresh"] != rows or runs["all fresh"].told["fresh"] != rows:
-        raise SystemExit("rows are missing")
+    for name in ("taken up", "all fresh"):
+        if (done := runs[name].told)["drawn"] + done["fresh"] != rows:
+            raise SystemExit(f"rows are missing: {name}")
 
 
 def facts(run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bowerbird.gateway.results.result import Result
 
 MEMORY_BYTES = 64 * 1024 * 1024
-"""Some two hundred and fifty pictures of 256 x 256, each with its base64."""
+"""Some two hundred and fifty pictures of 256 x 256, each with its base64 and its facts."""
 MEMORY_SECONDS = 30.0
 
 
@@ -28,7 +28,7 @@ class Remembered:
 
 
 class Memory:
-    """Results by name, in at most `max_bytes` of pictures and their base64."""
+    """Results by name, in at most `max_bytes` of pictures, their base64 and their facts."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """What its pictures and their base64 take; one that has two names counts twice."""
+        """What its results take; one that has two names counts twice."""
         return self._bytes
 
     def get(self, name: str) -> Remembered | None:

@@ -51,7 +51,7 @@ def wanted(
     return Wanted(recipe(**changes), seed, lookup, cost=3.0, work_class=work_class)
 
 
-def results_of(store: ResultStore | None, metrics: ResultMetrics, memory_bytes: int = 10_000) -> Results:
+def results_of(store: ResultStore | None, metrics: ResultMetrics, memory_bytes: int = 100_000) -> Results:
     return Results(store, SECRET, metrics, Memory(memory_bytes))
 
 
