@@ -32,6 +32,7 @@ SpeciesId = Annotated[
 """What an application calls a species; it never changes, and is no secret: labels and URLs hold it."""
 
 _WORD = re.compile(r"['’‘ʻ]?[^\W\d_]+(?:['’‘ʻ-][^\W\d_]+)*['’.]?")
+_BETWEEN_LETTERS = frozenset(" '’‘ʻ-.")
 _MOST_WORDS = 6
 
 
@@ -43,7 +44,9 @@ def plain_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name)
     words = name.split(" ")
-    if len(words) > _MOST_WORDS or len(name) > MAX_COMMON_NAME_CHARACTERS or not all(map(_WORD.fullmatch, words)):
+    lettered = all(each.isalpha() or each in _BETWEEN_LETTERS for each in name)  # "¼" is a word to `re`, and no digit
+    shaped = len(words) <= _MOST_WORDS and all(map(_WORD.fullmatch, words))
+    if not lettered or not shaped or len(name) > MAX_COMMON_NAME_CHARACTERS:
         raise PydanticCustomError("no_plain_name", NAME_RULE)
     return name
 

@@ -67,4 +67,5 @@ def test_what_an_answer_names_can_be_asked_for(gateway: httpx2.Client) -> None:
             case.validate_response(response, checks=CHECKS)
 
     run_state_machine_as_test(Following, settings=settings(LENIENT, max_examples=30, stateful_step_count=8))
-    assert len(followed & {each for links in LINKS.values() for each in links}) >= len(LINKS) // 2
+    # Which ones is a matter of luck; a machine that follows hardly any has proved nothing.
+    assert len(followed & {each for links in LINKS.values() for each in links}) >= len(LINKS) // 4

@@ -7,6 +7,7 @@ nothing to sign with; who has the home as well, or the gateway's environment, ha
 endpoint: moved to another row, it does not open.
 
 Of several keys the first seals and all open, so that a key can be replaced: put the new one first, and rotate.
+The library is imported with the first secret: it takes six megabytes, and most gateways have no webhooks.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import binascii
 import os
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 KEY_FILE = "webhooks.key"
@@ -34,7 +37,13 @@ class Sealer:
     """Seals with the first key, opens with any."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._ciphers = [AESGCM(key) for key in keys]
+        self._keys = keys
+
+    @cached_property
+    def _ciphers(self) -> list[AESGCM]:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return [AESGCM(key) for key in self._keys]
 
     def seal(self, secret: bytes, endpoint_id: str) -> bytes:
         """The nonce, and what it makes of the secret of this endpoint."""
@@ -43,6 +52,8 @@ class Sealer:
 
     def open(self, sealed: bytes, endpoint_id: str) -> bytes:
         """The secret again; raises SealBroken."""
+        from cryptography.exceptions import InvalidTag
+
         for cipher in self._ciphers:
             try:
                 return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], endpoint_id.encode())

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from rows import trade  # its neighbour: this file runs as a script
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, select
 
 from bowerbird.gateway.batches import segments
+from bowerbird.gateway.batches.batch import UNFINISHED
 from bowerbird.gateway.batches.claims import BatchClaims
 from bowerbird.gateway.batches.running import BytesInHand, RunningBatch
+from bowerbird.gateway.batches.tables import batches
 from bowerbird.gateway.files.files import Files
 from bowerbird.gateway.files.parts import FileParts
 from bowerbird.gateway.pictures.folder import FolderPictures
@@ -56,7 +58,10 @@ async def live(url: str, folder: Path, statements: int) -> int:
         found = await claims.claim(1, LEASE_SECONDS)
         for claim in found:
             await RunningBatch(claim, claims, parts, trade(), BytesInHand()).run()
-        return 0 if found else NOTHING_LEFT
+        async with database.reading() as connection:
+            # What a killed process had locked stays locked until its server hears of the death; a claim passes it over.
+            left_over = await connection.scalar(select(batches.c.id).where(batches.c.state.in_(UNFINISHED)).limit(1))
+        return 0 if found or left_over else NOTHING_LEFT
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from tokenizers import Tokenizer
@@ -76,6 +76,7 @@ def test_any_name_becomes_one_line_of_bounded_length_that_says_it_once(
     assert prompt in (f"a {common}{plain}", f"an {common}{plain}")
 
 
+@example("A¼")
 @given(st.text(max_size=80))
 def test_what_is_taken_for_a_name_holds_nothing_but_letters_and_what_stands_between_them(text: str) -> None:
     try:
