@@ -20,7 +20,7 @@ from bowerbird.gateway.api.operations import OPERATIONS
 
 from ...oasdiff import breaking_changes, needs_oasdiff
 
-DOCUMENTS = Path(__file__).parents[3] / "docs"
+DOCUMENTS = Path(__file__).parents[3] / "services"
 Field = tuple[str, str, dict[str, Any]]
 
 WITHOUT_RANGE = {"Score.value", "Score.minimum", "Score.maximum", "ImageFacts.total"}
@@ -113,7 +113,7 @@ def test_no_word_of_the_glossary_is_said_of_nothing() -> None:
 
 
 def test_the_document_that_is_checked_in_is_the_one_that_is_served() -> None:
-    command = "PYTHONPATH=services python -m bowerbird.gateway.api.openapi > docs/openapi.json"
+    command = "PYTHONPATH=services python -m bowerbird.gateway.api.openapi > services/openapi.json"
     assert (DOCUMENTS / "openapi.json").read_text(encoding="utf-8") == text(), f"the API changed: {command}"
 
 

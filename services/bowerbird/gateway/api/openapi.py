@@ -1,7 +1,7 @@
 """`GET /openapi.json`: the OpenAPI 3.1 document, built once from the route table and the shapes it names.
 
-The document of this version lies in `docs/openapi.json`, so that a change of the API is seen where code is read, and
-that of the last release beside it, against which CI looks for what breaks clients. `python -m
+The document of this version lies in `services/openapi.json`, so that a change of the API is seen where code is read,
+and that of the last release beside it, against which CI looks for what breaks clients. `python -m
 bowerbird.gateway.api.openapi` prints it; a test compares.
 """
 
