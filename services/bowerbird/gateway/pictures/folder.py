@@ -92,7 +92,7 @@ class FolderPictures:
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 draft.rename(file)
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):  # mkdir found it, and it was gone when it looked again
                 if not draft.exists():
                     raise
             else:
