@@ -26,6 +26,7 @@ BAD_FIELDS: list[BadField] = [
     ({"prompt": SECRET * 201}, 400, "invalid_value", "prompt", "1 to 2000 characters"),
     ({"prompt": [SECRET]}, 400, "invalid_value", "prompt", "1 to 2000 characters"),
     ({"prompt": None}, 400, "invalid_value", "prompt", "required"),
+    ({"prompt": None, "promt": "x"}, 400, "unknown_parameter", "promt", "Accepted: prompt"),
     ({"n": 0}, 400, "invalid_value", "n", "greater than or equal to 1"),
     ({"n": 11}, 400, "invalid_value", "n", "11 is not accepted. Input should be less than or equal to 10"),
     ({"n": "3"}, 400, "invalid_value", "n", '"3" is not accepted'),

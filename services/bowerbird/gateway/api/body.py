@@ -88,7 +88,10 @@ async def read_json(request: Request, contract: type[Body]) -> Body:
     try:
         return contract.model_validate_json(raw)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False)[0], contract) from None
+        findings = error.errors(include_url=False)
+        # Of a misspelt field it is found that it is unknown and that the right one is missing: the former says more.
+        first = next((each for each in findings if each["type"] != "missing"), findings[0])
+        raise refusal(first, contract) from None
 
 
 async def bounded(
