@@ -44,7 +44,7 @@ from bowerbird.gateway.replicas.doorway import DoorwayASGI
 from bowerbird.gateway.replicas.opening import open_order
 from bowerbird.gateway.results.opening import open_results
 from bowerbird.gateway.rights.opening import Rooms, open_rights
-from bowerbird.gateway.species.opening import open_species
+from bowerbird.gateway.species.opening import SpeciesFiles, open_species
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
 from bowerbird.gateway.webhooks.opening import open_webhooks
@@ -63,60 +63,10 @@ def create_app(settings: Settings) -> Starlette:
     set_up_telemetry("gateway")
     metrics = Metrics()
     species = open_species(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        urls = stage_urls(settings)
-        async with (
-            open_session() as session,
-            open_connections() as connections,
-            open_records(settings, metrics.registry) as records,
-            open_results(settings, records, metrics.registry) as results,
-            open_identities(settings, records) as identities,
-            open_limits(settings, records, metrics.registry) as limits,
-            open_webhooks(settings, records, metrics.registry) as webhooks,
-            AsyncExitStack() as opened,
-        ):
-            admission, election = await open_order(settings, records, session, metrics.registry)
-            metrics.watch(admission)
-            stages = Stages(session, urls, settings.stage_poll_seconds, admission)
-            jobs = JobRoom.of(
-                records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry
-            )
-            files = FileRoom.of(records, settings)
-            trade = partial(LineAnswerer, lambda: app.state.gateway)
-            batches = BatchRoom.of(records, files, settings, lambda told: trade(told).trade, metrics.registry)
-            rooms = Rooms(records, jobs, results, files, batches)
-            app.state.gateway = Gateway(
-                settings=settings,
-                identity=identities.identity,
-                administration=identities.administration,
-                limits=limits,
-                metrics=metrics,
-                upstream=Upstream(connections, urls),
-                stages=stages,
-                admission=admission,
-                records=records,
-                results=results,
-                jobs=jobs,
-                files=files,
-                batches=batches,
-                feedback=await open_feedback(records),
-                rights=await opened.enter_async_context(open_rights(rooms, metrics.registry)),
-                species=species,
-                webhooks=webhooks,
-                election=election,
-            )
-            app.state.election = election
-            elected = election.running() if election else nullcontext()
-            carried = jobs.running(lambda: stages.chain_is_ready)
-            async with stages.watched(), elected, carried, files.running(), batches.running():
-                yield
-
     documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
     app = Starlette(
         routes=[*map(_route, sorted(OPERATIONS, key=lambda each: each.path not in HOT_PATHS)), *documents],
-        lifespan=lifespan,
+        lifespan=partial(_serving, settings=settings, metrics=metrics, species=species),
         middleware=[
             Middleware(DoorwayASGI),
             Middleware(TracedASGI),
@@ -127,6 +77,55 @@ def create_app(settings: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False  # a path is what it is; a redirected POST would lose its body
     return app
+
+
+@asynccontextmanager
+async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species: SpeciesFiles) -> AsyncIterator[None]:
+    """All rooms of one gateway process, opened, and what goes on in them by itself; closed in the opposite order."""
+    urls = stage_urls(settings)
+    async with (
+        open_session() as session,
+        open_connections() as connections,
+        open_records(settings, metrics.registry) as records,
+        open_results(settings, records, metrics.registry) as results,
+        open_identities(settings, records) as identities,
+        open_limits(settings, records, metrics.registry) as limits,
+        open_webhooks(settings, records, metrics.registry) as webhooks,
+        AsyncExitStack() as opened,
+    ):
+        admission, election = await open_order(settings, records, session, metrics.registry)
+        metrics.watch(admission)
+        stages = Stages(session, urls, settings.stage_poll_seconds, admission)
+        jobs = JobRoom.of(records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry)
+        files = FileRoom.of(records, settings)
+        trade = partial(LineAnswerer, lambda: app.state.gateway)
+        batches = BatchRoom.of(records, files, settings, lambda told: trade(told).trade, metrics.registry)
+        rooms = Rooms(records, jobs, results, files, batches)
+        app.state.gateway = Gateway(
+            settings=settings,
+            identity=identities.identity,
+            administration=identities.administration,
+            limits=limits,
+            metrics=metrics,
+            upstream=Upstream(connections, urls),
+            stages=stages,
+            admission=admission,
+            records=records,
+            results=results,
+            jobs=jobs,
+            files=files,
+            batches=batches,
+            feedback=await open_feedback(records),
+            rights=await opened.enter_async_context(open_rights(rooms, metrics.registry)),
+            species=species,
+            webhooks=webhooks,
+            election=election,
+        )
+        app.state.election = election
+        elected = election.running() if election else nullcontext()
+        carried = jobs.running(lambda: stages.chain_is_ready)
+        async with stages.watched(), elected, carried, files.running(), batches.running():
+            yield
 
 
 def _route(operation: Operation) -> Route:
