@@ -34,6 +34,7 @@ from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
 
 from ..records.conftest import Clock, written
+from ..two_tenants import _module_gateway, client, client_of, home, shared  # noqa: F401 - fixtures
 from .rows import trade
 
 LEASE_SECONDS = 10.0

@@ -1,14 +1,11 @@
-"""`/v1/files` and `/v1/batches` with the unmodified `openai` client: what a team does, and what is refused."""
+"""`/v1/batches` with the unmodified `openai` client: what a team does, and what is refused."""
 
 from __future__ import annotations
 
 import base64
 import json
-import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,67 +16,23 @@ from openai.types import Batch
 
 from bowerbird.contracts import Action, PromptCheck
 from bowerbird.errors import StageUnavailable
-from bowerbird.gateway.app import create_app
 from bowerbird.gateway.batches import segments
 from bowerbird.gateway.files.file import PART_BYTES
 from bowerbird.gateway.records.database import FILE_NAME
 
-from ..conftest import GatewayIn, opened, settings_for, until_ready
-from ..stand_ins import MODEL, StandIns, decision, served
+from ..conftest import GatewayIn
+from ..stand_ins import MODEL, StandIns, decision
+from ..two_tenants import PURPOSE, THEIRS, ClientOf, form
 
-MINE, THEIRS = "first", "second"
 GENERATIONS: Any = "/v1/images/generations"
 EDITS: Any = "/v1/images/edits"
 MODERATIONS: Any = "/v1/moderations"
 PICTURE = "data:image/png;base64," + base64.b64encode(b"a picture").decode()
-ClientOf = Callable[..., openai.OpenAI]
 
 
 @pytest.fixture(autouse=True)
 def _recorded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "GATHER_SECONDS", 0.05)
-
-
-@pytest.fixture
-def client_of() -> Iterator[ClientOf]:
-    """OpenAI's clients of a gateway, `client_of(gateway, key)`; closed at the end."""
-    with ExitStack() as clients:
-
-        def made(gateway: httpx2.Client, key: str = MINE) -> openai.OpenAI:
-            url = str(gateway.base_url).rstrip("/")
-            return clients.enter_context(openai.OpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0))
-
-        yield made
-
-
-@pytest.fixture(scope="module")
-def _module_gateway(
-    _stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[httpx2.Client, Path]]:
-    home = tmp_path_factory.mktemp("home")
-    settings = settings_for(_stand_ins[1], home, api_keys=frozenset({MINE, THEIRS}), tenant_file_bytes=2_000_000)
-    with served(create_app(settings)) as url, opened(url) as client:
-        client.headers["Authorization"] = f"Bearer {MINE}"
-        until_ready(client, "safety", "text-to-image", "curation")
-        yield client, home
-
-
-@pytest.fixture
-def shared(_module_gateway: tuple[httpx2.Client, Path], stages: StandIns) -> httpx2.Client:
-    """A gateway of two tenants, whose stages behave."""
-    until_ready(_module_gateway[0], "safety", "text-to-image", "curation")
-    return _module_gateway[0]
-
-
-@pytest.fixture
-def home(_module_gateway: tuple[httpx2.Client, Path]) -> Path:
-    """Where that gateway keeps everything."""
-    return _module_gateway[1]
-
-
-@pytest.fixture
-def client(shared: httpx2.Client, client_of: ClientOf) -> openai.OpenAI:
-    return client_of(shared)
 
 
 def line(number: int, url: str = GENERATIONS, **body: Any) -> str:
@@ -277,101 +230,6 @@ def test_a_batch_goes_on_in_the_next_gateway_and_loses_and_doubles_nothing(
     assert drawn < len(stages.asked("/draw")) <= 40 + 16
 
 
-def test_files_live_as_the_openai_client_knows_them(client: openai.OpenAI) -> None:
-    before = time.time()
-    file = client.files.create(
-        file=("../../etc/robins.jsonl", b"{}\n"),
-        purpose="batch",
-        expires_after={"anchor": "created_at", "seconds": 3600},
-    )
-    assert (file.filename, file.bytes, file.purpose, file.status) == ("robins.jsonl", 3, "batch", "processed")
-    assert before + 3590 < (file.expires_at or 0) < before + 3700
-    other = client.files.create(file=("b", b"x" * 5_000), purpose="batch")
-    assert client.files.retrieve(other.id) == other
-    listed = client.files.list(limit=1)
-    assert (listed.data[0].id, listed.has_more) == (other.id, True)
-    found = [each.id for each in client.files.list(limit=1, purpose="batch")]
-    assert found.index(other.id) < found.index(file.id)
-    assert client.files.content(other.id).read() == b"x" * 5_000
-    assert client.files.delete(file.id).deleted
-    with pytest.raises(openai.NotFoundError):
-        client.files.content(file.id)
-
-
-def test_a_download_cannot_say_more_in_its_headers_than_a_name(client: openai.OpenAI, shared: httpx2.Client) -> None:
-    name = 'robins"; filename="evil.exe\r\nSet-Cookie: a=b\r\n\r\n<script>'
-    file_id = client.files.create(file=(name, b"{}"), purpose="batch").id
-    answer = shared.get(f"/v1/files/{file_id}/content")
-    assert "set-cookie" not in answer.headers
-    assert answer.headers["content-disposition"].startswith('attachment; filename="')
-    assert answer.headers["content-disposition"].count('filename="') == 1
-    assert (answer.headers["x-content-type-options"], answer.content) == ("nosniff", b"{}")
-
-
-def form(boundary: str = "b", **parts: tuple[str, bytes]) -> bytes:
-    """A form whose parts are headers and bytes."""
-    body = b""
-    for header, content in parts.values():
-        body += f"--{boundary}\r\nContent-Disposition: form-data; {header}\r\n\r\n".encode() + content + b"\r\n"
-    return body + f"--{boundary}--\r\n".encode()
-
-
-PURPOSE = ('name="purpose"', b"batch")
-FILE = ('name="file"; filename="a"', b"{}")
-
-
-@pytest.mark.parametrize(
-    ("content", "media_type", "param"),
-    [
-        (b"", "multipart/form-data; boundary=b", None),
-        (b"junk", "multipart/form-data; boundary=b", None),
-        (form(purpose=PURPOSE, file=FILE), "application/json", "Content-Type"),
-        (form(purpose=PURPOSE, file=FILE), "multipart/form-data", "Content-Type"),
-        (form(purpose=PURPOSE, file=FILE), f"multipart/form-data; boundary={'x' * 200}", "Content-Type"),
-        (form(purpose=PURPOSE, file=FILE)[:-20], "multipart/form-data; boundary=b", None),
-        (form(purpose=PURPOSE), "multipart/form-data; boundary=b", "file"),
-        (form(file=FILE), "multipart/form-data; boundary=b", "purpose"),
-        (form(a=PURPOSE, b=FILE, c=FILE), "multipart/form-data; boundary=b", "file"),
-        (form(a=PURPOSE, b=PURPOSE, c=FILE), "multipart/form-data; boundary=b", "purpose"),
-        (form(a=('name="purpose"', b"vision"), b=FILE), "multipart/form-data; boundary=b", "purpose"),
-        (form(a=('name="purpose"', b"x" * 2000), b=FILE), "multipart/form-data; boundary=b", "file"),
-        (form(a=PURPOSE, b=('name="colour"', b"red")), "multipart/form-data; boundary=b", "colour"),
-        (form(a=PURPOSE, b=('name="notes"; filename="a"', b"")), "multipart/form-data; boundary=b", "notes"),
-        (form(a=PURPOSE, b=FILE, c=('name="expires_after[seconds]"', b"60")), "multipart/form-data; boundary=b", None),
-    ],
-)
-def test_a_form_that_is_none_is_refused_and_nothing_of_it_is_kept(
-    home: Path, shared: httpx2.Client, content: bytes, media_type: str, param: str | None
-) -> None:
-    before = len(list(home.rglob("files/*/*")))
-    answer = shared.post("/v1/files", content=content, headers={"Content-Type": media_type})
-    assert answer.status_code == 400, answer.text
-    if param is not None:
-        assert answer.json()["error"]["param"] == param
-    assert len(list(home.rglob("files/*/*"))) == before
-
-
-def test_a_file_that_is_too_large_is_refused_before_it_is_read(shared: httpx2.Client) -> None:
-    host, port = shared.base_url.host, shared.base_url.port or 80
-    head = (
-        f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {MINE}\r\n"
-        f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {300 * 1024**2}\r\n\r\n--b\r\n"
-    )
-    with socket.create_connection((host, port), timeout=10) as connection:
-        connection.sendall(head.encode())
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
-
-
-def test_a_tenant_stores_no_more_than_its_quota(shared: httpx2.Client, client_of: ClientOf) -> None:
-    client = client_of(shared, THEIRS)
-    kept = client.files.create(file=("a", b"x" * 1_990_000), purpose="batch")
-    with pytest.raises(openai.PermissionDeniedError) as raised:
-        client.files.create(file=("b", b"x" * 20_000), purpose="batch")
-    assert raised.value.code == "storage_full"
-    client.files.delete(kept.id)
-    client.files.delete(client.files.create(file=("b", b"x" * 20_000), purpose="batch").id)
-
-
 def test_a_key_is_one_file_and_one_batch(shared: httpx2.Client) -> None:
     key = {"Idempotency-Key": "upload-1"}
 
@@ -452,24 +310,3 @@ def test_a_large_file_is_stored_part_by_part_as_it_comes(
         assert batch.errors
         assert batch.errors.data
         assert (batch.status, batch.errors.data[0].code) == ("failed", "too_many_lines")
-
-
-def test_of_an_upload_that_breaks_off_nothing_is_kept(gateway_in: GatewayIn, tmp_path: Path) -> None:
-    with gateway_in(tmp_path) as gateway:
-        host, port = gateway.base_url.host, gateway.base_url.port or 80
-        head = (
-            f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-            f"Content-Length: {50 * 1024**2}\r\n\r\n--b\r\n"
-            'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        )
-        with socket.create_connection((host, port), timeout=10) as connection:
-            connection.sendall(head.encode() + b"x" * (2 * PART_BYTES))
-            while not list(tmp_path.rglob("files/*/*")):
-                time.sleep(0.01)
-        for _ in range(500):
-            if not list(tmp_path.rglob("files/*/*")):
-                break
-            time.sleep(0.02)
-        assert not list(tmp_path.rglob("files/*/*"))
-        with sqlite3.connect(tmp_path / FILE_NAME) as database:
-            assert database.execute("SELECT count(*) FROM files").fetchone() == (0,)

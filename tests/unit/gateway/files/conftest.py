@@ -19,6 +19,7 @@ from bowerbird.gateway.records.database import Database, open_database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys
 
 from ..records.conftest import Clock, written
+from ..two_tenants import _module_gateway, client, client_of, home, shared  # noqa: F401 - fixtures
 
 QUOTA_BYTES = 10_000
 
