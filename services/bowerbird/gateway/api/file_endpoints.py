@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from bowerbird.errors import RequestInvalid
+from bowerbird.errors import PictureLost, RequestInvalid
 from bowerbird.gateway.api.arrival import gateway_of
 from bowerbird.gateway.api.body import shown_value
 from bowerbird.gateway.api.file_bodies import FileDeleted, FileList, file_object
@@ -80,7 +80,14 @@ async def get_file_content(request: Request) -> Response:
     files = gateway_of(request).files.files
     file = await files.get(request.state.tenant, path_id(request, "file_id"))
     pieces = files.parts.read(file.id)
-    first = await anext(pieces, b"")
+    try:
+        first = await anext(pieces, b"")
+    except PictureLost:
+        await files.get(file.tenant, file.id)  # its row goes before its bytes
+        raise
+    if not first and file.bytes:
+        await files.get(file.tenant, file.id)
+        raise PictureLost(f"{file.bytes} bytes were stored, none are there.")
     headers = {
         "Content-Length": str(file.bytes),
         "Content-Disposition": content_disposition(file.filename),

@@ -71,13 +71,17 @@ def progress_of(job_id: str, gateway: Gateway) -> tuple[str | None, Place | None
 async def result_response(job: Job, gateway: Gateway) -> Response:
     """The answer of a finished job.
 
-    Raises what it failed with, JobUnfinished, JobCancelled, JobExpired, or PictureLost.
+    Raises what it failed with, JobUnfinished, JobCancelled, JobExpired, JobUnknown where it was removed since it was
+    looked up, or PictureLost.
     """
     if job.state is not JobState.SUCCEEDED or job.result is None:
         raise _no_result(job)
     result = JobResult.model_validate_json(job.result)
-    pictures = await gateway.records.jobs.pictures(job.id)
-    bodies = await asyncio.gather(*(_read(picture, gateway) for picture in pictures))
+    try:
+        bodies = await _pictures(job.id, len(result.body["data"]), gateway)
+    except PictureLost:
+        await gateway.records.jobs.get(job.tenant, job.id)  # its row goes before its pictures
+        raise
     for image, body in zip(result.body["data"], bodies, strict=True):
         image["b64_json"] = pybase64.b64encode_as_string(body)
     headers = {**result.headers, "Location": job_path(job.id)}
@@ -100,6 +104,13 @@ def _no_result(job: Job) -> BowerbirdError:
         return JobExpired(f"The job was not finished by {ended} and will not be.", param="id")
     fact = f"The job is {job.state}: its result is not there yet; try again in {RETRY_AFTER_SECONDS} s."
     return JobUnfinished(fact, param="id", retry_after_seconds=RETRY_AFTER_SECONDS, details={"state": job.state})
+
+
+async def _pictures(job_id: str, count: int, gateway: Gateway) -> list[bytes]:
+    pictures = await gateway.records.jobs.pictures(job_id)
+    if len(pictures) != count:
+        raise PictureLost(f"{count} pictures were stored, {len(pictures)} are there.")
+    return await asyncio.gather(*(_read(picture, gateway) for picture in pictures))
 
 
 async def _read(picture: StoredPicture, gateway: Gateway) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +371,20 @@ def test_a_picture_that_is_gone_or_altered_is_a_fact(gateway_in: GatewayIn, stag
         assert gateway.get(f"/v1/jobs/{job_id}/result").json()["error"]["code"] == "picture_lost"
         file.unlink()
         assert gateway.get(f"/v1/jobs/{job_id}/result").json()["error"]["code"] == "picture_lost"
+
+
+def test_a_job_that_is_removed_while_its_picture_is_read_is_unknown(gateway_in: GatewayIn, tmp_path: Path) -> None:
+    with gateway_in(tmp_path) as gateway, ThreadPoolExecutor(1) as reader:
+        job_id = submit(gateway)
+        ended(gateway, job_id)
+        (file,) = (tmp_path / "pictures" / "jobs" / job_id).iterdir()
+        file.unlink()
+        os.mkfifo(file)
+        answer = reader.submit(gateway.get, f"/v1/jobs/{job_id}/result")
+        with file.open("wb"), sqlite3.connect(tmp_path / FILE_NAME) as database:  # open() waits for the reader
+            database.execute("DELETE FROM jobs")
+            database.commit()
+        assert answer.result().json()["error"]["code"] == "job_not_found"
 
 
 def test_usage_counts_requests_and_jobs_once(start_gateway: StartGateway) -> None:

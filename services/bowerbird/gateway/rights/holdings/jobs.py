@@ -1,7 +1,8 @@
 """Jobs: cancelled, then removed with everything that any attempt at them has stored.
 
-Files go before the row that names them: who dies in between leaves a row by which the next one finds them again. They
-are listed by the job, not read from its rows: an attempt that was overtaken has files that no row names.
+Rows go first and files after them: a job that can be found has its pictures. Who dies in between leaves files that no
+row names; `search` finds them, and whoever takes the erasure over comes to it. Files are listed by the job, not read
+from its rows: an attempt that was overtaken has some that no row ever named.
 """
 
 from __future__ import annotations
@@ -58,19 +59,20 @@ class JobHolding:
         return cancelled
 
     async def remove(self, subject: Subject, count: Count) -> None:
-        """Pictures, then rows, of what has ended."""
+        """Rows, then pictures, of what has ended."""
         asking = select(jobs.c.id).where(_theirs(subject), jobs.c.state.not_in(UNFINISHED)).limit(PAGE)
         while True:
             async with self._database.reading() as connection:
                 ids = (await connection.execute(asking)).scalars().all()
             if not ids:
                 return
-            await self._pictures.delete(await self._files(ids))
+            files = await self._files(ids)
             named = select(func.count()).select_from(job_pictures).where(job_pictures.c.job_id.in_(ids))
             async with self._database.writing() as connection:
                 pictures = await connection.scalar(named) or 0
                 gone = await connection.execute(delete(jobs).where(jobs.c.id.in_(ids)).returning(jobs.c.id))
                 await count(connection, {"jobs": len(gone.all()), "pictures": pictures})
+            await self._pictures.delete(files)
 
     async def search(self) -> None:
         """Of jobs that are gone."""
