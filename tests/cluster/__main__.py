@@ -1,4 +1,4 @@
-"""`python -m tests.cluster build | up | load | down | status | chart`: a Kubernetes to work with, on this machine."""
+"""`python -m tests.cluster COMMAND`: a Kubernetes to work with, on this machine; without a command it lists them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import cluster
 from .addons import images, keda_manifests
 from .binaries import build_missing, missing, program
 from .chart import write_derived
-from .product_images import TARGETS, archive
+from .release import loaded
 
 
 def build() -> None:
@@ -40,8 +40,7 @@ def load() -> None:
     found = cluster.running()
     if found is None:
         raise SystemExit("No cluster runs here: python -m tests.cluster up.")
-    for target in TARGETS:
-        found.load(archive(target))
+    loaded(found)
 
 
 def status() -> None:
@@ -50,12 +49,27 @@ def status() -> None:
     print(exports(found) if found else "no cluster runs here")
 
 
+def bench() -> None:
+    """Measures how long all of it takes, on a cluster of its own."""
+    from .bench import bench as measure
+
+    measure()
+
+
 def exports(running: cluster.Cluster) -> str:
     """What a shell is told to use it: the cluster, and the kubectl and helm that were built with it."""
     return f"export KUBECONFIG={running.kubeconfig} PATH={program('kubectl').parent}:{program('helm').parent}:$PATH"
 
 
-COMMANDS = {"build": build, "up": up, "load": load, "down": down, "status": status, "chart": write_derived}
+COMMANDS = {
+    "build": build,
+    "up": up,
+    "load": load,
+    "down": down,
+    "status": status,
+    "bench": bench,
+    "chart": write_derived,
+}
 
 
 def main(arguments: list[str]) -> None:

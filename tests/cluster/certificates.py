@@ -60,10 +60,13 @@ class Authority:
 
 
 def write_key(file: Path, key: ec.EllipticCurvePrivateKey | None = None) -> Path:
-    """A private key as PEM that only its owner reads; a new one where none is given."""
+    """A private key as PEM that only its owner reads; a new one where none is given.
+
+    In SEC 1's form: from PKCS 8's the API server cannot tell the public key of whoever signs ServiceAccounts' tokens.
+    """
     key = key or ec.generate_private_key(ec.SECP256R1())
     file.touch(mode=0o600)
-    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
     return file
 
 

@@ -17,6 +17,8 @@ CHART = Path(__file__).parents[2] / "charts" / "bowerbird"
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 RENDERED = CHART / "examples" / "rendered"
 RELEASE, NAMESPACE = "bowerbird", "bowerbird"
+KEDA = ("--api-versions", "keda.sh/v1alpha1")
+"""What `helm template` takes for a cluster that has KEDA."""
 HEADER = """# Chart `bowerbird`
 
 Gateway, safety, text-to-image, animation and curation, from one map `services:`. `examples/` has three clusters, and
@@ -29,7 +31,7 @@ below `rendered/` what the chart makes of them. Made from `values.yaml` by `pyth
 
 def render(values: Path | None = None, *options: str) -> str:
     """The manifests for a file of values; raises CalledProcessError, whose stderr says why not."""
-    files = ["--values", str(values)] if values else []
+    files = ["--values", str(values), *KEDA] if values else []
     command = [str(program("helm")), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *files, *options]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

@@ -25,6 +25,9 @@ from .machine import Machine, find, remove_cgroups, start
 from .network import cable_of, make_bridge, remove_bridge
 from .node import CONTAINERD_SOCKET, NODES
 
+Tell = Callable[[str], None]
+"""Hears of each step of a start."""
+
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.2
 DEBIAN = {
@@ -118,7 +121,7 @@ def running() -> Cluster | None:
     return Cluster(home(), machines, home() / "kubeconfig") if machines.keys() == wanted else None
 
 
-def up(tell: Callable[[str], None]) -> Cluster:
+def up(tell: Tell) -> Cluster:
     """Starts a cluster in the place of whatever was there; `tell` hears of each step. Raises TimeoutError."""
     down()
     folder = home()
@@ -161,7 +164,7 @@ def load_images(cluster: Cluster) -> None:
 
 def import_image(machine: Machine, archive: Path) -> None:
     """Imports an archive into a node's containerd, once it answers; raises CalledProcessError."""
-    ctr = [program("ctr"), "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
+    ctr: list[str | Path] = [program("ctr"), "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
     deadline = time.monotonic() + READY_SECONDS
     while subprocess.run(machine.command(*ctr, "version"), capture_output=True, check=False).returncode:
         if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 IP = shutil.which("ip") or "/sbin/ip"
 BRIDGE = "bowerbird0"
@@ -62,8 +63,12 @@ def cable_of(number: int, nodes: int) -> Cable:
 
 
 def remove_bridge() -> None:
-    """Takes the bridge away, and with it its routes; no error where there is none."""
-    subprocess.run([IP, "link", "del", BRIDGE], check=False, capture_output=True)
+    """Takes the bridge away, its routes and the cables in it; no error where there is none.
+
+    The kernel would take a dead machine's cable away too, when it comes to it.
+    """
+    for interface in Path("/sys/class/net").glob(f"{BRIDGE}*"):
+        subprocess.run([IP, "link", "del", interface.name], check=False, capture_output=True)
 
 
 def _ip(*arguments: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
@@ -23,15 +23,18 @@ from .product_images import TARGETS, archive
 READY_SECONDS = 300
 EXAMPLE = CHART / "examples" / "laptop.yaml"
 KEYS_SECRET = "bowerbird-keys"
+PICTURE: Final = {"prompt": "an american robin perched on a branch in winter", "seed": 7, "size": "256x256"}
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An installation: its cluster, its namespace (which is its name too) and an administrator's key."""
+    """An installation: its cluster, its namespace (which is its name too), an administrator's key, and what every
+    upgrade of it is told."""
 
     cluster: Cluster
     namespace: str
     key: str
+    options: tuple[str, ...] = ()
 
     def kubectl(self, *arguments: str) -> str:
         """What kubectl printed about this namespace."""
@@ -39,10 +42,20 @@ class Release:
 
     def upgrade(self, *options: str, wait: bool = True) -> None:
         """Installs the chart of this tree, or upgrades to it; returns when every pod is ready, unless told not to."""
-        arguments = ["--namespace", self.namespace, "--values", str(EXAMPLE), *options]
+        arguments = ["--namespace", self.namespace, "--values", str(EXAMPLE), *self.options, *options]
         if wait:
             arguments += ["--wait", "--timeout", f"{READY_SECONDS}s"]
         self.cluster.helm("upgrade", "--install", self.namespace, str(CHART), *arguments)
+
+    def rollback(self) -> None:
+        """Goes back to the revision before."""
+        arguments = ["--namespace", self.namespace, "--wait", "--timeout", f"{READY_SECONDS}s"]
+        self.cluster.helm("rollback", self.namespace, *arguments)
+
+    def wanted(self) -> Mapping[str, int]:
+        """Service -> how many pods its Deployment wants."""
+        listed = json.loads(self.kubectl("get", "deployments", "--output", "json"))["items"]
+        return {each["metadata"]["name"]: each["spec"]["replicas"] for each in listed}
 
     def pods(self, component: str = "") -> Mapping[str, str]:
         """Name -> UID of the pods of a service, or of all, that are not about to end."""
@@ -75,20 +88,40 @@ class Release:
 
 
 @contextmanager
-def installed(cluster: Cluster, namespace: str) -> Iterator[Release]:
+def installed(cluster: Cluster, namespace: str, *options: str) -> Iterator[Release]:
     """A release in a namespace of its own, ready; both are gone afterwards."""
-    for target in TARGETS if cluster.machines else ():
-        cluster.load(archive(target))
-    release = Release(cluster, namespace, secrets.token_urlsafe(24))
-    cluster.kubectl("create", "namespace", namespace)
+    loaded(cluster)
+    release = release_of(cluster, namespace, *options)
+    created(release)
     try:
-        cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-        keys = json.dumps([release.key])
-        release.kubectl("create", "secret", "generic", KEYS_SECRET, f"--from-literal=admin-keys={keys}")
         release.upgrade()
         yield release
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def loaded(cluster: Cluster) -> None:
+    """Gives a cluster of ours the images of this tree, where it does not have them."""
+    for target in TARGETS if cluster.machines else ():
+        image = archive(target)
+        loaded_once = cluster.folder / f"{image.name}.loaded"
+        if not loaded_once.exists():
+            cluster.load(image)
+            loaded_once.touch()
+
+
+def release_of(cluster: Cluster, namespace: str, *options: str) -> Release:
+    """One that is not installed yet, with a key of its own."""
+    return Release(cluster, namespace, secrets.token_urlsafe(24), options)
+
+
+def created(release: Release) -> None:
+    """Makes a release's namespace, which enforces `restricted`, and the Secret that it is told of."""
+    release.cluster.kubectl("create", "namespace", release.namespace)
+    enforced = "pod-security.kubernetes.io/enforce=restricted"
+    release.cluster.kubectl("label", "namespace", release.namespace, enforced)
+    keys = json.dumps([release.key])
+    release.kubectl("create", "secret", "generic", KEYS_SECRET, f"--from-literal=admin-keys={keys}")
 
 
 def free_port() -> int:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from .binaries import program
-from .chart import CHART, EXAMPLES, RENDERED, readme, render, undocumented
+from .chart import CHART, EXAMPLES, KEDA, RENDERED, readme, render, undocumented
 from .cluster import Cluster
 
 pytestmark = pytest.mark.timeout(900)
 KEYS = ("--set", "credentials.existingSecret=keys")
+MODELS = ("safety", "text-to-image", "animation", "curation")
+ASLEEP = (*KEYS, *KEDA, "--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 
 
 def refusal(*options: str) -> str:
@@ -24,7 +27,7 @@ def refusal(*options: str) -> str:
     return said
 
 
-def objects(manifests: str) -> list[dict[str, object]]:
+def objects(manifests: str) -> list[dict[str, Any]]:
     """Every object in a stream of manifests."""
     return [each for each in yaml.safe_load_all(manifests) if each]
 
@@ -75,7 +78,12 @@ def test_a_wrong_value_is_named_with_its_path(options: tuple[str, ...], names: s
             (*KEYS, "--set", "database.existingSecret=db", "--set", "webhooks.existingSecret=hooks"),
             "pictures.url is empty",
         ),
-        ((*KEYS, "--set", "services.text-to-image.replicas=2"), "cannot tell the pods of one Service apart yet"),
+        ((*KEYS, *KEDA, "--set", "services.gateway.scaling.kind=keda"), "the gateway is what wakes the others"),
+        ((*KEYS, "--set", "services.safety.scaling.kind=keda"), "this cluster has no KEDA"),
+        ((*KEYS, "--set", "services.safety.scaling.kind=hpa"), "minReplicas must be 1 or more"),
+        ((*KEYS, "--set-json", 'services.safety.scaling.metrics=[{"type": "Resource"}]'), "is for kind hpa"),
+        ((*ASLEEP, "--set", "services.safety.scaling.minReplicas=2"), "is more than maxReplicas"),
+        ((*KEYS, "--set", "services.gateway.scaling.kind=hpa"), "several gateways share one PostgreSQL"),
         ((*KEYS, "--set", "services.curation.model.image=judge:1"), "model.path is empty"),
         ((*KEYS, "--set", "services.safety.model.path=x"), "takes no bundle"),
     ],
@@ -87,12 +95,25 @@ def test_values_that_make_no_sense_together_are_refused_with_a_sentence(
 
 
 def test_a_gpu_service_never_asks_for_one_pod_more_than_there_are_gpus() -> None:
-    (deployment,) = (
-        each
+    strategies = [
+        each["spec"]["strategy"]["rollingUpdate"]
         for each in objects(render(CHART / "examples" / "gpu-node.yaml"))
-        if each["kind"] == "Deployment" and each["metadata"]["name"] == "text-to-image"  # type: ignore[index]
-    )
-    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}  # type: ignore[index]
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == "text-to-image"
+    ]
+    assert strategies == [{"maxSurge": 0, "maxUnavailable": 1}] * 2  # made by a hook first, then by the release
+
+
+def test_a_count_that_keda_owns_is_in_no_manifest_of_the_release() -> None:
+    rendered = objects(render(None, *ASLEEP))
+    hooks = [each for each in rendered if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    assert counts([each for each in rendered if each not in hooks]) == {"gateway": 1, **dict.fromkeys(MODELS)}
+    assert counts(hooks) == dict.fromkeys(MODELS, 0)
+
+
+def counts(rendered: list[Any]) -> dict[str, int | None]:
+    """What is said of how many pods each Deployment has."""
+    deployments = [each for each in rendered if each["kind"] == "Deployment"]
+    return {each["metadata"]["name"]: each["spec"].get("replicas") for each in deployments}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)

@@ -8,23 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 import httpx2
 import openai
 import pytest
 
-from .release import READY_SECONDS, Release
+from .release import PICTURE, READY_SECONDS, Release
 
 pytestmark = pytest.mark.timeout(900)
 
-PROMPT: Final = {"prompt": "an american robin perched on a branch in winter", "seed": 7, "size": "256x256"}
 SERVICES = {"gateway", "safety", "text-to-image", "curation"}
 
 
 def test_an_installed_release_draws_a_picture(bowerbird: Release) -> None:
     with bowerbird.reached() as client:
-        answer = client.post("/v1/images/generations", json=PROMPT)
+        answer = client.post("/v1/images/generations", json=PICTURE)
     assert answer.status_code == httpx2.codes.OK, answer.text
     assert answer.json()["data"][0]["b64_json"].startswith("iVBORw0KGgo")  # PNG
 
@@ -38,7 +36,7 @@ def test_its_helm_test_draws_one_too(bowerbird: Release) -> None:
 
 def test_without_a_key_nobody_draws(bowerbird: Release) -> None:
     with bowerbird.reached() as client:
-        answer = client.post("/v1/images/generations", json=PROMPT, headers={"Authorization": "Bearer nobody's"})
+        answer = client.post("/v1/images/generations", json=PICTURE, headers={"Authorization": "Bearer nobody's"})
     assert answer.status_code == httpx2.codes.UNAUTHORIZED
 
 
@@ -88,7 +86,7 @@ def drawing(client: httpx2.Client) -> Iterator[Told]:
             if ended.is_set():
                 return
             try:
-                painter.images.generate(prompt=str(PROMPT["prompt"]), extra_body={"seed": seed, "steps": 4})
+                painter.images.generate(prompt=str(PICTURE["prompt"]), extra_body={"seed": seed, "steps": 4})
                 told.pictures += 1
             except openai.OpenAIError as error:
                 told.errors.append(str(error))

@@ -17,8 +17,7 @@ from bowerbird.settings import PACKAGED_MODELS
 
 from .cluster import Cluster
 from .oci import write_image
-from .release import Release
-from .test_installation import PROMPT
+from .release import PICTURE, Release
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
@@ -106,5 +105,5 @@ def drawing_with(release: Release, model: str, *, wait: bool = True) -> Iterator
 def draws(release: Release) -> bool:
     """Whether the gateway answers with a picture."""
     with release.reached() as client:
-        answer = client.post("/v1/images/generations", json={**PROMPT, "cache": "fresh"})
+        answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"})
     return bool(answer.status_code == httpx2.codes.OK)

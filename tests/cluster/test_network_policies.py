@@ -23,12 +23,14 @@ from .chart import NAMESPACE, RENDERED
 
 Policies = list[dict[str, Any]]
 Line = tuple[str, str, int, str]
+Place = tuple[str, dict[str, str], dict[str, str]]
 
 MODELS = ("safety", "text-to-image", "animation", "curation")
-OWN = ("gateway", *MODELS)
-PLACES = {
+OWN = ("gateway", *MODELS, "migration")
+PLACES: dict[str, Place] = {
     "client": ("shop", {"images.example.com/client": "true"}, {}),
     "prometheus": ("monitoring", {"kubernetes.io/metadata.name": "monitoring"}, {}),
+    "keda": ("keda", {"kubernetes.io/metadata.name": "keda"}, {}),
     "dns": ("kube-system", {}, {"k8s-app": "kube-dns"}),
     "stranger": ("other", {}, {}),
 }
@@ -46,11 +48,13 @@ ALLOWED: list[Line] = [
     ("client", "gateway", 8000, "TCP"),
     ("gateway", "gateway", 8000, "TCP"),
     *(("gateway", model, 3000, "TCP") for model in MODELS),
+    ("keda", "gateway", 9090, "TCP"),
     ("prometheus", "gateway", 8000, "TCP"),
     *(("prometheus", model, 3000, "TCP") for model in MODELS),
     *((own, "dns", port, protocol) for own in OWN for port in (53, 5353) for protocol in ("UDP", "TCP")),
-    *((own, "collector", 4318, "TCP") for own in OWN),
+    *((own, "collector", 4318, "TCP") for own in ("gateway", *MODELS)),
     ("gateway", "postgresql", 5432, "TCP"),
+    ("migration", "postgresql", 5432, "TCP"),
     ("gateway", "s3", 443, "TCP"),
     ("gateway", "api-server", 443, "TCP"),
     ("gateway", "api-server", 6443, "TCP"),
@@ -63,6 +67,11 @@ DENIED: list[Line] = [
     *((model, other, 3000, "TCP") for model in MODELS for other in MODELS if model != other),
     *((model, place, 443, "TCP") for model in MODELS for place in ("s3", "api-server", "webhook", "internet")),
     *((model, "postgresql", 5432, "TCP") for model in MODELS),
+    *(("migration", place, 443, "TCP") for place in ("s3", "api-server", "internet")),
+    ("migration", "gateway", 8000, "TCP"),
+    ("migration", "postgresql", 22, "TCP"),
+    ("keda", "gateway", 8000, "TCP"),
+    *((each, "gateway", 9090, "TCP") for each in ("client", "stranger", "prometheus")),
     ("gateway", "internet", 443, "TCP"),
     ("gateway", "postgresql", 22, "TCP"),
     ("gateway", "safety", 22, "TCP"),
@@ -94,8 +103,8 @@ def allowed(policies: Policies, folder: Path) -> list[bool]:
     """For each line of the table whether the policies allow it."""
     (folder / "policies.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": policies}))
     (folder / "traffic.json").write_text(json.dumps([traffic(*line) for line in TABLE]))
-    command = [program("cyclonus"), "analyze", "--mode", "query-traffic", "--verbosity", "error"]
-    files = ["--policy-path", folder / "policies.yaml", "--traffic-path", folder / "traffic.json"]
+    command = [str(program("cyclonus")), "analyze", "--mode", "query-traffic", "--verbosity", "error"]
+    files = ["--policy-path", f"{folder}/policies.yaml", "--traffic-path", f"{folder}/traffic.json"]
     done = subprocess.run([*command, *files], check=True, capture_output=True, text=True)
     verdicts = re.findall(r"IS ALLOWED\? \|\s+(TRUE|FALSE)", done.stdout)
     assert len(verdicts) == len(TABLE), done.stdout + done.stderr
@@ -123,9 +132,10 @@ def end(name: str, pod_address: str) -> dict[str, Any]:
             "app.kubernetes.io/instance": "bowerbird",
             "app.kubernetes.io/component": name,
         }
-        namespace, namespace_labels, labels = NAMESPACE, {}, component
+        place: Place = (NAMESPACE, {}, component)
     else:
-        namespace, namespace_labels, labels = PLACES[name]
+        place = PLACES[name]
+    namespace, namespace_labels, labels = place
     pod = {"PodLabels": labels, "NamespaceLabels": namespace_labels, "Namespace": namespace}
     return {"Internal": pod, "IP": pod_address}
 
@@ -135,7 +145,7 @@ def without_one(policies: Policies) -> Iterator[tuple[str, Policies]]:
     for number, policy in enumerate(policies):
         name = policy["metadata"]["name"]
         for way, peers in (("ingress", "from"), ("egress", "to")):
-            for at, rule in enumerate(policy["spec"][way]):
+            for at, rule in enumerate(policy["spec"].get(way, ())):
                 fewer = copy.deepcopy(policies)
                 del fewer[number]["spec"][way][at]
                 yield f"{name}: {way} rule {at}", fewer

@@ -7,19 +7,29 @@ import json
 import httpx2
 import pytest
 
-from .release import Release
-from .test_installation import PROMPT
+from .cluster import Cluster
+from .release import PICTURE, Release, created, loaded, release_of
 
 pytestmark = pytest.mark.timeout(900)
 
+GATEWAY_IS_FIXED = "services.gateway.scaling.kind=fixed"
 ACCOUNTS = ("gateway", "safety", "text-to-image", "curation")
 MEANS_NOTHING = {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
 """What everybody with a token may ask: about themselves."""
-REVIEWS = {"tokenreviews", "subjectaccessreviews"}
+REVIEWS = {"create authentication.k8s.io/tokenreviews", "create authorization.k8s.io/subjectaccessreviews"}
+OF_MODELS = "curation,safety,text-to-image"
+COUNTING = {
+    "list,watch discovery.k8s.io/endpointslices",
+    "list,patch pods",
+    f"get apps/deployments {OF_MODELS}",
+    f"get,patch apps/deployments/scale {OF_MODELS}",
+    f"get keda.sh/scaledobjects {OF_MODELS}",
+}
+"""What the gateway may do where services come and go."""
 
 
 def rights(release: Release, account: str) -> set[str]:
-    """Resources that a ServiceAccount may do anything to."""
+    """What a ServiceAccount may do: verbs, resource, and the names that it is bound to, if any."""
     who = f"system:serviceaccount:{release.namespace}:{account}"
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -39,11 +49,36 @@ def rights(release: Release, account: str) -> set[str]:
         manifest=json.dumps(review),
     )
     rules = json.loads(answer)["status"]["resourceRules"]
-    return {resource for rule in rules for resource in rule["resources"]} - MEANS_NOTHING
+    return {
+        f"{','.join(sorted(rule['verbs']))} {group}{'/' if group else ''}{resource} {','.join(names(rule))}".strip()
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if resource not in MEANS_NOTHING
+    }
+
+
+def names(rule: dict[str, list[str]]) -> list[str]:
+    """The only objects that a rule is about; none: all of them."""
+    return sorted(rule.get("resourceNames", ()))
 
 
 def test_no_service_account_may_do_anything(bowerbird: Release) -> None:
     assert {account: rights(bowerbird, account) for account in ACCOUNTS} == {account: set() for account in ACCOUNTS}
+
+
+def test_where_services_come_and_go_the_gateway_may_look_and_count_and_nothing_else(cluster: Cluster) -> None:
+    loaded(cluster)
+    release = release_of(cluster, "counted", "--set", "defaults.scaling.kind=keda", "--set", GATEWAY_IS_FIXED)
+    created(release)
+    try:
+        release.upgrade(wait=False)
+        assert {account: rights(release, account) for account in ACCOUNTS} == {
+            **{account: set() for account in ACCOUNTS},
+            "gateway": COUNTING,
+        }
+    finally:
+        cluster.kubectl("delete", "namespace", release.namespace, "--wait=false")
 
 
 def test_no_pod_has_a_token(bowerbird: Release) -> None:
@@ -64,7 +99,7 @@ def test_a_pods_token_is_a_key_where_its_service_account_stands_for_a_tenant(bow
             assert asked(client, token(bowerbird, audience="bowerbird")) == httpx2.codes.OK
             assert asked(client, token(bowerbird, audience="elsewhere")) == httpx2.codes.UNAUTHORIZED
     finally:
-        bowerbird.cluster.helm("rollback", bowerbird.namespace, "--namespace", bowerbird.namespace, "--wait")
+        bowerbird.rollback()
     assert rights(bowerbird, "gateway") == set()
 
 
@@ -75,5 +110,5 @@ def token(release: Release, audience: str) -> str:
 
 def asked(client: httpx2.Client, key: str) -> int:
     """The status of the answer to whoever has this key."""
-    answer = client.post("/v1/images/generations", json=PROMPT, headers={"Authorization": f"Bearer {key}"})
+    answer = client.post("/v1/images/generations", json=PICTURE, headers={"Authorization": f"Bearer {key}"})
     return int(answer.status_code)

@@ -36,29 +36,43 @@
 - {name: BOWERBIRD_{{ $other | replace "-" "_" | upper }}_URL, value: "http://{{ $other }}:{{ $service.port }}"}
 {{- end }}
 {{- end }}
-{{- with $values.credentials.adminKeys }}
-- name: BOWERBIRD_ADMIN_KEYS
-  valueFrom: {secretKeyRef: {name: {{ $values.credentials.existingSecret }}, key: {{ . }}}}
-{{- end }}
-{{- with $values.credentials.apiKeys }}
-- name: BOWERBIRD_API_KEYS
-  valueFrom: {secretKeyRef: {name: {{ $values.credentials.existingSecret }}, key: {{ . }}}}
-{{- end }}
+- {name: BOWERBIRD_SECRETS, value: /etc/bowerbird/secrets}
+- {name: BOWERBIRD_DRAIN_SECONDS, value: {{ sub .service.terminationSeconds 10 | quote }}}
 {{- if $values.database.existingSecret }}
-- name: BOWERBIRD_DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ $values.database.existingSecret }}, key: {{ $values.database.urlKey }}}}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
 - {name: BOWERBIRD_REPLICA_URL, value: "http://$(POD_IP):{{ .service.port }}"}
 {{- end }}
-{{- if $values.webhooks.existingSecret }}
-- name: BOWERBIRD_WEBHOOK_KEYS
-  valueFrom: {secretKeyRef: {name: {{ $values.webhooks.existingSecret }}, key: {{ $values.webhooks.keysKey }}}}
+{{- if include "bowerbird.watchesPods" .root }}
+- name: BOWERBIRD_KUBERNETES_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 {{- end }}
 {{- if $values.pictures.url }}
 - {name: BOWERBIRD_PICTURES_URL, value: {{ $values.pictures.url | quote }}}
 {{- end }}
+{{- with include "bowerbird.asleep" .root | fromJsonArray }}
+- {name: BOWERBIRD_STAGES_ASLEEP, value: {{ . | toJson | quote }}}
+- {name: BOWERBIRD_SCALER_PORT, value: {{ include "bowerbird.scalerPort" $.root | quote }}}
+{{- end }}
 {{- if $values.serviceAccountTokens.tenants }}
 - {name: BOWERBIRD_SERVICE_ACCOUNTS, value: {{ $values.serviceAccountTokens.tenants | toJson | quote }}}
 {{- end }}
+{{- end -}}
+
+{{/* What the gateway reads its credentials from: files called as the variables, of existing Secrets. A Secret that
+changes is taken over without a restart. Takes {root}. */}}
+{{- define "bowerbird.credentials" -}}
+{{- $values := .root.Values -}}
+{{- $files := list -}}
+{{- $files = append $files (list $values.credentials.existingSecret $values.credentials.adminKeys "bowerbird_admin_keys") -}}
+{{- $files = append $files (list $values.credentials.existingSecret $values.credentials.apiKeys "bowerbird_api_keys") -}}
+{{- $files = append $files (list $values.database.existingSecret $values.database.urlKey "bowerbird_database_url") -}}
+{{- $files = append $files (list $values.webhooks.existingSecret $values.webhooks.keysKey "bowerbird_webhook_keys") -}}
+defaultMode: 0440
+sources:
+  {{- range $files }}
+  {{- if and (index . 0) (index . 1) }}
+  - secret: {name: {{ index . 0 }}, items: [{key: {{ index . 1 }}, path: {{ index . 2 }}}]}
+  {{- end }}
+  {{- end }}
 {{- end -}}

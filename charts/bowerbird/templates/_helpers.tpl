@@ -43,6 +43,36 @@ gateway
 {{- end -}}
 {{- end -}}
 
+{{/* Services that have no pods while nobody wants them: a JSON list. */}}
+{{- define "bowerbird.asleep" -}}
+{{- $asleep := list -}}
+{{- range $name, $service := include "bowerbird.services" . | fromJson -}}
+{{- if eq $service.scaling.kind "keda" -}}
+{{- $asleep = append $asleep $name -}}
+{{- end -}}
+{{- end -}}
+{{- $asleep | toJson -}}
+{{- end -}}
+
+{{/* Whether the gateway has to watch the services' pods: "true" where they come and go, else nothing. */}}
+{{- define "bowerbird.watchesPods" -}}
+{{- $watches := "" -}}
+{{- range $name, $service := include "bowerbird.services" . | fromJson -}}
+{{- if and (ne $name "gateway") (or (ne $service.scaling.kind "fixed") (gt (int $service.replicas) 1)) -}}
+{{- $watches = "true" -}}
+{{- end -}}
+{{- end -}}
+{{- $watches -}}
+{{- end -}}
+
+{{/* Whether the gateway has anything to ask the API server: "true", or nothing. */}}
+{{- define "bowerbird.asksApiServer" -}}
+{{- if or .Values.serviceAccountTokens.tenants (include "bowerbird.watchesPods" .) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Port at which the gateway tells KEDA how many pods are wanted. */}}
+{{- define "bowerbird.scalerPort" -}}9090{{- end -}}
+
 {{/* What the schema cannot say, because it takes two values: nothing, or the sentence that stops the installation. */}}
 {{- define "bowerbird.refusals" -}}
 {{- $services := include "bowerbird.services" . | fromJson -}}
@@ -56,8 +86,8 @@ gateway
 {{- if and (not .Values.credentials.adminKeys) (not .Values.credentials.apiKeys) -}}
 {{- fail "credentials.adminKeys and credentials.apiKeys are both empty: nobody would have a key." -}}
 {{- end -}}
-{{- if and (gt (int $gateway.replicas) 1) (not .Values.database.existingSecret) -}}
-{{- fail "services.gateway.replicas is more than 1 and database.existingSecret is empty: several gateways share one PostgreSQL." -}}
+{{- if and (or (gt (int $gateway.replicas) 1) (eq $gateway.scaling.kind "hpa")) (not .Values.database.existingSecret) -}}
+{{- fail "services.gateway has more than one pod and database.existingSecret is empty: several gateways share one PostgreSQL." -}}
 {{- end -}}
 {{- if and .Values.database.existingSecret (not .Values.webhooks.existingSecret) -}}
 {{- fail "database.existingSecret is set and webhooks.existingSecret is empty: gateways that share a database need the same keys, a Secret with a JSON list of base64 of 32 bytes each (`openssl rand -base64 32`)." -}}
@@ -66,8 +96,20 @@ gateway
 {{- fail "database.existingSecret is set and pictures.url is empty: pictures of jobs would lie in one gateway's own volume. Name a bucket: s3://bucket/path." -}}
 {{- end -}}
 {{- range $name, $service := $services -}}
-{{- if and (ne $name "gateway") (gt (int $service.replicas) 1) -}}
-{{- fail (printf "services.%s.replicas is more than 1: the gateway cannot tell the pods of one Service apart yet." $name) -}}
+{{- if and (eq $name "gateway") (eq $service.scaling.kind "keda") -}}
+{{- fail "services.gateway.scaling.kind is keda: the gateway is what wakes the others. Use fixed or hpa." -}}
+{{- end -}}
+{{- if and (eq $service.scaling.kind "keda") (not ($.Capabilities.APIVersions.Has "keda.sh/v1alpha1")) -}}
+{{- fail (printf "services.%s.scaling.kind is keda and this cluster has no KEDA: install it (https://keda.sh/docs/latest/deploy/), or set `fixed`. `helm template` needs --api-versions keda.sh/v1alpha1." $name) -}}
+{{- end -}}
+{{- if and (eq $service.scaling.kind "hpa") (or (lt (int $service.scaling.minReplicas) 1) (not $service.scaling.metrics)) -}}
+{{- fail (printf "services.%s.scaling.kind is hpa: minReplicas must be 1 or more, and metrics must name what is counted." $name) -}}
+{{- end -}}
+{{- if and (ne $service.scaling.kind "hpa") $service.scaling.metrics -}}
+{{- fail (printf "services.%s.scaling.metrics is for kind hpa; with keda the gateway counts, with fixed nobody." $name) -}}
+{{- end -}}
+{{- if and (ne $service.scaling.kind "fixed") (gt (int $service.scaling.minReplicas) (int $service.scaling.maxReplicas)) -}}
+{{- fail (printf "services.%s.scaling.minReplicas is more than maxReplicas." $name) -}}
 {{- end -}}
 {{- if and $service.model.image $service.model.claim -}}
 {{- fail (printf "services.%s.model has an image and a claim: one of them holds the bundle." $name) -}}

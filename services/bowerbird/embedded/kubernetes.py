@@ -21,6 +21,7 @@ Read = Callable[[str], Sequence[Object]]
 
 ANSWER_SECONDS = 20
 LABEL = "app.kubernetes.io/name"
+PAUSED = "autoscaling.keda.sh/paused"
 SPOKEN = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
@@ -53,6 +54,8 @@ def _examine(namespace: str, read: Read) -> Iterator[Finding]:
     yield from _secrets(deployments, read("secrets"))
     yield from _claims(deployments, read("persistentvolumeclaims"))
     yield from _accelerators(deployments, read("nodes"))
+    if asleep := [stage for deployment in deployments for stage in _asleep(deployment)]:
+        yield from _scaling(asleep, read)
     pods = read("pods")
     for deployment in deployments:
         yield _service(deployment, pods)
@@ -105,8 +108,16 @@ def _referred(pod: Object) -> Iterator[tuple[str, str]]:
             if "secretRef" in source:
                 yield source["secretRef"]["name"], ""
     for volume in pod.get("volumes", ()):
-        if "secret" in volume:
-            yield volume["secret"]["secretName"], ""
+        yield from _mounted(volume)
+
+
+def _mounted(volume: Object) -> Iterator[tuple[str, str]]:
+    """Name and key (or none) of each Secret that a volume is made of."""
+    if "secret" in volume:
+        yield volume["secret"]["secretName"], ""
+    for source in volume.get("projected", {}).get("sources", ()):
+        for item in source.get("secret", {}).get("items", ()):
+            yield source["secret"]["name"], item["key"]
 
 
 def _claims(deployments: Sequence[Object], claims: Sequence[Object]) -> Iterator[Finding]:
@@ -145,6 +156,44 @@ def _accelerators(deployments: Sequence[Object], nodes: Sequence[Object]) -> Ite
         else:
             advice = "Is there such a node, and does its device plugin run? `kubectl describe nodes`."
             yield fail("accelerator", f"No node offers {resource}.", advice)
+
+
+def _asleep(deployment: Object) -> Sequence[str]:
+    """Services that the gateway, if this is it, expects to have no pod while nobody asks."""
+    environment = [each for container in _pod_of(deployment)["containers"] for each in container.get("env", ())]
+    listed = next((each.get("value") for each in environment if each["name"] == "BOWERBIRD_STAGES_ASLEEP"), None)
+    names: Sequence[str] = json.loads(listed or "[]")
+    return names
+
+
+def _scaling(services: Sequence[str], read: Read) -> Iterator[Finding]:
+    """Whether KEDA counts the pods of each service that sleeps."""
+    try:
+        known = {each["metadata"]["name"]: each for each in read("scaledobjects")}
+    except ClusterUnreadable as error:
+        yield fail(
+            "KEDA", f"Who sleeps is woken by KEDA, and it is not here: {error}", "Install KEDA: https://keda.sh."
+        )
+        return
+    for name in services:
+        advice = f"`kubectl describe scaledobject {name}`."
+        scaled = known.get(name)
+        if scaled is None:
+            yield fail("KEDA", f"{name} has no ScaledObject: nothing wakes it.", "Type `helm upgrade`.")
+        elif any(PAUSED in each for each in scaled["metadata"].get("annotations", ())):
+            yield fail("KEDA", f"{name} is paused: nothing wakes it.", f"Take the annotation away: {advice}")
+        elif reason := _unmet(scaled, "Ready"):
+            yield fail("KEDA", f"{name} is not scaled: {reason}", advice)
+        else:
+            yield ok("KEDA", f"{name} has pods when somebody asks")
+
+
+def _unmet(thing: Object, condition: str) -> str:
+    """Why a condition of an object does not hold; nothing where it does, or is not known yet."""
+    for each in thing.get("status", {}).get("conditions", ()):
+        if each["type"] == condition and each["status"] == "False":
+            return str(each.get("message") or each.get("reason") or "it does not say why")
+    return ""
 
 
 def _service(deployment: Object, pods: Sequence[Object]) -> Finding:

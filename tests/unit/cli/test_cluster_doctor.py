@@ -13,12 +13,14 @@ from bowerbird.embedded.finding import Finding, Level
 from bowerbird.embedded.kubernetes import ClusterUnreadable, examine_cluster, kubectl
 
 LABELS = {"app.kubernetes.io/name": "bowerbird", "app.kubernetes.io/component": "gateway"}
-KEY = {"name": "KEYS", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "admin-keys"}}}
+FILES = {"secret": {"name": "keys", "items": [{"key": "admin-keys", "path": "bowerbird_admin_keys"}]}}
+CREDENTIALS = {"name": "credentials", "projected": {"sources": [FILES]}}
 
 
 def deployment(**pod: Any) -> dict[str, Any]:
     """The gateway's, one pod wanted and none ready."""
-    container = {"name": "gateway", "env": [KEY], **pod.pop("container", {})}
+    container = {"name": "gateway", **pod.pop("container", {})}
+    pod["volumes"] = [CREDENTIALS, *pod.get("volumes", ())]
     return {
         "metadata": {"name": "gateway", "labels": LABELS},
         "spec": {
@@ -65,6 +67,42 @@ def test_a_service_that_sleeps_is_well() -> None:
     assert "asleep" in found(deployments=[asleep])[-1].fact
 
 
+SLEEPERS = {"env": [{"name": "BOWERBIRD_STAGES_ASLEEP", "value": '["safety"]'}]}
+
+
+def scaled(ready: str = "True", message: str = "", **metadata: Any) -> dict[str, Any]:
+    """The ScaledObject of safety."""
+    conditions = [{"type": "Ready", "status": ready, "message": message}]
+    return {"metadata": {"name": "safety", **metadata}, "status": {"conditions": conditions}}
+
+
+def test_a_service_that_keda_wakes_is_well() -> None:
+    ready = {**deployment(container=SLEEPERS), "status": {"readyReplicas": 1}}
+    assert failures(deployments=[ready], scaledobjects=[scaled()]) == []
+
+
+@pytest.mark.parametrize(
+    ("scaledobjects", "fact"),
+    [
+        ([], "safety has no ScaledObject: nothing wakes it."),
+        ([scaled("False", "failed to ensure HPA")], "safety is not scaled: failed to ensure HPA"),
+        ([scaled(annotations={"autoscaling.keda.sh/paused": "true"})], "safety is paused: nothing wakes it."),
+    ],
+)
+def test_why_nothing_wakes_a_service_is_said(scaledobjects: list[dict[str, Any]], fact: str) -> None:
+    assert fact in failures(deployments=[deployment(container=SLEEPERS)], scaledobjects=scaledobjects)
+
+
+def test_a_cluster_without_keda_wakes_nobody() -> None:
+    def read(kind: str) -> list[dict[str, Any]]:
+        if kind == "scaledobjects":
+            raise ClusterUnreadable("kubectl cannot read scaledobjects: unknown")
+        return [deployment(container=SLEEPERS)] if kind == "deployments" else []
+
+    facts = [each.fact for each in examine_cluster("birds", read)]
+    assert any(fact.startswith("Who sleeps is woken by KEDA, and it is not here") for fact in facts)
+
+
 def test_a_namespace_without_a_release_is_named() -> None:
     assert failures(deployments=[]) == ["No release of the chart is in the namespace birds."]
 
@@ -73,6 +111,11 @@ def test_a_secret_that_is_missing_is_named_and_how_to_make_it() -> None:
     (missing, _) = (each for each in found(secrets=[]) if each.level is Level.FAIL)
     assert missing.fact == "keys is not there."
     assert "kubectl create secret generic keys --from-literal=admin-keys=" in missing.advice
+
+
+def test_a_secret_that_the_environment_is_made_of_is_looked_for_too() -> None:
+    variable = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "others", "key": "key"}}}
+    assert "others is not there." in failures(deployments=[deployment(container={"env": [variable]})])
 
 
 def test_a_secret_without_the_key_that_is_read_says_what_it_has() -> None:

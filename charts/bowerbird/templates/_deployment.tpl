@@ -1,0 +1,173 @@
+{{/* A service's Deployment. Takes {root, name, service}, and `hook` where Helm is to make it, with no pods, before it
+installs it: see own-replicas.yaml. */}}
+{{- define "bowerbird.deployment" -}}
+{{- $values := .root.Values -}}
+{{- $service := .service -}}
+{{- $isGateway := eq .name "gateway" -}}
+{{- $claim := $isGateway | ternary (include "bowerbird.claim" .root) "" -}}
+{{- $isSigned := and (eq .name "curation") $values.signing.existingSecret -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "bowerbird.labels" . | nindent 4 }}
+  {{- if .hook }}
+  annotations:
+    helm.sh/hook: {{ .hook | quote }}
+    helm.sh/hook-weight: "-10"
+    meta.helm.sh/release-name: {{ .root.Release.Name }} # so that Helm takes it over where it was left half made
+    meta.helm.sh/release-namespace: {{ .root.Release.Namespace }}
+  {{- end }}
+spec:
+  {{- if .hook }}
+  replicas: 0
+  {{- else if eq $service.scaling.kind "fixed" }}
+  replicas: {{ $service.replicas }}
+  {{- end }}
+  selector:
+    matchLabels: {{- include "bowerbird.selector" . | nindent 6 }}
+  strategy:
+    {{- if and $isGateway (not $values.database.existingSecret) }}
+    type: Recreate # SQLite, and perhaps a volume, have one gateway at a time
+    {{- else if $service.accelerator.resource }}
+    rollingUpdate: {maxSurge: 0, maxUnavailable: 1} # one pod more than there are accelerators never starts
+    {{- else }}
+    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+    {{- end }}
+  template:
+    metadata:
+      labels: {{- include "bowerbird.labels" . | nindent 8 }}
+      {{- with $service.podAnnotations }}
+      annotations: {{- toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      serviceAccountName: {{ .name }}
+      automountServiceAccountToken: {{ and $isGateway (not (empty (include "bowerbird.asksApiServer" .root))) }}
+      enableServiceLinks: false
+      shareProcessNamespace: true # process 1 does not hear SIGTERM before it listens for it, that is while it starts
+      terminationGracePeriodSeconds: {{ $service.terminationSeconds }}
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65532
+        runAsGroup: 65532
+        fsGroup: 65532
+        fsGroupChangePolicy: OnRootMismatch
+        seccompProfile: {type: RuntimeDefault}
+      {{- with $values.image.pullSecrets }}
+      imagePullSecrets:
+        {{- range . }}
+        - name: {{ . }}
+        {{- end }}
+      {{- end }}
+      {{- with $service.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      {{- with $service.runtimeClassName }}
+      runtimeClassName: {{ . }}
+      {{- end }}
+      {{- with $service.nodeSelector }}
+      nodeSelector: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if or $service.tolerations $service.accelerator.resource }}
+      tolerations:
+        {{- if $service.accelerator.resource }}
+        - {key: {{ $service.accelerator.resource }}, operator: Exists, effect: NoSchedule}
+        {{- end }}
+        {{- with $service.tolerations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- end }}
+      {{- with $service.affinity }}
+      affinity: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $service.topologySpreadConstraints }}
+      topologySpreadConstraints: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      containers:
+        - name: {{ .name }}
+          image: {{ include "bowerbird.image" . }}
+          imagePullPolicy: {{ $values.image.pullPolicy }}
+          terminationMessagePolicy: FallbackToLogsOnError # why it did not start stands in the pod's status
+          {{- if $service.serves }}
+          args: [{{ $service.serves | quote }}]
+          {{- end }}
+          env: {{- include "bowerbird.environment" . | nindent 12 }}
+          {{- if and $isGateway $values.pictures.existingSecret }}
+          envFrom:
+            - secretRef: {name: {{ $values.pictures.existingSecret }}}
+          {{- end }}
+          ports:
+            - {name: http, containerPort: {{ $service.port }}}
+            {{- if and $isGateway (include "bowerbird.asleep" .root | fromJsonArray) }}
+            - {name: scaler, containerPort: {{ include "bowerbird.scalerPort" .root }}}
+            {{- end }}
+          startupProbe:
+            httpGet: {path: /readyz, port: http}
+            periodSeconds: 1
+            timeoutSeconds: 5
+            failureThreshold: {{ $service.startupSeconds }}
+          readinessProbe:
+            httpGet: {path: /readyz, port: http}
+            periodSeconds: 2
+            timeoutSeconds: 5
+          livenessProbe:
+            httpGet: {path: /livez, port: http}
+            periodSeconds: {{ $isGateway | ternary 3 10 }}
+            timeoutSeconds: {{ $isGateway | ternary 3 5 }}
+            failureThreshold: 3
+          lifecycle:
+            preStop:
+              {{- if $isGateway }}
+              sleep: {seconds: 5} # until nobody sends new requests here
+              {{- else }}
+              # No new work from now on; it answers when what there is has been done.
+              httpGet: {path: "/drain?seconds={{ sub $service.terminationSeconds 10 }}", port: http}
+              {{- end }}
+          resources:
+            {{- $resources := deepCopy $service.resources }}
+            {{- with $service.accelerator.resource }}
+            {{- $resources = mergeOverwrite $resources (dict "limits" (dict . $service.accelerator.count)) }}
+            {{- end }}
+            {{- toYaml $resources | nindent 12 }}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+          volumeMounts:
+            - {name: home, mountPath: /var/lib/bowerbird}
+            - {name: scratch, mountPath: /tmp}
+            {{- if $isGateway }}
+            - {name: credentials, mountPath: /etc/bowerbird/secrets, readOnly: true}
+            {{- end }}
+            {{- if $service.model.path }}
+            - {name: models, mountPath: /models, readOnly: true}
+            {{- end }}
+            {{- if $isSigned }}
+            - {name: signing, mountPath: /etc/bowerbird/signing, readOnly: true}
+            {{- end }}
+      volumes:
+        - name: home
+          {{- if $claim }}
+          persistentVolumeClaim: {claimName: {{ $claim }}}
+          {{- else }}
+          emptyDir: {sizeLimit: {{ $service.scratch }}}
+          {{- end }}
+        - name: scratch
+          emptyDir: {sizeLimit: {{ $service.scratch }}}
+        {{- if $isGateway }}
+        - name: credentials
+          projected: {{- include "bowerbird.credentials" . | nindent 12 }}
+        {{- end }}
+        {{- if $service.model.image }}
+        - name: models
+          image: {reference: {{ $service.model.image }}, pullPolicy: {{ $values.image.pullPolicy }}}
+        {{- else if $service.model.claim }}
+        - name: models
+          persistentVolumeClaim: {claimName: {{ $service.model.claim }}, readOnly: true}
+        {{- end }}
+        {{- if $isSigned }}
+        - name: signing
+          secret: {secretName: {{ $values.signing.existingSecret }}, defaultMode: 0440}
+        {{- end }}
+{{- end -}}
