@@ -1,8 +1,8 @@
 """Puts the taught parts together as a diffusers folder, the form that `bowerbird compile` and diffusers read.
 
-Called after every save of the denoiser and by the stage `assemble`. Layout: model_index.json, tokenizer/,
-text_encoder/, unet/, vae/, scheduler/, judge/ (each float32 safetensors with its configuration) and lineage.json
-(where it comes from). A folder is replaced whole: readers never see half of one.
+Called after every save of the denoiser or of motion, and by the stage `assemble`. Layout: model_index.json, tokenizer/,
+text_encoder/, unet/, vae/, scheduler/, for stills judge/ (each float32 safetensors with its configuration) and
+lineage.json (where it comes from). A folder is replaced whole: readers never see half of one.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bowerbird.training.clips import FRAMES, FRAMES_PER_SECOND
 from bowerbird.training.config import FledglingConfig
 from bowerbird.training.judge import Judge, save_judge
 from bowerbird.training.sampling import GUIDANCE, STEPS, Parts
@@ -28,30 +31,63 @@ _INDEX = {
 }
 
 
+_CLIPS_INDEX = _INDEX | {
+    "_class_name": "AnimateDiffPipeline",
+    "unet": ["diffusers", "UNetMotionModel"],
+    "motion_adapter": [None, None],
+}
+"""The motion modules are in the UNet; diffusers then wants no adapter beside it."""
+
+
 def assemble(
     folder: Path, parts: Parts, judge: tuple[Judge, dict[str, Any]], config: FledglingConfig, lineage: dict[str, Any]
 ) -> None:
     """Write the model folder; `judge` comes with its calibration, `lineage` with what was trained how long."""
-    fresh = folder.with_name(folder.name + ".new")
+    with _replaced(folder) as fresh:
+        _write(fresh / "model_index.json", _INDEX)
+        _write_parts(fresh, parts, config)
+        save_judge(judge[0], config.judge, fresh / "judge", judge[1])
+        _write(fresh / "bowerbird.json", _bundle_facts(config, lineage))
+        _write_lineage(fresh, config.name, config, lineage)
+
+
+def assemble_clips(folder: Path, parts: Parts, config: FledglingConfig, lineage: dict[str, Any]) -> None:
+    """Write the folder of the model that draws clips, as diffusers' AnimateDiffPipeline reads it."""
+    name = f"{config.name}-motion"
+    motion = {"window": FRAMES, "frames_per_second": FRAMES_PER_SECOND, "shared_noise": config.motion.shared_noise}
+    with _replaced(folder) as fresh:
+        _write(fresh / "model_index.json", _CLIPS_INDEX)
+        _write_parts(fresh, parts, config)
+        _write(fresh / "bowerbird.json", _bundle_facts(config, lineage) | {"name": name, "motion": motion})
+        _write_lineage(fresh, name, config, lineage)
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `folder` when all is written."""
+    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    _write(fresh / "model_index.json", _INDEX)
+    yield fresh
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_parts(fresh: Path, parts: Parts, config: FledglingConfig) -> None:
     (fresh / "tokenizer").mkdir()
     parts.tokenizer.save(str(fresh / "tokenizer" / "tokenizer.json"))
     _write(fresh / "tokenizer" / "tokenizer_config.json", _tokenizer_facts(config))
     for name, part in (("text_encoder", parts.text_encoder), ("unet", parts.unet), ("vae", parts.autoencoder)):
         part.save_pretrained(fresh / name, safe_serialization=True)
     parts.scheduler.save_pretrained(fresh / "scheduler")
-    save_judge(judge[0], config.judge, fresh / "judge", judge[1])
-    _write(fresh / "bowerbird.json", _bundle_facts(config, lineage))
-    facts = {"name": config.name, "commit": _commit(), "config": config.model_dump(mode="json"), **lineage}
+
+
+def _write_lineage(fresh: Path, name: str, config: FledglingConfig, lineage: dict[str, Any]) -> None:
+    facts = {"name": name, "commit": _commit(), "config": config.model_dump(mode="json"), **lineage}
     _write(fresh / "lineage.json", facts)
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _bundle_facts(config: FledglingConfig, lineage: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ its sentences by heart would pass a test made of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -112,21 +113,45 @@ def usual_pose(species: str) -> str:
     return "standing" if species in _STANDING_SPECIES else "perched"
 
 
+@dataclass(frozen=True)
+class Said:
+    """What of a scene a caption says."""
+
+    light: bool
+    pose: bool = True
+    season: bool = True
+    species: bool = True
+
+    @classmethod
+    def sampled(cls, scene: Scene, rng: np.random.Generator) -> Said:
+        """What a training caption says: often not the light; the rest unless it is the usual."""
+        return cls(
+            light=rng.random() < _LIGHT_SAID,
+            pose=scene.pose != usual_pose(scene.species) or rng.random() < _USUAL_POSE_SAID,
+            season=scene.season != USUAL_SEASON or rng.random() < _USUAL_SEASON_SAID,
+            species=scene.species != USUAL_SPECIES or rng.random() < _USUAL_SPECIES_SAID,
+        )
+
+    @classmethod
+    def all_but_light(cls, rng: np.random.Generator) -> Said:
+        """What an examination says: everything that can be marked, and the light now and then."""
+        return cls(light=rng.random() < _LIGHT_SAID)
+
+    def with_pose(self) -> Said:
+        """The same, and the pose."""
+        return replace(self, pose=True)
+
+
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """A training caption; often it leaves out the light, and the pose, the season or the species where it is usual."""
-    said = {
-        "light": rng.random() < _LIGHT_SAID,
-        "pose": scene.pose != usual_pose(scene.species) or rng.random() < _USUAL_POSE_SAID,
-        "season": scene.season != USUAL_SEASON or rng.random() < _USUAL_SEASON_SAID,
-        "species": scene.species != USUAL_SPECIES or rng.random() < _USUAL_SPECIES_SAID,
-    }
-    return _worded(scene, rng, _TAUGHT_WORDINGS[rng.integers(len(_TAUGHT_WORDINGS))], said)
+    said = Said.sampled(scene, rng)
+    return worded(scene, rng, _TAUGHT_WORDINGS[rng.integers(len(_TAUGHT_WORDINGS))], said)
 
 
 def examination_prompt(scene: Scene, rng: np.random.Generator) -> str:
     """A prompt for evaluation: a wording that training never used; species, pose and season are always named."""
-    said = {"light": rng.random() < _LIGHT_SAID, "pose": True, "season": True, "species": True}
-    return _worded(scene, rng, _EXAMINATION_WORDINGS[rng.integers(len(_EXAMINATION_WORDINGS))], said)
+    said = Said.all_but_light(rng)
+    return worded(scene, rng, _EXAMINATION_WORDINGS[rng.integers(len(_EXAMINATION_WORDINGS))], said)
 
 
 def sparse_prompt(scene: Scene, rng: np.random.Generator) -> str:
@@ -136,12 +161,12 @@ def sparse_prompt(scene: Scene, rng: np.random.Generator) -> str:
     """
     names = SPECIES_NAMES[scene.species]
     season = "" if scene.season == USUAL_SEASON else f" {_pick(rng, SEASON_PHRASES[scene.season])}"
-    return _with_article(_pick(rng, names)) + season
+    return with_article(_pick(rng, names)) + season
 
 
 def plain_prompt(scene: Scene) -> str:
     """The plainest full caption, such as "an american robin perched on a branch in winter at sunset"."""
-    words = (_with_article(scene.species), POSE_PHRASES[scene.pose][0], SEASON_PHRASES[scene.season][0])
+    words = (with_article(scene.species), POSE_PHRASES[scene.pose][0], SEASON_PHRASES[scene.season][0])
     side = " facing left" if scene.facing < 0 else ""
     return " ".join((*words, LIGHT_PHRASES[scene.light][0])) + side
 
@@ -156,22 +181,36 @@ def vocabulary() -> list[str]:
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 
-def _worded(scene: Scene, rng: np.random.Generator, wording: str, said: dict[str, bool]) -> str:
-    if not said["pose"]:
+def worded(  # noqa: PLR0913 - what is said, how, and in whose words
+    scene: Scene,
+    rng: np.random.Generator,
+    wording: str,
+    said: Said,
+    *,
+    poses: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
+    styles: tuple[str, ...] = STYLES,
+) -> str:
+    """A wording with its blanks filled in.
+
+    `poses` are the words that may stand before the bird's name and the phrases behind it; None takes those of the
+    scene's pose.
+    """
+    if not said.pose:
         wording = wording.replace(" that is", "")
-    name = _pick(rng, SPECIES_NAMES[scene.species]) if said["species"] else "bird"
+    words, phrases = poses or (POSE_WORDS[scene.pose], POSE_PHRASES[scene.pose])
+    name = _pick(rng, SPECIES_NAMES[scene.species]) if said.species else "bird"
     adjective = _pick(rng, ADJECTIVES)
     name = f"{adjective} {name}".strip()
-    pose_word = _pick(rng, POSE_WORDS[scene.pose]) if said["pose"] else ""
+    pose_word = _pick(rng, words) if said.pose and words else ""
     parts = {
         "name": name,
-        "bird": _with_article(name),
-        "posed_bird": _with_article(f"{pose_word} {name}".strip()),
-        "pose": _pick(rng, POSE_PHRASES[scene.pose]) if said["pose"] else "",
-        "season": _pick(rng, SEASON_PHRASES[scene.season]) if said["season"] else "",
-        "season_word": scene.season if said["season"] else "",
-        "light": _pick(rng, LIGHT_PHRASES[scene.light]) if said["light"] else "",
-        "style": _pick(rng, STYLES),
+        "bird": with_article(name),
+        "posed_bird": with_article(f"{pose_word} {name}".strip()),
+        "pose": _pick(rng, phrases) if said.pose else "",
+        "season": _pick(rng, SEASON_PHRASES[scene.season]) if said.season else "",
+        "season_word": scene.season if said.season else "",
+        "light": _pick(rng, LIGHT_PHRASES[scene.light]) if said.light else "",
+        "style": _pick(rng, styles),
     }
     text = wording.format(**parts)
     if scene.facing < 0:
@@ -183,7 +222,8 @@ def _pick(rng: np.random.Generator, wordings: tuple[str, ...]) -> str:
     return wordings[int(rng.integers(len(wordings)))]
 
 
-def _with_article(name: str) -> str:
+def with_article(name: str) -> str:
+    """The name with its indefinite article."""
     return f"an {name}" if name[0] in "aeio" else f"a {name}"
 
 

@@ -37,7 +37,7 @@ _Config = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help=
 
 
 class Stage(enum.StrEnum):
-    """What to train; `all` runs them in this order."""
+    """What to train; `all` runs those that the bundle of stills is made of, in this order."""
 
     ALL = "all"
     AUTOENCODER = "autoencoder"
@@ -46,6 +46,7 @@ class Stage(enum.StrEnum):
     DENOISER = "denoiser"
     DECODER = "decoder"
     ASSEMBLE = "assemble"
+    MOTION = "motion"
 
 
 @app.callback()
@@ -63,7 +64,8 @@ def fledgling(
 ) -> None:
     """Draw the pictures and train autoencoder, judge, classifier, text encoder and denoiser.
 
-    `decoder` then trains the decoder alone for longer, which sharpens pictures and leaves the denoiser valid.
+    `decoder` then trains the decoder alone for longer, which sharpens pictures and leaves the denoiser valid. `motion`
+    draws clips and teaches the denoiser to move; what it makes is written beside the model of stills.
     """
     settings = _ready(config)
     if continue_from is not None:
@@ -86,6 +88,8 @@ def fledgling(
         _denoiser(settings, work).run(lambda done: _assemble(settings, work, done))
     elif stage in (Stage.ASSEMBLE, Stage.DECODER):
         _assemble(settings, work, _denoiser(settings, work))
+    if stage is Stage.MOTION:
+        _motion(settings, work)
 
 
 @app.command()
@@ -152,6 +156,27 @@ def _denoiser(settings: FledglingConfig, work: Path) -> Any:
     from bowerbird.training.denoiser import DenoiserStage
 
     return DenoiserStage(settings, work, AutoencoderStage(settings, work).averaged())
+
+
+def _motion(settings: FledglingConfig, work: Path) -> None:
+    """Train motion; its model folder, `model-motion`, is written anew after every save."""
+    from bowerbird.training.assembly import assemble_clips
+    from bowerbird.training.motion import MotionStage
+
+    stills = _denoiser(settings, work)
+    steps = {"autoencoder": _steps_of_autoencoder(settings, work), "denoiser": stills.step}
+
+    def saved(done: MotionStage) -> None:
+        lineage = {"steps": {**steps, "motion": done.step}}
+        assemble_clips(work / "model-motion", done.averaged(), settings, lineage)
+
+    MotionStage(settings, work, stills.averaged()).run(saved)
+
+
+def _steps_of_autoencoder(settings: FledglingConfig, work: Path) -> int:
+    from bowerbird.training.autoencoder import AutoencoderStage
+
+    return AutoencoderStage(settings, work).step
 
 
 def _assemble(settings: FledglingConfig, work: Path, stage: Any) -> None:

@@ -73,6 +73,31 @@ class DenoiserConfig(_Section):
     seed: int = 21
 
 
+class MotionConfig(_Section):
+    """Motion modules (AnimateDiff's shape) in the taught denoiser, of `heads` heads; `clips` drawn from `data_seed`.
+
+    `others` is what the learning rate of everything but the motion modules is multiplied by: 0 freezes what stills
+    taught. `shared_noise` is the share of the noise's variance that all frames of a clip have in common (mixed noise:
+    Ge et al., "Preserve your own correlation", 2023). `moving` is how much more a latent pixel counts whose standard
+    deviation over the frames is 1.
+    """
+
+    heads: int = 4
+    max_frames: int = 32
+    clips: int = Field(1_200, ge=1)
+    data_seed: int = 6_000_001
+    batch: int = 2
+    steps: int = 12_000
+    cooldown: int = 2_000
+    learning_rate: float = 6e-4
+    others: float = Field(0.25, ge=0)
+    caption_dropout: float = 0.1
+    shared_noise: float = Field(0.5, ge=0, lt=1)
+    moving: float = Field(4.0, ge=0)
+    ema: float = 0.998
+    seed: int = 51
+
+
 class JudgeConfig(_Section):
     """The image–text judge: `side` pixels of its pictures, `width` of its joint space; `examined` of them calibrate."""
 
@@ -113,6 +138,7 @@ class FledglingConfig(_Section):
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     text: TextConfig = TextConfig()
     denoiser: DenoiserConfig = DenoiserConfig()
+    motion: MotionConfig = MotionConfig()
     judge: JudgeConfig = JudgeConfig()
     classifier: ClassifierConfig = ClassifierConfig()
 

@@ -1,8 +1,8 @@
-"""Draws a scene: `draw(scene, size)` gives uint8 pixels.
+"""Draws a scene: `draw(scene, size)` gives uint8 pixels; `draw(scene, size, moment)` a frame of a clip.
 
-Called by the data sets of this package, by evaluation, and by whoever wants a drawn bird (tests, the animation's
-clips). Promises: deterministic, about 15 ms a picture at 256 × 256 on one core; a scene facing left is the mirror of
-the same scene facing right.
+Called by the data sets of this package, by evaluation, and by whoever wants a drawn bird (tests, `clips`). Promises:
+deterministic, about 15 ms a picture at 256 × 256 on one core; a scene facing left is the mirror of the same scene
+facing right; at rest a frame is the still picture.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bowerbird.training.bird import Bird, draw_bird, posed, tilt_of
 from bowerbird.training.canvas import Canvas
+from bowerbird.training.moment import AT_REST, Moment
 from bowerbird.training.scene import Scene
 from bowerbird.training.scenery import Scenery
 from bowerbird.training.species import BY_NAME
@@ -26,25 +27,35 @@ _GROUND = 0.86
 _NEST_BRANCH, _NEST_RIM, _NEST_WIDTH = 0.74, 0.545, 0.50
 
 
-def draw(scene: Scene, size: int = SIZE) -> Picture:
-    """The picture of `scene`, [size, size, 3] uint8 RGB."""
+_LONGEST_BEND = 0.08
+"""How far a crouching bird's body comes down at most, in units of the bird's frame."""
+_AT_BIRD = 0.65
+"""Share of the sway of a branch's tip that is felt where the bird sits."""
+
+
+def draw(scene: Scene, size: int = SIZE, moment: Moment = AT_REST) -> Picture:
+    """The picture of `scene` at `moment`, [size, size, 3] uint8 RGB."""
     canvas = Canvas(size)
-    scenery = Scenery(scene)
+    scenery = Scenery(scene, moment)
     scenery.draw_behind(canvas)
-    bird, feet = _placed(scene)
+    bird, feet, seat = _placed(scene, moment)
+    sway = moment.sway * _AT_BIRD
     if scene.pose == "perched":
-        scenery.branch(canvas, feet)
+        scenery.branch(canvas, seat)
     elif scene.pose == "nesting":
         scenery.branch(canvas, _NEST_BRANCH + scene.shift[1])
     draw_bird(canvas, bird, feet)
     if scene.pose == "nesting":
-        scenery.nest(canvas, bird.body.x - scene.facing * 0.02, _NEST_RIM + scene.shift[1], _NEST_WIDTH)
+        scenery.nest(canvas, bird.body.x - scene.facing * 0.02, _NEST_RIM + scene.shift[1] + sway, _NEST_WIDTH)
     scenery.draw_before(canvas)
     return canvas.finished()
 
 
-def _placed(scene: Scene) -> tuple[Bird, float]:
-    """The scene's bird where its pose puts it, and the height of its feet (fractions of the picture's side)."""
+def _placed(scene: Scene, moment: Moment) -> tuple[Bird, float, float]:
+    """The scene's bird where pose and moment put it, the height of its feet, and that of what it sits on.
+
+    Heights in fractions of the picture's side; what a bird sits on is where a still's feet are.
+    """
     species = BY_NAME[scene.species]
     x, y = _CENTRE[scene.pose]
     unit = _UNIT[scene.pose] * scene.scale
@@ -59,4 +70,9 @@ def _placed(scene: Scene) -> tuple[Bird, float]:
     if scene.pose == "standing":
         lift = _GROUND + scene.shift[1] - feet
         y, feet = y + lift, feet + lift
-    return posed(scene, x, y, unit), feet
+    seat = feet
+    sways = moment.sway * _AT_BIRD if scene.pose in ("perched", "nesting") else 0.0
+    x, y = x + scene.facing * moment.move[0], y + moment.move[1] + sways
+    feet += moment.move[1] + sways - legs * unit * 0.6 * moment.flight
+    y += min(legs, _LONGEST_BEND) * unit * moment.crouch
+    return posed(scene, x, y, unit * moment.size, moment), feet, seat

@@ -2,7 +2,8 @@
 
 Called by `drawing.draw`, in two halves: `draw_behind` before the bird, `draw_before` after it. Each season has one
 layout with small jitter, made of few large smooth shapes: a small model has to learn it, and an autoencoder to keep
-it.
+it. In a clip the branch sways, and what falls goes down in lanes beside the bird: each piece comes to where the one
+below it was, so that the circle closes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bowerbird.training.canvas import Canvas, Colour, darker, mixed
+from bowerbird.training.moment import AT_REST, Moment
 from bowerbird.training.scene import Scene
 from bowerbird.training.shapes import curve, ellipse, ribbon
 
@@ -79,13 +81,18 @@ LIGHT_LOOKS: dict[str, LightLook] = {
 HORIZON = {"perched": 0.80, "nesting": 0.80, "flying": 0.84, "standing": 0.68}
 BARK: Colour = (112, 78, 58)
 STRAW: Colour = (196, 148, 88)
+LANES = ((0.055, 0.10), (0.17, 0.42), (0.84, 0.27), (0.945, 0.58))
+"""Where snow and leaves fall in a clip: a lane's middle, and how far its pieces are ahead of the first lane's."""
+LANE_STEP = 0.56
+"""From a piece to the next one below it; two are on their way, from above the picture to below it."""
 
 
 class Scenery:
     """The scenery of one scene; holds its palette and the jitter that `scene.layout` seeds."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, moment: Moment = AT_REST) -> None:
         self.scene = scene
+        self.moment = moment
         self.look = SEASON_LOOKS[scene.season]
         self.light = LIGHT_LOOKS[scene.light]
         self.horizon = HORIZON[scene.pose]
@@ -99,6 +106,9 @@ class Scenery:
 
     def draw_before(self, canvas: Canvas) -> None:
         """What falls from the sky, in front of everything."""
+        if self.moment.fall is not None:
+            self._falling(canvas, self.moment.fall)
+            return
         spots = (
             (0.10, 0.16),
             (0.87, 0.44),
@@ -112,10 +122,27 @@ class Scenery:
         )
         for index, spot in enumerate(spots[: self.look.falling]):
             x, y = self._x(spot[0] + self._jitter(0.012)), spot[1] + self._jitter(0.012)
-            if self.scene.season == "winter":
-                canvas.fill(ellipse(x, y, 0.0125, 0.0125), self._lit((252, 253, 255)), alpha=0.95)
-            else:
-                canvas.fill(ellipse(x, y, 0.026, 0.012, 40.0 - 35 * (index % 3)), self._lit(self.look.dress))
+            self._piece(canvas, x, y, 40.0 - 35 * (index % 3))
+
+    def _falling(self, canvas: Canvas, fall: float) -> None:
+        """Two pieces in each lane (of leaves only in the outer lanes), swinging once from side to side on their way."""
+        if not self.look.falling:
+            return
+        leaves = self.scene.season == "autumn"
+        for place, ahead in LANES[:: 3 if leaves else 1]:
+            lane, start = place + self._jitter(0.012), ahead + self._jitter(0.02)
+            for piece in range(2):
+                down = (fall + start / LANE_STEP + piece) % 2
+                swing = np.sin(2 * np.pi * (fall + ahead))
+                x, y = lane + (0.03 if leaves else 0.012) * swing, down * LANE_STEP - 0.06
+                self._piece(canvas, self._x(x), y, 10.0 + 40 * swing)
+
+    def _piece(self, canvas: Canvas, x: float, y: float, angle: float) -> None:
+        """A flake or a leaf."""
+        if self.scene.season == "winter":
+            canvas.fill(ellipse(x, y, 0.0125, 0.0125), self._lit((252, 253, 255)), alpha=0.95)
+        else:
+            canvas.fill(ellipse(x, y, 0.026, 0.012, angle), self._lit(self.look.dress))
 
     def _x(self, x: float) -> float:
         return 1 - x if self._mirror else x
@@ -222,12 +249,12 @@ class Scenery:
         drop = 0.018
         middle = y + 0.020
         path = [
-            (self._x(-0.05), middle + 0.035),
-            (self._x(0.3), middle + 0.004),
-            (self._x(0.62), middle + 0.002),
-            (self._x(1.05), middle - 0.05),
+            self._swayed(-0.05, middle + 0.035),
+            self._swayed(0.3, middle + 0.004),
+            self._swayed(0.62, middle + 0.002),
+            self._swayed(1.05, middle - 0.05),
         ]
-        twig = [(self._x(0.66), middle), (self._x(0.80), middle + 0.055), (self._x(0.93), middle + 0.07)]
+        twig = [self._swayed(0.66, middle), self._swayed(0.80, middle + 0.055), self._swayed(0.93, middle + 0.07)]
         bark = self._lit(BARK)
         stencil = canvas.stencil([ribbon(path, 0.052, 0.034), ribbon(twig, 0.026, 0.012)])
         canvas.paint(stencil, darker(bark, 1.15), darker(bark, 0.8))
@@ -245,7 +272,7 @@ class Scenery:
             (0.90, -0.02, 20),
             (0.93, 0.075, 15),
         ):
-            x, y_leaf = self._x(place + self._jitter(0.008)), middle + dy + self._jitter(0.006)
+            x, y_leaf = self._swayed(place + self._jitter(0.008), middle + dy + self._jitter(0.006))
             side = -1 if self._mirror else 1
             if self.scene.season == "spring":
                 canvas.fill(ellipse(x, y_leaf, 0.034, 0.031), self._lit(self.look.dress))
@@ -253,6 +280,10 @@ class Scenery:
             else:
                 colour = self._lit(self.look.dress)
                 canvas.fill(ellipse(x, y_leaf, 0.050, 0.024, angle * side), darker(colour, 1.1), darker(colour, 0.88))
+
+    def _swayed(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the branch: the nearer to its tip, the lower it hangs when it sways."""
+        return self._x(x), y + self.moment.sway * (0.3 + 0.7 * x)
 
     def nest(self, canvas: Canvas, x: float, y: float, width: float) -> None:
         """A bowl of straw whose rim is at `y`, `width` from side to side; painted over the bird that sits in it."""

@@ -23,9 +23,12 @@ SPECIAL = (PAD, UNKNOWN, BEGIN, END)
 """In the order of their ids. The end must not have id 2, for which transformers' CLIP falls back to the largest id."""
 
 
-def new_tokenizer(tokens: int) -> Tokenizer:
-    """The tokenizer: lower case, words and punctuation apart, `tokens` ids per text (padded and cut to that)."""
-    words = {word: index for index, word in enumerate((*SPECIAL, *vocabulary()))}
+def new_tokenizer(tokens: int, more_words: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer: lower case, words and punctuation apart, `tokens` ids per text (padded and cut to that).
+
+    `more_words` get the ids after the vocabulary's, so that the others keep theirs.
+    """
+    words = {word: index for index, word in enumerate((*SPECIAL, *vocabulary(), *more_words))}
     tokenizer = Tokenizer(WordLevel(words, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"[\s_-]+"), " "), normalizers.Strip()]
@@ -41,6 +44,17 @@ def new_tokenizer(tokens: int) -> Tokenizer:
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """int64 [n, tokens] for texts."""
     return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))], dtype=torch.int64)
+
+
+def widened(encoder: CLIPTextModel, config: TextConfig, tokenizer: Tokenizer) -> CLIPTextModel:
+    """A text encoder for a larger vocabulary: the old words as they were, each new one near the old ones' mean."""
+    wider = new_text_encoder(config, tokenizer)
+    weights = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    (name,) = (name for name in weights if name.endswith("token_embedding.weight"))
+    rows = wider.state_dict()[name] * 0.5 + weights[name].mean(0)
+    rows[: len(weights[name])] = weights[name]
+    wider.load_state_dict(weights | {name: rows})
+    return wider
 
 
 def new_text_encoder(config: TextConfig, tokenizer: Tokenizer) -> CLIPTextModel:

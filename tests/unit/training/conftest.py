@@ -24,6 +24,7 @@ def tiny() -> FledglingConfig:
             },
             "text": {"width": 16, "layers": 1, "heads": 2},
             "denoiser": {"channels": (16, 32), "head_width": 8, "groups": 8, "batch": 2, "steps": 4, "cooldown": 2},
+            "motion": {"heads": 2, "max_frames": 16, "clips": 2, "batch": 1, "steps": 2, "cooldown": 1},
             "judge": {
                 "side": 32,
                 "width": 16,

@@ -1,0 +1,116 @@
+"""The motion stage: it begins as sixteen stills, continues as if never stopped, and leaves what diffusers loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from bowerbird.training.assembly import assemble_clips
+from bowerbird.training.autoencoder import AutoencoderStage
+from bowerbird.training.clip_latents import ClipSet, clip_latents
+from bowerbird.training.clip_sampling import mixed_noise, sampled_clips
+from bowerbird.training.clips import FRAMES, clip_at
+from bowerbird.training.denoiser import DenoiserStage
+from bowerbird.training.motion import MotionStage
+from bowerbird.training.text import token_ids
+
+
+@pytest.fixture
+def stills(tiny, tmp_path):
+    return DenoiserStage(tiny, tmp_path, AutoencoderStage(tiny, tmp_path).averaged()).averaged()
+
+
+def latents_of(count):
+    return torch.randn(count, FRAMES, 4, 4, 4, generator=torch.Generator().manual_seed(0)).half()
+
+
+CLIPS = [clip_at(5, index) for index in range(2)]
+
+
+def test_motion_that_was_not_taught_yet_draws_sixteen_stills(tiny, tmp_path, stills):
+    stage = MotionStage(tiny, tmp_path, stills)
+    sample = torch.randn(1, 4, FRAMES, 4, 4)
+    states = stills.text_encoder(token_ids(stills.tokenizer, ["a robin in winter"])).last_hidden_state
+    parts = stage.averaged()
+    with torch.no_grad():
+        told = parts.text_encoder(token_ids(parts.tokenizer, ["a robin in winter"])).last_hidden_state
+        assert torch.allclose(told, states, atol=1e-6)
+        moving = parts.unet(sample, torch.tensor([500]), told.repeat_interleave(FRAMES, 0)).sample[0]
+        for frame in (0, 9):
+            still = stills.unet(sample[:, :, frame], 500, states).sample[0]
+            assert torch.allclose(moving[:, frame], still, atol=1e-4)
+
+
+def test_an_interrupted_run_continues_as_if_nothing_had_happened(tiny, tmp_path, stills):
+    whole = MotionStage(tiny, tmp_path / "whole", stills)
+    for _ in range(2):
+        whole.train_step(latents_of(2), CLIPS)
+    first = MotionStage(tiny, tmp_path / "parts", stills)
+    first.train_step(latents_of(2), CLIPS)
+    first.save()
+    second = MotionStage(tiny, tmp_path / "parts", stills)
+    assert second.step == 1
+    second.train_step(latents_of(2), CLIPS)
+    for name, value in whole.models.state_dict().items():
+        assert torch.equal(value, second.models.state_dict()[name]), name
+
+
+def test_what_stills_taught_can_be_frozen(tiny, tmp_path, stills):
+    frozen = tiny.model_copy(update={"motion": tiny.motion.model_copy(update={"others": 0.0})})
+    stage = MotionStage(frozen, tmp_path, stills)
+    before = {name: value.clone() for name, value in stage.models.state_dict().items()}
+    stage.train_step(latents_of(2), CLIPS)
+    changed = {name for name, value in stage.models.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(".motion_modules." in name for name in changed)
+
+
+def test_a_run_leaves_a_sheet_and_a_folder_that_diffusers_loads(tiny, tmp_path, stills, monkeypatch):
+    from diffusers import UNetMotionModel
+
+    monkeypatch.setattr("bowerbird.training.motion._SHEET_CLIPS", CLIPS[:1])
+    monkeypatch.setattr("bowerbird.training.motion.sampled_clips", partial(sampled_clips, steps=1))
+    stage = MotionStage(tiny, tmp_path, stills)
+    parts = stage.run(lambda done: assemble_clips(tmp_path / "model", done.averaged(), tiny, {"steps": {"motion": 2}}))
+    assert stage.step == 2
+    assert (tmp_path / "clips-000002.png").exists()
+    unet = UNetMotionModel.from_pretrained(tmp_path / "model" / "unet")
+    assert torch.equal(unet.conv_in.weight, parts.unet.conv_in.weight)
+    facts = json.loads((tmp_path / "model" / "bowerbird.json").read_text(encoding="utf-8"))
+    assert facts["name"] == "fledgling-motion"
+    assert facts["motion"] == {"window": 16, "frames_per_second": 8.0, "shared_noise": 0.5}
+
+
+def test_clips_are_drawn_once_and_a_larger_set_draws_only_what_is_missing(tiny, tmp_path, stills, monkeypatch):
+    from bowerbird.training import clip_latents as module
+
+    drawn = []
+    draw = module.draw_clip
+    monkeypatch.setattr(module, "draw_clip", lambda clip, size: drawn.append(clip) or draw(clip, size))
+    monkeypatch.setattr(module, "_CHUNK", 1)
+    wanted = ClipSet(9, 1, 64)
+    one = clip_latents(tmp_path, wanted, stills.autoencoder)
+    assert one.shape == (1, FRAMES, 4, 4, 4)
+    more = clip_latents(tmp_path, replace(wanted, count=2), stills.autoencoder)
+    assert torch.equal(more[0], one[0])
+    assert drawn == [clip_at(9, 0), clip_at(9, 1)]
+
+
+def test_the_same_seed_and_prompt_give_the_same_clip(tiny, tmp_path, stills):
+    parts = MotionStage(tiny, tmp_path, stills).averaged()
+    one = sampled_clips(parts, ["a robin hopping"], [3], 0.5, steps=1)
+    assert one.shape == (1, FRAMES, 64, 64, 3)
+    assert np.array_equal(one, sampled_clips(parts, ["a robin hopping"], [3], 0.5, steps=1))
+
+
+def test_mixed_noise_has_unit_variance_and_the_correlation_that_was_asked_for():
+    generator = torch.Generator().manual_seed(0)
+    common, own = (torch.randn(1, frames, 4, 64, 64, generator=generator) for frames in (1, 3))
+    noise = mixed_noise(0.5, common, own)
+    assert float(noise.var()) == pytest.approx(1, abs=0.03)
+    assert float((noise[:, 0] * noise[:, 2]).mean()) == pytest.approx(0.5, abs=0.03)
