@@ -34,7 +34,9 @@ def step_seconds(model: Model, inputs: dict[str, Tensor], meter: Meter) -> float
         path = Path(folder) / "denoiser.onnx"
         _export(model, inputs, path)
         options = {"enable_cuda_graph": "1"} if model.device == "cuda" else {}
-        session = ort.InferenceSession(path, providers=[(provider, options)])
+        session = ort.InferenceSession(path, providers=[(provider, options)], enable_fallback=0)
+    if provider not in session.get_providers():  # its libraries are missing: it warns, and would measure the CPU
+        raise RuntimeError(f"onnxruntime {ort.__version__} could not start {provider}")
     binding = session.io_binding()
     for name, tensor in inputs.items():
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(_host(tensor), model.device, 0))

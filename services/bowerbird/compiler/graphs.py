@@ -22,7 +22,7 @@ from torch import nn
 
 from bowerbird.compiler.export import Export, ExportCache, cache_key, export
 from bowerbird.compiler.halving import ROLES, emulated, halved
-from bowerbird.compiler.loading import release
+from bowerbird.compiler.loading import give_back_freed_memory, release
 from bowerbird.compiler.lora_graph import lora_part
 from bowerbird.compiler.parity import (
     Outputs,
@@ -31,7 +31,7 @@ from bowerbird.compiler.parity import (
     compare_half,
     compare_part,
     frugal_session,
-    usual_questions,
+    usual_question,
 )
 from bowerbird.compiler.parts import Part, Shapes
 from bowerbird.compiler.precision import Storage, restored
@@ -142,6 +142,7 @@ class Graphs:
                 self.report(f"{role}: comparing in fp16")
                 self.half_parity[role] = self._compare_half(graph, folder, load)
             graph.references.clear()
+            give_back_freed_memory()
         return figures
 
     def facts(self) -> dict[str, PartFacts]:
@@ -202,7 +203,7 @@ class Graphs:
         for role, asked in questions.items():
             for question, answer in zip(asked, exact[role], strict=True):
                 other = self._answer(role, question, model) if changed else answer
-                self._graphs[role].references.append(Reference(question.inputs(), answer, other))
+                self._graphs[role].references.append(Reference(question, answer, other))
         release(model)
 
     def _answer(self, role: str, question: Question, model: nn.Module) -> Outputs:
@@ -212,11 +213,11 @@ class Graphs:
     def _questions(self, role: str, model: nn.Module) -> list[Question]:
         """Three inputs of the smallest size; one of each other size, unless that takes minutes."""
         part, smallest = self._graphs[role].part, self.sizes[0]
-        questions = usual_questions(part, smallest)
+        questions = [usual_question(part, smallest)]
         if any(2 in names for names in part.free.values()) and len(self.sizes) > 1:
-            _, seconds = Question(part, smallest, 1).ask(model)
+            _, seconds = Question(part, smallest, 1, 1).ask(model)
             questions += [
-                Question(part, shapes, 1)
+                Question(part, shapes, 1, 1)
                 for shapes in self.sizes[1:]
                 if self.thorough or seconds * _growth(smallest, shapes) < QUICK_SECONDS
             ]

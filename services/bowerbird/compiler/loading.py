@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 
 LIBRARIES = {"diffusers", "transformers"}
+TENSORS_AT_ONCE = 64
 
 
 def hollow(model: nn.Module) -> Any:
@@ -65,12 +66,18 @@ def load_component(checkpoint: Checkpoint, name: str) -> Any:
 
 
 def release(model: nn.Module) -> None:
-    """Gives the memory of a component's weights back to the system, whoever still holds the module.
-
-    glibc keeps what was freed below its threshold, which grows up to 32 MB: a third of a UNet, *measured*.
-    """
+    """Gives the memory of a component's weights back to the system, whoever still holds the module."""
     for parameter in model.parameters():
         parameter.data = torch.empty(0)
+    give_back_freed_memory()
+
+
+def give_back_freed_memory() -> None:
+    """What was freed goes back to the system before the next big thing is loaded.
+
+    glibc keeps what was freed below its threshold, which grows up to 32 MB: a third of a UNet, or all that a session of
+    ONNX Runtime held, *measured*.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -122,11 +129,14 @@ def _meta_parameters() -> Iterator[None]:
 
 
 def _fill(model: nn.Module, files: list[Path]) -> None:
+    """Opens each file again and again: what was read of it stays mapped, and in memory, until it is closed."""
     with torch.no_grad():
         for path in files:
-            with safe_open(path, "pt") as file:
-                for key in file.keys():  # noqa: SIM118 - the file is no dictionary
-                    _assign(model, key, file.get_tensor(key))
+            keys = _keys(path)
+            for first in range(0, len(keys), TENSORS_AT_ONCE):
+                with safe_open(path, "pt") as file:
+                    for key in keys[first : first + TENSORS_AT_ONCE]:
+                        _assign(model, key, file.get_tensor(key))
 
 
 def _assign(model: nn.Module, key: str, tensor: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,20 @@ from numpy.typing import NDArray
 
 from bowerbird.compiler.parts import Part, Shapes
 from bowerbird.engine.backend import Floats, Session
+from bowerbird.engine.backends.buckets import joined, split
 from bowerbird.engine.backends.cpu import CpuSession
 from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
 from bowerbird.engine.bundle import HalfParity, ParityFacts
 
 ROWS = 3
 TOGETHER_PIXELS = 512 * 512
-"""The largest pictures of which ROWS are asked for in one call; of larger ones an autoencoder's activations would need
-more memory than all weights: three of 1024 x 1024, 10 GB. (The engine encodes and decodes one at a time.)"""
+"""The largest pictures of which ROWS are asked for in one call. Of larger ones activations would need more memory than
+all weights: of three of 1024 x 1024 an autoencoder's take 10 GB. So it is asked for one at a time, as the engine does,
+and a denoiser, whose attention looks at every pair of latents, for two and then one."""
 PART_TOLERANCE = 2e-4
 ROUNDING_TOLERANCE_DB = 30.0
 MAX_PSNR_DB = 99.0
+AUTOENCODER = ("decoder", "encoder", "preview")
 
 Outputs = Mapping[str, Floats]
 
@@ -46,54 +49,61 @@ class BundleDiffers(Exception):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reference:
-    """What a component answers to fixed inputs: as it is, and with its weights rounded as they are kept."""
-
-    inputs: dict[str, NDArray[Any]]
-    exact: Outputs
-    rounded: Outputs
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """Fixed inputs of one size."""
+    """`rows` fixed inputs of one size, of which `together` are asked in one call."""
 
     part: Part
     shapes: Shapes
     rows: int
-    seed: int = 1
+    together: int
 
     def inputs(self) -> dict[str, NDArray[Any]]:
-        """By port."""
-        return {port: each.numpy() for port, each in zip(self.part.inputs, self._examples(), strict=True)}
+        """By port; the same whenever they are asked for, so that nobody keeps them."""
+        examples = self.part.examples(self.shapes, self.rows, torch.Generator().manual_seed(1))
+        return {port: each.numpy() for port, each in zip(self.part.inputs, examples, strict=True)}
 
     def ask(self, component: Any) -> tuple[Outputs, float]:
         """The component's answers by port, and the seconds that one row took."""
+        module = self.part.wrap(component).eval()
+
+        def run(inputs: Mapping[str, Any]) -> Outputs:
+            answer = module(*(torch.from_numpy(inputs[port]) for port in self.part.inputs))
+            answers = answer if isinstance(answer, tuple) else (answer,)
+            return {port: each.numpy() for port, each in zip(self.part.outputs, answers, strict=True)}
+
         begin = time.perf_counter()
         with torch.inference_mode():
-            answer = self.part.wrap(component).eval()(*self._examples())
-        seconds = (time.perf_counter() - begin) / self.rows
-        answers = answer if isinstance(answer, tuple) else (answer,)
-        return {port: each.numpy() for port, each in zip(self.part.outputs, answers, strict=True)}, seconds
+            outputs = self.put(run)
+        return outputs, (time.perf_counter() - begin) / self.rows
 
-    def _examples(self) -> tuple[torch.Tensor, ...]:
-        return self.part.examples(self.shapes, self.rows, torch.Generator().manual_seed(self.seed))
+    def put(self, run: Callable[[dict[str, Any]], Outputs]) -> Outputs:
+        """What `run` answers, by port."""
+        return joined([run(inputs) for inputs in split(self.inputs(), self.together)])
 
 
-def usual_questions(part: Part, shapes: Shapes) -> list[Question]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """What a component answers to a question: as it is, and with its weights rounded as they are kept."""
+
+    question: Question
+    exact: Outputs
+    rounded: Outputs
+
+
+def usual_question(part: Part, shapes: Shapes) -> Question:
     """ROWS rows, in one call where memory allows it."""
     pixels = shapes.latent_height * shapes.latent_width * shapes.downscale**2
-    if part.role in {"decoder", "encoder", "preview"} and pixels > TOGETHER_PIXELS:
-        return [Question(part, shapes, 1, seed) for seed in range(1, ROWS + 1)]
-    return [Question(part, shapes, ROWS)]
+    if pixels <= TOGETHER_PIXELS:
+        return Question(part, shapes, ROWS, ROWS)
+    return Question(part, shapes, ROWS, 1 if part.role in AUTOENCODER else 2)
 
 
 def compare_part(part: Part, session: Session, references: Sequence[Reference]) -> ParityFacts:
     """The figures of one part; raises BundleDiffers above the tolerance, which scales with outputs beyond 1."""
     difference, tolerance, rounding, psnr_db, inputs = 0.0, PART_TOLERANCE, 0.0, MAX_PSNR_DB, 0
     for reference in references:
-        outputs = session.run(reference.inputs)
-        inputs += len(next(iter(reference.inputs.values())))
+        outputs = reference.question.put(session.run)
+        inputs += reference.question.rows
         for port in part.outputs:
             exact, rounded = reference.exact[port], reference.rounded[port]
             difference = max(difference, _difference(outputs[port], rounded))
@@ -120,8 +130,8 @@ def compare_half(part: Part, session: Session, references: Sequence[Reference]) 
     """The figures of a part in fp16, against the checkpoint as it was; raises BundleDiffers below the tolerance."""
     psnr_db, inputs = MAX_PSNR_DB, 0
     for reference in references:
-        outputs = session.run(reference.inputs)
-        inputs += len(next(iter(reference.inputs.values())))
+        outputs = reference.question.put(session.run)
+        inputs += reference.question.rows
         for port in part.outputs:
             exact, answer = reference.exact[port], outputs[port]
             if not np.isfinite(answer).all():
@@ -136,12 +146,14 @@ def compare_half(part: Part, session: Session, references: Sequence[Reference]) 
 
 
 def frugal_session(graph: Path) -> Session:
-    """A session that makes float32 of each weight when its layer runs, instead of all at load.
+    """A session that makes float32 of each weight when its layer runs and gives it back at once, not of all at load.
 
     Slower, and it does without the two copies that ONNX Runtime folds: for parts whose float32 would fill the machine.
     """
     options = session_options(len(os.sched_getaffinity(0)), {"session.disable_prepacking": "1"})
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_cpu_mem_arena = False  # it keeps what it took, and what was a weight fits nothing that comes later
+    options.enable_mem_pattern = False  # from the second run on it takes all that a run needs as one more block
     return CpuSession(open_session(graph, options, [CPU]))
 
 
