@@ -6,7 +6,7 @@ The story, from a folder to a frame:
 
     bundle.py     a content-addressed folder: opened only when every digest is right
     opening.py    from a folder to a warm engine; `memory.py` refuses what does not fit
-    order.py      what is asked, and the events that come back
+    order.py      what is asked, and the events that come back; `ordering.py` checks it
     drawing.py    a bundle, loaded, and the four things it computes: encode, step, preview, decode
     core.py       one turn after the other: what the scheduler chose, computed and settled; faults
     executor.py   the thread that turns the core for a service; `job.py` is its other end, in the event loop

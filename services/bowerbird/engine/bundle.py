@@ -35,6 +35,8 @@ SAMPLERS = "samplers.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 ATTEMPTS = 3
 """To open a folder that is being replaced."""
+MOTION = "motion_denoiser"
+"""Role of the denoiser that draws clips."""
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 """Roles whose states, side by side in this order, the denoiser attends to; all but Stable Diffusion XL have one."""
 
@@ -124,8 +126,26 @@ class LoraBank(Contract):
     modules: list[str] = Field(min_length=1)
 
 
+class MotionFacts(Contract):
+    """The clips of a bundle that has a part `motion_denoiser`, each row of which is a window of frames."""
+
+    window: int = Field(ge=2, description="frames of a row: what the model looks at together")
+    overlap: int = Field(ge=1, description="frames that neighbouring windows of a longer clip share")
+    max_frames: int = Field(ge=2, description="that are drawn for one clip")
+    frames_per_second: float = Field(gt=0, description="of the clips it was taught on")
+    shared_noise: float = Field(
+        default=0.0, ge=0, lt=1, description="part of its noise's variance that all frames of a clip have in common"
+    )
+
+    @model_validator(mode="after")
+    def _windows_go_on(self) -> MotionFacts:
+        if not self.overlap < self.window <= self.max_frames:
+            raise ValueError("overlap must be less than window, and window at most max_frames")
+        return self
+
+
 class DrawingFacts(Contract):
-    """What a text-to-image bundle can draw, and what it does when nothing is asked."""
+    """What a bundle can draw, and what it does when nothing is asked."""
 
     sizes: list[Size] = Field(min_length=1)
     latents: LatentFacts
@@ -142,6 +162,7 @@ class DrawingFacts(Contract):
         default=False,
         description="the denoiser reads `guidance` and there is no second row for the negative prompt (LCM)",
     )
+    motion: MotionFacts | None = Field(default=None, description="its clips; None: it draws none")
 
 
 class JudgingFacts(Contract):
@@ -316,6 +337,11 @@ class Bundle:
         if self.manifest.tokenizer_2 is not None:
             found.append((self.path(TOKENIZER_2), self.manifest.tokenizer_2))
         return found
+
+
+def is_denoiser(role: str) -> bool:
+    """True for the parts that run in batches; the others run for one picture."""
+    return role in ("denoiser", "denoiser_lora", MOTION)
 
 
 @contextmanager

@@ -114,7 +114,7 @@ class EngineCore:
         if clean:
             self._engine.costs.observe(batch.stage, batch.bucket, batch.rows, seconds)
             COMPUTE_UNIT_SECONDS.set(self._engine.costs.unit_seconds)
-            if batch.stage is Stage.STEP and self._ceiling.held(self._rows_run(batch), batch.tasks[0].work.shape.rows):
+            if _is_limited(batch) and self._ceiling.held(self._rows_run(batch), batch.tasks[0].work.shape.rows):
                 self._limit("memory sufficed: batches may have up to %d rows again")
         if batch.stage is Stage.STEP:
             STEP_SECONDS.labels(batch.rows).observe(seconds)
@@ -171,7 +171,8 @@ class EngineCore:
         except Exception as error:  # as above
             self.device_lost = self.device_lost or isinstance(error, DeviceLost)
             where = f"in step {task.call + 1} of {task.work.shape.calls}" if batch.stage is Stage.STEP else batch.stage
-            failed = DrawingFailed(f"Frame {task.index} failed {where}: the runtime gave up twice.")
+            what = "Clip" if task.work.shape.bucket.window else "Frame"
+            failed = DrawingFailed(f"{what} {task.index} failed {where}: the runtime gave up twice.")
             failed.__cause__ = error
             return failed
 
@@ -183,7 +184,7 @@ class EngineCore:
         logger.warning("a batch failed with %s and is computed one by one", type(error).__qualname__, extra=facts)
         if isinstance(error, OutOfMemory | MemoryError):
             OUT_OF_MEMORY.inc()
-            if batch.stage is Stage.STEP:
+            if _is_limited(batch):
                 self._ceiling.exceeded(self._rows_run(batch))
                 self._limit("out of memory: batches have at most %d rows for now")
 
@@ -196,3 +197,8 @@ class EngineCore:
         self._engine.limit_rows(self._ceiling.rows)
         BATCH_CEILING.set(self._ceiling.rows)
         logger.warning(said, self._ceiling.rows)
+
+
+def _is_limited(batch: Batch[Drawing]) -> bool:
+    """True when it is a batch that could have been smaller: a clip's pass could not."""
+    return batch.stage is Stage.STEP and not batch.bucket.window

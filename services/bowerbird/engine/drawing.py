@@ -1,7 +1,7 @@
 """Drawing: a bundle, loaded, and the four things it computes.
 
-`order` checks a request before anything is computed. `work` makes of it what the scheduler schedules; then, in turns
-that `core` gives out,
+`order` and `animate` check a request before anything is computed (`ordering`). `work` makes of it what the scheduler
+schedules; then, in turns that `core` gives out,
 
     encode    the prompts as conditioning, and the picture that it begins with, once, and the LoRAs in their slots
     step      one denoiser call for groups of any requests
@@ -15,19 +15,22 @@ a service uses `executor`.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 
-from bowerbird.contracts import Beginning, DrawRequest, Size, seed_of
+from bowerbird.contracts import AnimateRequest, DrawRequest, Size, seed_of
+from bowerbird.engine import ordering
 from bowerbird.engine.backend import Backend, Session, computes_in_half
-from bowerbird.engine.bundle import SAMPLERS, Bundle
+from bowerbird.engine.bundle import MOTION, SAMPLERS, Bundle, is_denoiser
 from bowerbird.engine.core import EngineCore
 from bowerbird.engine.lora.banks import LoraBanks, LoraRow
 from bowerbird.engine.lora.shelf import LoraShelf
+from bowerbird.engine.model.clip import ClipGroup
 from bowerbird.engine.model.conditioning import Conditioner
 from bowerbird.engine.model.decoder import Decoder
 from bowerbird.engine.model.denoiser import Denoiser, Group
-from bowerbird.engine.model.encoder import Encoder, FirstPicture
+from bowerbird.engine.model.encoder import Encoder
 from bowerbird.engine.model.preview import ROLE as PREVIEW_ROLE
 from bowerbird.engine.model.preview import Preview
 from bowerbird.engine.model.sampler import read_sampler_tables
@@ -36,7 +39,7 @@ from bowerbird.engine.progress import Drawing
 from bowerbird.engine.scheduling.costs import CostTable
 from bowerbird.engine.scheduling.work import Batch, Bucket, Claim, Shape, Stage, Task, Work
 from bowerbird.engine.warm_up import warm_up
-from bowerbird.errors import BundleInvalid, DrawingFailed, FieldUnknown, RequestInvalid, SizeUnsupported
+from bowerbird.errors import BundleInvalid, DrawingFailed
 from bowerbird.frames import Frames
 
 __all__ = ["Engine", "Event", "Frame", "Order", "PreviewFrame", "Step", "Summary"]
@@ -45,7 +48,7 @@ Results = dict[Task[Drawing], Event | DrawingFailed | None]
 
 
 class Engine:
-    """A text-to-image bundle, loaded."""
+    """A bundle that draws pictures, or clips, or both, loaded."""
 
     def __init__(
         self,
@@ -68,12 +71,17 @@ class Engine:
                 f"{bundle.path(SAMPLERS)} does not hold a table for each of 1-{self.facts.max_steps} steps."
             )
         self.shelf = LoraShelf(loras, bundle)
-        takes_loras = loras is not None and bool(bundle.manifest.lora)
+        takes_loras = loras is not None and "denoiser" in bundle.manifest.lora
         self.banks = LoraBanks(bundle, backend, lora_slots, fixed=fixed_batch) if takes_loras else None
         self.conditioner = Conditioner(bundle, backend, self.banks)
+        self.motion = self.facts.motion if MOTION in bundle.manifest.parts else None
+        self.draws_pictures = "denoiser" in bundle.manifest.parts
+        if self.motion is None and not self.draws_pictures:
+            raise BundleInvalid(f"{bundle.folder} has neither a denoiser nor a {MOTION} with facts about its clips.")
         self.denoiser = Denoiser(
-            _load(bundle, backend, "denoiser"),
+            _load(bundle, backend, "denoiser") if self.draws_pictures else None,
             (_load(bundle, backend, "denoiser_lora"), self.banks) if self.banks else None,
+            clips=_load(bundle, backend, MOTION) if self.motion else None,
         )
         self.decoder = Decoder(_load(bundle, backend, "decoder"))
         self.encoder = Encoder(_load(bundle, backend, "encoder")) if "encoder" in bundle.manifest.parts else None
@@ -89,63 +97,33 @@ class Engine:
         """Of a LoRA that can be used here; 0 when none can."""
         return self.banks.max_rank if self.banks else 0
 
+    @property
+    def usual_slots(self) -> int:
+        """Twice what fills the largest batch that pays; a clip's pass is a batch."""
+        return 2 * self.rows_per_batch if self.draws_pictures else 2
+
+    def bucket(self, size: Size, *, lora: bool = False, clips: bool = False) -> Bucket:
+        """Of steps of this size."""
+        return Bucket(self.facts.latents.shape(size), lora, self.motion.window if clips and self.motion else 0)
+
     def order(self, request: DrawRequest, pictures: Sequence[Frames] = ()) -> Order:
-        """The request, checked against this model; costs no computing, but reads the files of LoRAs it names.
+        """The pictures that a request asks for, checked; see `ordering.pictures`."""
+        return ordering.pictures(self, request, pictures)
 
-        `pictures` are what it begins with (`contracts.Beginning`), each uint8 `[1, height, width, 3]`.
-
-        Raises SizeUnsupported, PromptTooLong, RequestInvalid (steps), LoraUnknown, LoraInvalid, or FieldUnknown (a
-        negative prompt that nothing would read, previews that this bundle cannot make).
-        """
-        facts = self.facts
-        if request.size not in facts.sizes:
-            sizes = ", ".join(str(size) for size in facts.sizes)
-            raise SizeUnsupported(f"{request.size} is not drawn by this model; it draws {sizes}.", param="size")
-        if request.steps not in self.tables:
-            raise RequestInvalid(f"steps is {request.steps}; this model takes 1-{facts.max_steps}.", param="steps")
-        one_row = request.guidance_scale == 1 or facts.embeds_guidance
-        if request.negative_prompt is not None and one_row:
-            why = "on this model, which has guidance built in" if facts.embeds_guidance else "with guidance_scale 1"
-            raise FieldUnknown(f"negative_prompt has no effect {why}.", param="negative_prompt")
-        if request.preview_steps and self.preview is None:
-            raise FieldUnknown("preview_steps has no effect: this model has no previews.", param="preview_steps")
-        negative = None if one_row else self.conditioner.ids(request.negative_prompt or "", "negative_prompt")
-        return Order(
-            positive=self.conditioner.ids(request.prompt),
-            negative=negative,
-            size=request.size,
-            steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            seed=request.seed,
-            count=request.count,
-            loras=tuple((self.shelf.find(use.id), use.weight) for use in request.lora),
-            preview_steps=request.preview_steps,
-            max_previews=request.max_previews,
-            first=None if request.beginning is None else self._first(request, request.beginning, pictures),
-        )
-
-    def _first(self, request: DrawRequest, beginning: Beginning, pictures: Sequence[Frames]) -> FirstPicture:
-        """The picture that the request begins with; raises FieldUnknown or RequestInvalid."""
-        if self.encoder is None:
-            raise FieldUnknown("beginning has no effect: this bundle has no encoder.", param="beginning")
-        size = (1, request.size.height, request.size.width, 3)
-        if [picture.shape for picture in pictures] != [size] * (2 if beginning.masked else 1):
-            raise RequestInvalid(f"The pictures to begin with must be {request.size}, as announced.", param="beginning")
-        made = int(request.steps * beginning.strength)
-        if not made:
-            fact = f"strength {beginning.strength:g} of {request.steps} steps is less than one step."
-            raise RequestInvalid(fact, param="strength")
-        mask = pictures[1][0, :, :, 0] >= 128 if beginning.masked else None
-        return FirstPicture(pictures[0][0], mask, request.steps - made)
+    def animate(self, request: AnimateRequest, pictures: Sequence[Frames] = ()) -> Order:
+        """The clips that a request asks for, checked; see `ordering.clips`."""
+        return ordering.clips(self, request, pictures)
 
     def work(self, order: Order, claim: Claim) -> Work[Drawing]:
         """What the scheduler schedules; its spans will belong to the trace that is current here."""
-        lora = any("denoiser" in file.roles for file, _ in order.loras)
+        lora, clip = any("denoiser" in file.roles for file, _ in order.loras), order.clip
         shape = Shape(
-            bucket=Bucket(self.facts.latents.shape(order.size), lora),
+            bucket=Bucket(self.facts.latents.shape(order.size), lora, clip.motion.window if clip else 0),
             rows=1 if order.negative is None else 2,
             calls=self.tables[order.steps].calls - (order.first.call if order.first else 0),
             count=order.count,
+            passes=len(clip.windows) if clip else 1,
+            frames=clip.frames if clip else 1,
             preview_steps=order.preview_steps,
             max_previews=order.max_previews,
             first=Stage.ENCODE if order.first is None else Stage.ENCODE_PICTURE,
@@ -193,11 +171,7 @@ class Engine:
             case Stage.PREVIEW:
                 return {first: self._preview(drawing.groups[first.index])}
             case Stage.DECODE:
-                group = drawing.groups[first.index]
-                pixels = self.decoder.frame(group.latents, group.index)
-                if drawing.order.first is not None:
-                    pixels = drawing.order.first.outside(pixels)
-                return {first: Frame(group.index, group.seed, pixels)}
+                return {first: self._decode(drawing, drawing.groups[first.index], first.part)}
 
     def release(self, drawing: Drawing) -> None:
         """Its LoRAs may make room for others; what encoded it once takes some again."""
@@ -206,18 +180,21 @@ class Engine:
             drawing.lora = None
 
     def groups(self, drawing: Drawing) -> list[Group]:
-        """The order's pictures before their first step."""
+        """The order's pictures or clips before their first step."""
         order, lora = drawing.order, drawing.lora
         scale = order.guidance_scale
         positive = self.conditioner.conditioning(order.positive, order.size, lora, scale)
         negative = None
         if order.negative is not None:
             negative = self.conditioner.conditioning(order.negative, order.size, lora, scale)
+        make: Callable[..., Group] = Group
         table, first = self.tables[order.steps], None
         if order.first is not None and self.encoder is not None:
             table, first = table.starting_at(order.first.call), self.encoder.first(order.first)
+        if order.clip is not None:
+            make, first = partial(ClipGroup, form=order.clip), first and first.of_clip(order.clip.held)
         return [
-            Group(
+            make(
                 index=index,
                 seed=seed_of(order.seed, index),
                 table=table,
@@ -247,20 +224,29 @@ class Engine:
             drawing.groups = self.groups(drawing)
 
     def _step(self, batch: Batch[Drawing]) -> Results:
+        """A Step for each group that ended one; a clip does after the last of its passes."""
         groups = {task: task.work.owner.groups[task.index] for task in batch.tasks}
         previewed = [group for task, group in groups.items() if task.preview_is_due]
         failed = self.denoiser.step(list(groups.values()), previewed)
         results: Results = {}
         for task, group in groups.items():
             step = Step(group.call, group.table.calls, task.work.owner.finished)
-            results[task] = failed.get(group, step)
+            results[task] = failed.get(group, step if task.completes_step else None)
         return results
 
     def _preview(self, group: Group) -> PreviewFrame:
-        assert self.preview is not None and group.clean is not None  # noqa: S101, PT018 - `order` refused it otherwise
-        pixels = self.preview.picture(group.clean)
+        assert self.preview is not None and group.clean is not None  # noqa: S101, PT018 - `ordering` refused it
+        clean = group.clean[group.form.drawn // 2] if isinstance(group, ClipGroup) else group.clean
+        pixels = self.preview.picture(clean)
         group.clean = None
         return PreviewFrame(group.index, group.call, group.table.calls, pixels)
+
+    def _decode(self, drawing: Drawing, group: Group, part: int) -> Frame:
+        latents, index = group.latents, group.index
+        if isinstance(group, ClipGroup):
+            latents, index = group.form.frame(latents, part), group.index * group.form.frames + part
+        pixels, first = self.decoder.frame(latents, index), drawing.order.first
+        return Frame(index, group.seed, pixels if first is None else first.outside(pixels))
 
 
 def _in_denoiser(lora: LoraRow | None) -> LoraRow | None:
@@ -270,4 +256,4 @@ def _in_denoiser(lora: LoraRow | None) -> LoraRow | None:
 
 def _load(bundle: Bundle, backend: Backend, role: str) -> Session:
     graph = bundle.graph(role, half=computes_in_half(backend))
-    return backend.load(graph, rowwise=role.startswith("denoiser"), key=bundle.part_digest(role))
+    return backend.load(graph, rowwise=is_denoiser(role), key=bundle.part_digest(role))

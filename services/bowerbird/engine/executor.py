@@ -43,14 +43,14 @@ logger = logging.getLogger(__name__)
 
 
 class Executor:
-    """The computing thread of an engine; `slots` 0 is twice what fills the largest batch that pays.
+    """The computing thread of an engine; with `slots` 0 it has the engine's usual ones.
 
     `on_device_lost` is called, in the thread, when nothing can be computed in this process any more.
     """
 
     def __init__(self, engine: Engine, slots: int = 0, on_device_lost: Callable[[], None] | None = None) -> None:
         self.engine = engine
-        self.slots = slots or 2 * engine.rows_per_batch
+        self.slots = slots or engine.usual_slots
         self._on_device_lost = on_device_lost
         self._core = EngineCore(engine)
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

@@ -24,12 +24,12 @@ import psutil
 from safetensors import SafetensorError, safe_open
 
 from bowerbird.engine.backend import Backend, computes_in_half
-from bowerbird.engine.bundle import TEXT_ENCODERS, WEIGHTS, Bundle
+from bowerbird.engine.bundle import MOTION, TEXT_ENCODERS, WEIGHTS, Bundle
 from bowerbird.engine.lora.banks import bank_bytes
 from bowerbird.errors import BundleInvalid, BundleTooLarge
 
 CGROUPS = Path("/sys/fs/cgroup")
-LOADED = (*TEXT_ENCODERS, "denoiser", "decoder", "encoder", "preview")
+LOADED = (*TEXT_ENCODERS, "denoiser", MOTION, "decoder", "encoder", "preview")
 """What `Engine` loads of a bundle."""
 USUAL_CHANNELS = 256
 """Of Stable Diffusion's decoder where it is widest at full size; taken where a config does not say."""

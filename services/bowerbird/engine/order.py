@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.contracts import MAX_STEPS, Size
+from bowerbird.engine.model.clip import ClipForm
 from bowerbird.engine.model.conditioning import PromptIds
 from bowerbird.engine.model.encoder import FirstPicture
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Order:
     """A request that this engine can draw: checked and tokenised. Frame k has the seed `seed_of(seed, k)`.
 
-    `negative` is None where a picture is one row: without guidance, or where the model has guidance built in.
+    With `clip` it is `count` clips of such frames, and clip k has that seed. `negative` is None where a picture is one
+    row: without guidance, or where the model has guidance built in.
     """
 
     positive: PromptIds = field(repr=False)
@@ -38,11 +40,17 @@ class Order:
     preview_steps: int = 0
     max_previews: int = MAX_STEPS
     first: FirstPicture | None = None
+    clip: ClipForm | None = None
+
+    @property
+    def frames(self) -> int:
+        """That leave."""
+        return self.count * (self.clip.frames if self.clip else 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A frame, or frames that are drawn together, is after step `step` of `steps`; `finished` frames are decoded."""
+    """A frame, or a clip, or frames that are drawn together, is after `step` of `steps`; `finished` are decoded."""
 
     step: int
     steps: int
@@ -51,7 +59,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PreviewFrame:
-    """What frame `index` will be, as far as one can see after `step` of `steps`; uint8 `[h, w, 3]`, RGB, small."""
+    """What frame `index` will be, as far as one can see after `step` of `steps`; uint8 `[h, w, 3]`, RGB, small.
+
+    Of clip `index` it is the frame in the middle.
+    """
 
     index: int
     step: int
@@ -61,7 +72,7 @@ class PreviewFrame:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A finished frame, uint8 `[height, width, 3]`, RGB."""
+    """A finished frame, uint8 `[height, width, 3]`, RGB; of clip k of n frames the indices are k n to k n + n - 1."""
 
     index: int
     seed: int
@@ -70,7 +81,8 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of an order: seconds by phase and how many steps of frames were computed (three frames' step is 3).
+    """The end of an order: seconds by phase and how many steps of frames were computed (three frames' step is 3, a
+    clip's the number of frames that were drawn).
 
     A phase is counted whole for everyone who was in it: a step shared by four requests took each of them its full
     time. `queue` is what was left: the time in which others were computed.

@@ -59,7 +59,8 @@ class Drawing:
         self.finished += batch.stage is Stage.DECODE
         rows, steps, last = batch.rows, dict[int, float](), False
         if batch.stage is Stage.STEP:
-            self.steps_computed += len(tasks)
+            drawn = self.order.clip.drawn if self.order.clip else 1
+            self.steps_computed += drawn * sum(task.completes_step for task in tasks)
             for task in tasks:
                 steps[task.call + 1] = steps.get(task.call + 1, 0.0) + task.work.shape.rows / rows
             last = all(group.finished for group in self.groups)

@@ -19,6 +19,7 @@ import numpy as np
 
 from bowerbird.contracts import Size
 from bowerbird.engine.metrics import BATCH_CEILING, COMPUTE_UNIT_SECONDS
+from bowerbird.engine.model.clip import ClipForm
 from bowerbird.engine.model.conditioning import PromptIds
 from bowerbird.engine.model.encoder import FirstPicture
 from bowerbird.engine.order import Order
@@ -47,8 +48,10 @@ def warm_up(engine: Engine) -> None:
     """Runs and measures every stage, and every size in time; on a GPU, finds out how many rows a batch should have."""
     first, *others = engine.facts.sizes
     prompts = _prompts(engine, first)
-    _measure(engine, Stage.ENCODE, _bucket(engine, first), 1, lambda: engine.groups(Drawing(next(prompts))))
-    engine.limit_rows(_rows_that_pay(engine, first))
+    _measure(engine, Stage.ENCODE, engine.bucket(first), 1, lambda: engine.groups(Drawing(next(prompts))))
+    if engine.draws_pictures:
+        engine.limit_rows(_rows_that_pay(engine, first))
+    _run_passes(engine, first, math.inf)
     _run_pictures(engine, first, math.inf)
     until = time.perf_counter() + MORE_SECONDS
     if engine.banks is not None:
@@ -56,6 +59,7 @@ def warm_up(engine: Engine) -> None:
         _run_steps(engine, first, until, lora=True)
     for size in sorted(others, key=lambda size: size.width * size.height):
         _run_steps(engine, size, until)
+        _run_passes(engine, size, until)
         _run_pictures(engine, size, until)
         if engine.banks is not None:
             _run_steps(engine, size, until, lora=True)
@@ -82,19 +86,36 @@ def _rows_that_pay(engine: Engine, size: Size) -> int:
     while rows <= engine.rows_per_batch and time.perf_counter() - began < MEASURE_SECONDS:
         _measure_step(engine, size, rows)
         rows *= 2
-    return engine.costs.efficient_rows(_bucket(engine, size), rows // 2)
+    return engine.costs.efficient_rows(engine.bucket(size), rows // 2)
 
 
 def _run_steps(engine: Engine, size: Size, until: float, *, lora: bool = False) -> None:
     """One row, two, and a full batch."""
-    for rows in sorted({1, 2, engine.rows_per_batch}):
-        if _is_in_time(engine, Stage.STEP, _bucket(engine, size, lora), rows, until):
+    for rows in sorted({1, 2, engine.rows_per_batch}) if engine.draws_pictures else ():
+        if _is_in_time(engine, Stage.STEP, engine.bucket(size, lora=lora), rows, until):
             _measure_step(engine, size, rows, lora=lora)
+
+
+def _run_passes(engine: Engine, size: Size, until: float) -> None:
+    """A pass of a clip: two rows, as guidance has them, and, where that is quick, one."""
+    if engine.motion is None:
+        return
+    guided = replace(engine.blank(size), clip=ClipForm(engine.motion, engine.motion.window, engine.motion.window))
+    if _measure_pass(engine, guided, until) < MEASURE_SECONDS / 2:
+        _measure_pass(engine, replace(guided, negative=None), until)
+
+
+def _measure_pass(engine: Engine, clip: Order, until: float) -> float:
+    bucket, rows = engine.bucket(clip.size, clips=True), 1 if clip.negative is None else 2
+    if not _is_in_time(engine, Stage.STEP, bucket, rows, until):
+        return math.inf
+    fresh = [engine.groups(Drawing(clip)) for _ in range(GPU_RUNS)]
+    return _measure(engine, Stage.STEP, bucket, rows, lambda: engine.denoiser.step(fresh.pop()))
 
 
 def _run_pictures(engine: Engine, size: Size, until: float) -> None:
     """Decoding, and a preview, of grey, since from noise fp16 might overflow; and encoding a picture."""
-    bucket = _bucket(engine, size)
+    bucket = engine.bucket(size)
     latents = np.zeros(bucket.shape, np.float32)
     if _is_in_time(engine, Stage.DECODE, bucket, 1, until):
         _measure(engine, Stage.DECODE, bucket, 1, lambda: engine.decoder.frame(latents))
@@ -111,7 +132,7 @@ def _measure_step(engine: Engine, size: Size, rows: int, *, lora: bool = False) 
     if lora and engine.banks is not None:
         drawing.lora = engine.banks.blank
     fresh = [engine.groups(drawing) for _ in range(GPU_RUNS)]
-    bucket = _bucket(engine, size, lora)
+    bucket = engine.bucket(size, lora=lora)
     return _measure(engine, Stage.STEP, bucket, rows, lambda: engine.denoiser.step(fresh.pop()))
 
 
@@ -130,10 +151,6 @@ def _measure(engine: Engine, stage: Stage, bucket: Bucket, rows: int, run: Calla
 
 def _is_in_time(engine: Engine, stage: Stage, bucket: Bucket, rows: int, until: float) -> bool:
     return time.perf_counter() + COLD * engine.costs.seconds(stage, bucket, rows) <= until
-
-
-def _bucket(engine: Engine, size: Size, lora: bool = False) -> Bucket:
-    return Bucket(engine.facts.latents.shape(size), lora)
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -23,7 +23,7 @@ class GatedSession:
         rows = len(inputs["sample"])  # type: ignore[arg-type]
         backend.begun.append(rows)
         if not backend.gate_open:
-            assert backend.allowed.acquire(timeout=10)
+            assert backend.allowed.acquire(timeout=60)
         if error := backend.fault(rows):
             raise error
         return self._inside.run(inputs)

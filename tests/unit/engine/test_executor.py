@@ -57,7 +57,7 @@ async def all_of(job: Job) -> list[Event]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - the thread has no event for tests
             await asyncio.sleep(0.002)
 

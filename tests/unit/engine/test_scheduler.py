@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bowerbird.contracts import WorkClass
-from bowerbird.engine.scheduling.scheduler import AGING, Scheduler
+from bowerbird.engine.scheduling.scheduler import AGING
 from bowerbird.engine.scheduling.work import Batch, Bucket, Claim, Shape, Stage, Work
 
-FOREVER = float("inf")
-SMALL, LARGE, SMALL_LORA = Bucket((4, 8, 8)), Bucket((4, 16, 16)), Bucket((4, 8, 8), lora=True)
-BUCKETS = (SMALL, LARGE, SMALL_LORA)
-
-
-@dataclass
-class Prices:
-    """A step costs something as such and something a row; LARGE four times as much."""
-
-    call: float = 0.0
-    row: float = 1.0
-    decode: float = 1.0
-    other: float = 0.1
-
-    def seconds(self, stage: Stage, bucket: Bucket, rows: int) -> float:
-        pixels = 4 if bucket == LARGE else 1
-        if stage is Stage.STEP:
-            return (self.call + self.row * rows) * pixels
-        return self.decode * pixels if stage is Stage.DECODE else self.other
-
-
-class Clock:
-    """A scheduler whose batches take exactly what they cost."""
-
-    def __init__(self, rows: int = 4, prices: Prices | None = None) -> None:
-        self.now = 0.0
-        self.prices = prices or Prices()
-        self.scheduler: Scheduler[str] = Scheduler(self.prices, rows)
-        self.batches: list[Batch[str]] = []
-
-    def admit(self, name: str, shape: Shape, claim: Claim | None = None) -> Work[str]:
-        work = Work(name, shape, claim or Claim(FOREVER), self.now)
-        self.scheduler.admit(work)
-        return work
-
-    def turn(self) -> Batch[str] | None:
-        batch = self.scheduler.next(self.now)
-        if batch is not None:
-            seconds = self.prices.seconds(batch.stage, batch.bucket, batch.rows)
-            self.now += seconds
-            self.scheduler.computed(batch, seconds)
-            self.batches.append(batch)
-        return batch
-
-    def run(self, until: Callable[[], bool]) -> None:
-        for _ in range(10_000):
-            if until():
-                return
-            self.turn()
-        pytest.fail("that never happened")
+from .clock import BUCKETS, CLIP, FOREVER, LARGE, SMALL, SMALL_LORA, Clock, Prices
 
 
 def owners(batch: Batch[str] | None) -> list[str]:
@@ -81,6 +30,15 @@ SHAPES = st.builds(
     count=st.integers(1, 4),
     preview_steps=st.integers(0, 3),
     max_previews=st.integers(1, 3),
+) | st.builds(
+    Shape,
+    bucket=st.just(CLIP),
+    rows=st.integers(1, 2),
+    calls=st.integers(1, 3),
+    count=st.integers(1, 2),
+    passes=st.integers(1, 3),
+    frames=st.integers(2, 5),
+    preview_steps=st.integers(0, 2),
 )
 CLAIMS = st.builds(
     Claim,
@@ -125,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         }
         assert {task.work.shape.bucket for task in batch.tasks} == {batch.bucket}
         assert len(set(batch.tasks)) == len(batch.tasks)
-        assert len(batch.tasks) == 1 or batch.stage is Stage.STEP
+        assert len(batch.tasks) == 1 or (batch.stage is Stage.STEP and batch.bucket != CLIP)
         assert len(batch.tasks) == 1 or batch.rows <= self.clock.scheduler.rows
         for task in batch.tasks:
             assert task.work in present
@@ -157,9 +115,9 @@ class Machine(RuleBasedStateMachine):
             previews = min(previews, shape.max_previews)
             assert self.pieces[work, 0, Stage.ENCODE] == 1
             for index in range(shape.count):
-                assert self.pieces[work, index, Stage.STEP] == shape.calls
+                assert self.pieces[work, index, Stage.STEP] == shape.calls * shape.passes
                 assert self.pieces[work, index, Stage.PREVIEW] == previews
-                assert self.pieces[work, index, Stage.DECODE] == 1
+                assert self.pieces[work, index, Stage.DECODE] == shape.frames
 
 
 Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -72,7 +72,7 @@ class Watched(Engine):
 
     def compute(self, batch: Batch[Drawing]) -> Results:
         if self.play is not None:
-            asyncio.run_coroutine_threadsafe(self.play.during(batch), self.play.loop).result(10)
+            asyncio.run_coroutine_threadsafe(self.play.during(batch), self.play.loop).result(60)
         return super().compute(batch)
 
 

@@ -1,7 +1,8 @@
 """A text-to-image bundle small enough to be written by hand in a test, and real enough for ONNX Runtime to draw with.
 
 Its graphs have the ports of real ones and mix all their inputs: the denoiser is a convolution of the sample, moved by
-the prompt's hidden states and by the time; the decoder enlarges twice. Weights travel as in every bundle: fp16 in
+the prompt's hidden states and by the time; the decoder enlarges twice. The one for clips mixes the frames of a window
+too. Weights travel as in every bundle: fp16 in
 `weights.safetensors`, referenced by offset. `Tiny` says what else there is: a second text encoder, LoRA banks, several
 sizes, a tiny decoder for previews.
 """
@@ -25,6 +26,7 @@ from bowerbird.compiler.writing import Staging
 from bowerbird.contracts import Size
 from bowerbird.engine.backend import Array
 from bowerbird.engine.bundle import (
+    MOTION,
     SAMPLERS,
     TOKENIZER,
     TOKENIZER_2,
@@ -35,6 +37,7 @@ from bowerbird.engine.bundle import (
     LinearPreview,
     LoraBank,
     Manifest,
+    MotionFacts,
     PartFacts,
     Port,
     TokenizerFacts,
@@ -43,6 +46,7 @@ from bowerbird.engine.model.sampler import SamplerRecord
 
 WORDS = ("<pad>", "<unk>", "<begin>", "<end>", "a", "small", "red", "blue", "bird", "branch")
 LENGTH, WIDTH, CHANNELS, DOWNSCALE = 8, 4, 4, 2
+WINDOW, OVERLAP, MAX_FRAMES = 4, 2, 12
 MAX_STEPS = 8
 
 
@@ -51,7 +55,10 @@ LORA_MODULES = ("pull.to_q", "pull.to_k")
 
 @dataclass(frozen=True)
 class Tiny:
-    """What can be varied: `hidden` channels make a step slower, `gain` of 1e30 makes it overflow."""
+    """What can be varied: `hidden` channels make a step slower, `gain` of 1e30 makes it overflow.
+
+    With `motion` it draws clips; without `stills`, nothing else.
+    """
 
     side: int = 16
     hidden: int = 8
@@ -62,6 +69,9 @@ class Tiny:
     lora: bool = False
     tiny_decoder: bool = False
     encoder: bool = False
+    motion: bool = False
+    stills: bool = True
+    shared_noise: float = 0.0
 
     @property
     def latent_side(self) -> int | str:
@@ -118,7 +128,8 @@ def _graphs(tiny: Tiny) -> Iterator[tuple[str, onnx.ModelProto | None]]:
     yield "text_encoder", _text_encoder(0, pooled=False, lora=False)
     yield "text_encoder_lora", _text_encoder(0, pooled=False, lora=True) if tiny.lora else None
     yield "text_encoder_2", _text_encoder(5, pooled=True, lora=False) if tiny.two_encoders else None
-    yield "denoiser", _denoiser(tiny, lora=False)
+    yield "denoiser", _denoiser(tiny, lora=False) if tiny.stills else None
+    yield MOTION, _motion_denoiser(tiny) if tiny.motion else None
     yield "denoiser_lora", _denoiser(tiny, lora=True) if tiny.lora else None
     yield "decoder", _decoder(tiny, seed=4)
     yield "encoder", _encoder(tiny) if tiny.encoder else None
@@ -144,9 +155,7 @@ def _text_encoder(seed: int, *, pooled: bool, lora: bool) -> onnx.ModelProto:
 
 def _denoiser(tiny: Tiny, *, lora: bool) -> onnx.ModelProto:
     nodes = [
-        helper.make_node("Conv", ["sample", "first"], ["features"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["features", "middle"], ["more"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["more", "last"], ["seen"], pads=[1, 1, 1, 1]),
+        *_seen("sample", "seen"),
         helper.make_node("ReduceMean", ["states", "token_axis"], ["read"], keepdims=0),
         helper.make_node("MatMul", ["read", "pull"], ["wanted"]),
         *_told_of_size(tiny),
@@ -160,18 +169,7 @@ def _denoiser(tiny: Tiny, *, lora: bool) -> onnx.ModelProto:
         helper.make_node("Mul", ["sum", "gain"], ["amplified"]),
         helper.make_node("Mul", ["amplified", "gain"], ["output"]),
     ]
-    weights: dict[str, Array] = {
-        "first": _random(1, tiny.hidden, CHANNELS, 3, 3) / 3,
-        "middle": _random(2, tiny.hidden, tiny.hidden, 3, 3) / tiny.hidden,
-        "last": _random(3, CHANNELS, tiny.hidden, 3, 3) / 3,
-        "pull": np.eye(tiny.states_width, CHANNELS, dtype=np.float32),
-        "gain": np.array(tiny.gain, np.float32),
-        "per_timestep": np.array(0.001, np.float32),
-        "token_axis": np.array([1], np.int64),
-        "last_axis": np.array([1], np.int64),
-        "picture_axes": np.array([2, 3], np.int64),
-        **(_lora_weights() if lora else {}),
-    }
+    weights = _denoiser_weights(tiny, CHANNELS) | (_lora_weights() if lora else {})
     latent = ("batch", CHANNELS, tiny.latent_side, tiny.latent_side)
     taken = [
         _port("sample", 1, *latent),
@@ -182,6 +180,56 @@ def _denoiser(tiny: Tiny, *, lora: bool) -> onnx.ModelProto:
         taken += [_port("pooled", 1, "batch", WIDTH), _port("time_ids", 1, "batch", 6)]
     taken += _lora_ports() if lora else []
     return _model(nodes, (taken, [_port("output", 1, *latent)]), weights)
+
+
+def _motion_denoiser(tiny: Tiny) -> onnx.ModelProto:
+    """The frames of a window as channels of one picture, so that each is moved by all."""
+    frames = [f"frame_{index}" for index in range(WINDOW)]
+    answers = [f"answer_{index}" for index in range(WINDOW)]
+    nodes = [
+        helper.make_node("Split", ["sample"], [f"{each}_alone" for each in frames], axis=1, num_outputs=WINDOW),
+        *(helper.make_node("Squeeze", [f"{each}_alone", "frame_axis"], [each]) for each in frames),
+        helper.make_node("Concat", frames, ["together"], axis=1),
+        *_seen("together", "seen"),
+        helper.make_node("ReduceMean", ["states", "token_axis"], ["read"], keepdims=0),
+        helper.make_node("MatMul", ["read", "pull"], ["wanted"]),
+        helper.make_node("Mul", ["timestep", "per_timestep"], ["time"]),
+        helper.make_node("Unsqueeze", ["time", "last_axis"], ["time_column"]),
+        helper.make_node("Mul", ["wanted", "time_column"], ["pull_at_time"]),
+        helper.make_node("Unsqueeze", ["pull_at_time", "picture_axes"], ["pull_everywhere"]),
+        helper.make_node("Split", ["seen"], [f"{each}_seen" for each in answers], axis=1, num_outputs=WINDOW),
+        *(helper.make_node("Add", [f"{each}_seen", "pull_everywhere"], [f"{each}_sum"]) for each in answers),
+        *(helper.make_node("Unsqueeze", [f"{each}_sum", "frame_axis"], [each]) for each in answers),
+        helper.make_node("Concat", answers, ["all"], axis=1),
+        helper.make_node("Mul", ["all", "gain"], ["amplified"]),
+        helper.make_node("Mul", ["amplified", "gain"], ["output"]),
+    ]
+    weights = {**_denoiser_weights(tiny, WINDOW * CHANNELS), "frame_axis": np.array([1], np.int64)}
+    latents = ("batch", WINDOW, CHANNELS, tiny.latent_side, tiny.latent_side)
+    taken = [_port("sample", 1, *latents), _port("timestep", 1, "batch"), _port("states", 1, "batch", LENGTH, WIDTH)]
+    return _model(nodes, (taken, [_port("output", 1, *latents)]), weights)
+
+
+def _seen(sample: str, seen: str) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Conv", [sample, "first"], ["features"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["features", "middle"], ["more"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["more", "last"], [seen], pads=[1, 1, 1, 1]),
+    ]
+
+
+def _denoiser_weights(tiny: Tiny, channels: int) -> dict[str, Array]:
+    return {
+        "first": _random(1, tiny.hidden, channels, 3, 3) / 3,
+        "middle": _random(2, tiny.hidden, tiny.hidden, 3, 3) / tiny.hidden,
+        "last": _random(3, channels, tiny.hidden, 3, 3) / 3,
+        "pull": np.eye(tiny.states_width, CHANNELS, dtype=np.float32),
+        "gain": np.array(tiny.gain, np.float32),
+        "per_timestep": np.array(0.001, np.float32),
+        "token_axis": np.array([1], np.int64),
+        "last_axis": np.array([1], np.int64),
+        "picture_axes": np.array([2, 3], np.int64),
+    }
 
 
 def _told_of_size(tiny: Tiny) -> list[onnx.NodeProto]:
@@ -328,9 +376,16 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
             preview=LinearPreview(scale=1, weights=np.eye(3, CHANNELS).tolist(), bias=[0.0, 0.0, 0.1]),
             size_conditioned=tiny.two_encoders,
             zero_empty_negative=tiny.two_encoders,
+            motion=_motion_facts(tiny) if tiny.motion else None,
         ),
         parity={},
         compiled_with={},
+    )
+
+
+def _motion_facts(tiny: Tiny) -> MotionFacts:
+    return MotionFacts(
+        window=WINDOW, overlap=OVERLAP, max_frames=MAX_FRAMES, frames_per_second=8, shared_noise=tiny.shared_noise
     )
 
 

@@ -35,11 +35,10 @@ from bowerbird.engine.backends.tensorrt_profiles import (
     ROWS,
     TENSORRT,
     Profile,
-    is_denoiser,
     profiles_of,
     providers_for,
 )
-from bowerbird.engine.bundle import MANIFEST, Bundle, Manifest, unreplaced
+from bowerbird.engine.bundle import MANIFEST, Bundle, Manifest, is_denoiser, unreplaced
 from bowerbird.errors import BackendMissing, BundleInvalid
 
 LIBRARY = "libnvinfer.so.10"  # the major version that ONNX Runtime's provider is linked against

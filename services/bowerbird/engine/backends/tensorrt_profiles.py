@@ -15,7 +15,7 @@ from bowerbird.contracts import MAX_LORAS, Size
 from bowerbird.engine.backends.cuda import CUDA
 from bowerbird.engine.backends.cuda import OPTIONS as CUDA_OPTIONS
 from bowerbird.engine.backends.onnx_runtime import Provider
-from bowerbird.engine.bundle import Manifest, PartFacts, Port
+from bowerbird.engine.bundle import Manifest, PartFacts, Port, is_denoiser
 from bowerbird.errors import BundleInvalid
 
 TENSORRT = "TensorrtExecutionProvider"
@@ -48,11 +48,6 @@ class Profile:
     def rows(self) -> int:
         """The batch."""
         return self.shapes[0][1][0]
-
-
-def is_denoiser(role: str) -> bool:
-    """True for the part that runs in batches; the others run for one picture."""
-    return role in ("denoiser", "denoiser_lora")
 
 
 def profiles_of(manifest: Manifest, role: str, lora_slots: int) -> list[Profile]:

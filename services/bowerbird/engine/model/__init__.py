@@ -6,6 +6,7 @@ conditioning.py   all that a prompt tells the denoiser
 noise.py          the only source of chance: keyed by seed and call
 sampler.py        a scheduler of diffusers as a table of numbers
 denoiser.py       one step for a batch of groups, each at its own step
+clip.py           a group whose frames are drawn together, window by window
 preview.py        what a picture will be, for little
 decoder.py        latents as pixels
 encoder.py        pixels as latents, for a picture that begins with another

@@ -20,7 +20,7 @@ import numpy as np
 
 from bowerbird.contracts import Size
 from bowerbird.engine.backend import Backend, Floats, Ids, Input
-from bowerbird.engine.bundle import TEXT_ENCODERS, Bundle
+from bowerbird.engine.bundle import MOTION, TEXT_ENCODERS, Bundle
 from bowerbird.engine.model.text_encoder import CACHED_PROMPTS, Encoded, TextEncoder
 from bowerbird.engine.model.tokenizer import PromptTokenizer
 
@@ -67,8 +67,8 @@ class Conditioner:
         self._encoders = {
             role: _encoder(bundle, backend, role) for role in TEXT_ENCODERS if role in bundle.manifest.parts
         }
-        ports = {port.name for port in bundle.part("denoiser").inputs}
-        self._reads_pooled = "pooled" in ports
+        denoiser = bundle.part("denoiser" if "denoiser" in bundle.manifest.parts else MOTION)
+        self._reads_pooled = "pooled" in {port.name for port in denoiser.inputs}
 
     @property
     def max_prompt_tokens(self) -> int:

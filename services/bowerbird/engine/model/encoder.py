@@ -38,7 +38,7 @@ class FirstLatents:
     """What a frame begins with: float32 `[channels, height, width]`; `mask` is 1 where it is drawn anew, else 0.
 
     `mask` is `[1, height, width]`, None where it may change everywhere. A latent is drawn anew when any of its pixels
-    is.
+    is. Of a clip they are `[1, channels, height, width]` and `[frames, 1, 1, 1]`.
     """
 
     latents: Floats
@@ -50,6 +50,12 @@ class FirstLatents:
             return drawn
         mixed: Floats = self.mask * drawn + (1 - self.mask) * original
         return mixed
+
+    def of_clip(self, frames: int) -> FirstLatents:
+        """The same for a clip of so many frames: all begin with them, and the first one stays what it is."""
+        pinned = np.ones((frames, 1, 1, 1), np.float32)
+        pinned[0] = 0
+        return FirstLatents(self.latents[None], pinned)
 
 
 class Encoder:

@@ -4,7 +4,8 @@ Counter-based, so that it depends on what is drawn and not on when, where or bes
 promise "same seed, same picture" and is never changed without a new bundle format:
 
     key[0]   the picture's seed, `contracts.seed_of(request seed, frame index)`, 0 .. 2**63 - 1
-    key[1]   the call: 0 for the initial latents, k + 1 for the noise that denoiser call k (0-based) adds
+    key[1]   the call: 0 for the initial latents, k + 1 for the noise that denoiser call k (0-based) adds; from
+             ORDER_CALL on, by which a clip's noise is put into another order (`clip.py`)
     counter  starts at 0
 
 The normals are NumPy's (`Generator.standard_normal`, float32, ziggurat), filled in C order over `shape`. NumPy promises
@@ -19,6 +20,7 @@ import numpy as np
 from bowerbird.engine.backend import Floats
 
 INITIAL_CALL = 0
+ORDER_CALL = 2**32
 
 
 def noise(seed: int, call: int, shape: tuple[int, ...]) -> Floats:

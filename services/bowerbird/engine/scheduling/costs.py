@@ -87,7 +87,7 @@ class CostTable:
 
 
 def _key(stage: Stage, bucket: Bucket) -> tuple[Stage, Bucket]:
-    """Only the denoiser has a second graph for LoRAs, and prompts take the same time at every size."""
+    """Only the denoiser has more than one graph, and prompts take the same time at every size."""
     if stage is Stage.ENCODE:
         return stage, Bucket((0, 1, 1))
     return stage, bucket if stage is Stage.STEP else Bucket(bucket.shape)
@@ -99,7 +99,7 @@ def _rows(stage: Stage, rows: int) -> int:
 
 
 def _pixels(bucket: Bucket) -> int:
-    return bucket.shape[1] * bucket.shape[2]
+    return bucket.shape[1] * bucket.shape[2] * max(1, bucket.window)
 
 
 def _at(curve: dict[int, float], rows: int) -> float:

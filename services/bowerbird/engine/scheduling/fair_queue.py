@@ -79,15 +79,16 @@ class FairQueue:
         """Settles a batch: what each flow had of it, and which flows had pieces waiting that were not in it."""
         total = sum(seconds.values())
         self._largest = max(total, self._largest * 0.99)
-        weights = sum(flow.weight for flow in self._flows.values() if flow.works)
-        self._now += total / weights
+        advance = total / sum(flow.weight for flow in self._flows.values() if flow.works)
+        self._now += advance
         for name, each in seconds.items():
-            self._flows[name].clock += each / self._flows[name].weight
+            flow = self._flows[name]
+            used = each / flow.weight
+            # Whoever had all that he could use gets no credit for the rest, and keeps what he got while he waited.
+            flow.clock += used if name in left_out else max(used, advance)
         for name, flow in list(self._flows.items()):
             if not flow.works and flow.clock <= self._now:
                 del self._flows[name]
-            elif name not in left_out:  # it had all that it could use, and keeps no credit for it
-                flow.clock = max(flow.clock, self._now)
             # What a flow had while nobody else wanted it is no debt; beyond two pieces of debt it was that.
             flow.clock = min(flow.clock, self._now + 2 * self._largest / flow.weight)
             if not left_out:

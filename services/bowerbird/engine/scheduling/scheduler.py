@@ -8,7 +8,8 @@ the time comes in as a number, so that every promise below is a property test.
 3. Within a flow: the least remaining cost first, so that short work is not stuck behind long work, but nobody goes
    first who would make another late; when not all can be in time, the fewest are given up (`deadlines`). Every second
    of waiting takes `AGING` seconds off what remains, so that long work is not left behind by a stream of short work.
-4. A step fills up with steps of the same bucket, whatever their request, step or flow, to `rows`.
+4. A step fills up with steps of the same bucket, whatever their request, step or flow, to `rows`. A clip is too heavy
+   to share one; its passes are turns of their own, and anything else may come between two of them.
 5. Encoding, previews and decoding are turns of their own, which cost what they cost: they wait for their flow's turn
    as a step does, and no other flow's step waits for more than its share of them. Encoding comes first in its flow: it
    is short, and before it nothing can share a step.
@@ -151,7 +152,7 @@ class Scheduler(Generic[Owner]):
         bucket, leader = first.work.shape.bucket, first.work.claim.flow
         joining = {work: work.joining(bucket) for line in lines.values() for work in line}
         contested = not all(joining.values())
-        tasks, seats = [first], self.rows - first.work.shape.rows
+        tasks, seats = [first], self.rows - first.work.shape.seats
         taken = {leader: self._price(Stage.STEP, first.work.shape)}
         waiting = {flow: [task for work in line for task in joining[work]] for flow, line in lines.items()}
         waiting[leader].remove(first)
@@ -167,18 +168,18 @@ class Scheduler(Generic[Owner]):
             enrol(flow)
         while seats > 0 and order:
             _, flow = heapq.heappop(order)
-            task = next((each for each in waiting[flow] if each.work.shape.rows <= seats), None)
+            task = next((each for each in waiting[flow] if each.work.shape.seats <= seats), None)
             if task is not None:
                 waiting[flow].remove(task)
                 tasks.append(task)
-                seats -= task.work.shape.rows
+                seats -= task.work.shape.seats
                 taken[flow] = taken.get(flow, 0.0) + self._price(Stage.STEP, task.work.shape)
                 enrol(flow)
         return tuple(tasks)
 
     def _price(self, stage: Stage, shape: Shape) -> float:
         """Of one task's piece: a step's is its part of a full batch."""
-        if stage is not Stage.STEP or shape.rows >= self.rows:
+        if stage is not Stage.STEP or shape.seats >= self.rows:
             return self._seconds(stage, shape.bucket, shape.rows)
         return self._seconds(stage, shape.bucket, self.rows) * shape.rows / self.rows
 
@@ -193,8 +194,8 @@ class Scheduler(Generic[Owner]):
     def _least_seconds(self, work: Work[Owner]) -> float:
         """The larger of all its pieces at the best price, and the way of its last frame with the model to itself."""
         shape, last = work.shape, work.tasks[-1]
-        alone = (shape.calls - last.call) * self._seconds(Stage.STEP, shape.bucket, shape.rows)
-        return max(self.remaining_seconds(work), alone + self._price(Stage.DECODE, shape))
+        alone = last.passes_left * self._seconds(Stage.STEP, shape.bucket, shape.rows)
+        return max(self.remaining_seconds(work), alone + last.frames_left * self._price(Stage.DECODE, shape))
 
     @staticmethod
     def _left_out(batch: Batch[Owner], works: list[Work[Owner]]) -> set[str]:

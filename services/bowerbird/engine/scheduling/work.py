@@ -1,12 +1,13 @@
 """What is scheduled: a request as the policy sees it, without arrays, threads or clocks.
 
-A request is a `Work` of alike groups (frames of one size, steps and guidance); a `Task` is one of them. A task is
-computed piece by piece, and between two pieces anything else may be computed:
+A request is a `Work` of alike groups (frames of one size, steps and guidance, or clips); a `Task` is one of them. A
+task is computed piece by piece, and between two pieces anything else may be computed:
 
     encode_text   once a request; encode_picture instead, where it begins with a picture: both, together
-    denoise       one step; tasks of one `Bucket` share a call, each at its own step
+    denoise       one step; tasks of one `Bucket` share a call, each at its own step. A long clip's step is several
+                  passes, one for each of its windows
     preview       after every k-th step but the last, where asked for, and so often as asked for
-    decode        the last piece of a task
+    decode        one frame: the last piece of a picture, the last pieces of a clip
 
 `scheduler` decides which pieces are next; `core` computes them.
 """
@@ -33,10 +34,14 @@ class Stage(StrEnum):
 
 
 class Bucket(NamedTuple):
-    """What tasks must have in common to share a denoiser call: latents' shape, and which of the two graphs."""
+    """What tasks must have in common to share a denoiser call: latents' shape, and which graph.
+
+    `window` is the number of frames in a row of the graph that draws clips; 0 is a still's.
+    """
 
     shape: tuple[int, int, int]
     lora: bool = False
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much there is to compute: `count` groups of `rows` rows, `calls` steps each."""
+    """How much there is to compute: `count` groups of `rows` rows, `calls` steps of `passes` passes each.
+
+    Each group leaves as `frames` frames.
+    """
 
     bucket: Bucket
     rows: int
     calls: int
     count: int = 1
+    passes: int = 1
+    frames: int = 1
     preview_steps: int = 0
     max_previews: int = MAX_STEPS
     first: Stage = Stage.ENCODE
@@ -67,21 +77,45 @@ class Shape:
         """Of each group."""
         return min((self.calls - 1) // self.preview_steps, self.max_previews) if self.preview_steps else 0
 
+    @property
+    def seats(self) -> int:
+        """Of a batch: a row of a clip is as heavy as a still's row for each of its frames."""
+        return self.rows * max(1, self.bucket.window)
+
 
 @dataclass(slots=True, eq=False)
 class Task(Generic[Owner]):
-    """One group on its way; `call` steps of it are computed."""
+    """One group on its way; `call` steps of it are computed, and `part` pieces of what it is at: passes or frames."""
 
     work: Work[Owner]
     index: int
     call: int = 0
     stage: Stage = Stage.STEP
+    part: int = 0
+
+    @property
+    def completes_step(self) -> bool:
+        """True when the next pass is the last of its step."""
+        return self.stage is Stage.STEP and self.part == self.work.shape.passes - 1
+
+    @property
+    def passes_left(self) -> int:
+        """Of all its steps."""
+        shape = self.work.shape
+        return (shape.calls - self.call) * shape.passes - (self.part if self.stage is Stage.STEP else 0)
+
+    @property
+    def frames_left(self) -> int:
+        """To be decoded."""
+        return self.work.shape.frames - (self.part if self.stage is Stage.DECODE else 0)
 
     @property
     def preview_is_due(self) -> bool:
-        """True when the step that comes next is one after which a preview is wanted."""
+        """True when the pass that comes next ends a step after which a preview is wanted."""
         shape, after = self.work.shape, self.call + 1
-        return after <= shape.previews * shape.preview_steps and after % shape.preview_steps == 0
+        if not self.completes_step or after > shape.previews * shape.preview_steps:
+            return False
+        return after % shape.preview_steps == 0
 
 
 @dataclass(slots=True, eq=False)
@@ -105,9 +139,9 @@ class Work(Generic[Owner]):
         self.tasks = [Task(self, index) for index in range(shape.count)]
         self.left = {
             shape.first: 1,
-            Stage.STEP: shape.calls * shape.count,
+            Stage.STEP: shape.calls * shape.passes * shape.count,
             Stage.PREVIEW: shape.previews * shape.count,
-            Stage.DECODE: shape.count,
+            Stage.DECODE: shape.frames * shape.count,
         }
 
     @property
@@ -138,19 +172,29 @@ class Work(Generic[Owner]):
     def advance(self, task: Task[Owner], stage: Stage) -> None:
         """Notes that this piece of the task was computed."""
         self.left[stage] -= 1
-        if stage is self.shape.first:
-            self.encoded = True
-        elif stage is Stage.DECODE:
-            self.tasks.remove(task)
-        elif stage is Stage.PREVIEW:
-            task.stage = Stage.STEP
-        else:
-            due = task.preview_is_due
-            task.call += 1
-            if task.call == self.shape.calls:
-                task.stage = Stage.DECODE
-            elif due:
-                task.stage = Stage.PREVIEW
+        match stage:
+            case self.shape.first:
+                self.encoded = True
+            case Stage.DECODE:
+                task.part += 1
+                if task.part == self.shape.frames:
+                    self.tasks.remove(task)
+            case Stage.PREVIEW:
+                task.stage = Stage.STEP
+            case _:
+                self._step(task)
+
+    def _step(self, task: Task[Owner]) -> None:
+        """One pass more; after the last of a step, what follows the step."""
+        if not task.completes_step:
+            task.part += 1
+            return
+        due = task.preview_is_due
+        task.call, task.part = task.call + 1, 0
+        if task.call == self.shape.calls:
+            task.stage = Stage.DECODE
+        elif due:
+            task.stage = Stage.PREVIEW
 
 
 @dataclass(frozen=True, slots=True)

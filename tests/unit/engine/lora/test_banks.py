@@ -243,7 +243,7 @@ class SlowDevice(CpuBackend):
 
     def resident(self, array: Array) -> HostArray:
         self.copying.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         return super().resident(array)
 
 
@@ -257,11 +257,11 @@ def test_a_batch_does_not_wait_for_a_lora_that_is_being_copied(folder: Path, bun
     backend.go_on.clear()
     copy = threading.Thread(target=banks.acquire, args=([(lora(folder, "large", matrices(2, 9)), 1.0)],))
     copy.start()
-    assert backend.copying.wait(10)
+    assert backend.copying.wait(60)
     assert_holds(banks, row, [(matrices(1, 2), 1.0)])
     banks.release(other)
     backend.go_on.set()
-    copy.join(10)
+    copy.join(60)
     assert not copy.is_alive()
     assert_holds(banks, row, [(matrices(1, 2), 1.0)])
 
@@ -274,11 +274,11 @@ def test_a_batch_that_comes_before_the_first_lora_is_copied_takes_its_arrays(fol
     copy = threading.Thread(target=lambda: rows.append(banks.acquire([(file, 1.0)])))
     batch = threading.Thread(target=banks.inputs, args=("denoiser", [None]))
     copy.start()
-    assert backend.copying.wait(10)
+    assert backend.copying.wait(60)
     batch.start()
     backend.go_on.set()
     for thread in (copy, batch):
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert_holds(banks, rows[0], [(given, 1.0)])
 

@@ -1,0 +1,150 @@
+"""A clip: frames that are drawn together, by a graph that looks at a window of them at a time.
+
+`drawing` makes a `ClipGroup` for each clip of an order; to `denoiser` it is a group like any other, whose rows are
+windows of W frames (`bundle.MotionFacts.window`). A clip of more frames is several windows that overlap: in each step
+all of them are denoised, one pass each, and what they answer is blended before the sampler's step. That step is linear
+in the answer, so this blends latents (Bar-Tal et al., "MultiDiffusion", 2023). The windows of a loop go round the
+circle of its frames. A clip of fewer frames is drawn as a whole window, of which the first leave.
+
+Far windows would show another bird, so their frames are given the first window's noise again, in another order (Qiu et
+al., "FreeNoise", 2024), and where the model was taught so, all frames have a part of their noise in common (Ge et al.,
+"Preserve your own correlation", 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bowerbird.engine.backend import Floats
+from bowerbird.engine.bundle import MotionFacts
+from bowerbird.engine.model.denoiser import Group
+from bowerbird.engine.model.noise import ORDER_CALL, noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Frames that are denoised in one pass: which ones, and how much each answer counts, float32 `[W, 1, 1, 1]`.
+
+    Over all windows of a clip, the weights of each of its frames add up to 1.
+    """
+
+    frames: NDArray[np.intp]
+    weights: Floats
+
+
+@dataclass(frozen=True)
+class ClipForm:
+    """What a clip is made of: `drawn` frames are denoised, and `frames` leave; those between two lie between them.
+
+    In a `loop` the last frame goes over into the first.
+    """
+
+    motion: MotionFacts
+    frames: int
+    drawn: int
+    loop: bool = False
+
+    @property
+    def held(self) -> int:
+        """Frames that are denoised: a whole window, also where fewer are wanted."""
+        return self.drawn if self.loop else max(self.drawn, self.motion.window)
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """Evenly spaced, each overlapping the next by at least `motion.overlap` frames."""
+        size = self.motion.window
+        places = [(start + np.arange(size)) % self.held for start in self._starts()]
+        ramp = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).clip(max=self.motion.overlap + 1)
+        total = np.zeros(self.held)
+        for frames in places:
+            np.add.at(total, frames, ramp)
+        return tuple(
+            Window(frames, np.asarray(ramp / total[frames], np.float32)[:, None, None, None]) for frames in places
+        )
+
+    def _starts(self) -> list[int]:
+        size, stride = self.motion.window, self.motion.window - self.motion.overlap
+        if self.loop:  # at least two, so that the seam of one is the middle of another
+            count = max(2, math.ceil(self.drawn / stride))
+            return [round(index * self.drawn / count) for index in range(count)]
+        count = 1 + math.ceil((self.held - size) / stride)
+        return [round(index * (self.held - size) / max(1, count - 1)) for index in range(count)]
+
+    def noise(self, seed: int, call: int, shape: tuple[int, int, int]) -> Floats:
+        """Standard normal float32 `[held, *shape]` for one call of the clip."""
+        own = min(self.held, self.motion.window)
+        common = self.motion.shared_noise
+        fresh = noise(seed, call, (own + (common > 0), *shape))
+        frames: Floats = fresh[list(self._order(seed, own))]
+        if common:
+            frames = np.float32(math.sqrt(common)) * fresh[own] + np.float32(math.sqrt(1 - common)) * frames
+        return frames
+
+    def _order(self, seed: int, own: int) -> Iterator[int]:
+        """Whose noise each frame has: the window's own, then again and again those of a window before, shuffled."""
+        order = list(range(own))
+        stride = self.motion.window - self.motion.overlap
+        while len(order) < self.held:
+            before = order[len(order) - own :][:stride]
+            shuffled = np.argsort(noise(seed, ORDER_CALL + len(order), (len(before),)), kind="stable")
+            order += [before[place] for place in shuffled]
+        yield from order[: self.held]
+
+    def frame(self, latents: Floats, index: int) -> Floats:
+        """Latents of frame `index` of those that leave: between the two nearest that were drawn, linearly."""
+        last = self.drawn if self.loop else self.drawn - 1
+        steps = self.frames if self.loop else self.frames - 1
+        at, part = divmod(index * last, steps)
+        if not part:
+            exact: Floats = latents[at]
+            return exact
+        between: Floats = latents[at] + np.float32(part / steps) * (latents[(at + 1) % self.drawn] - latents[at])
+        return between
+
+
+@dataclass(eq=False, kw_only=True)
+class ClipGroup(Group):
+    """One clip on its way: `state` is float32 `[K, held, channels, height, width]`; a call is a pass for each window.
+
+    With `first`, all frames begin with its latents `[1, channels, height, width]`, and its mask pins some of them.
+    """
+
+    NAME: ClassVar = "Clip"
+
+    form: ClipForm
+    passed: int = field(default=0, init=False)
+    _blended: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._blended = np.zeros_like(self.state[0])
+
+    @property
+    def window(self) -> int:
+        """Frames of a row."""
+        return self.form.motion.window
+
+    def noise(self, call: int) -> Floats:
+        """See `ClipForm.noise`."""
+        return self.form.noise(self.seed, call, self.latent_shape)
+
+    def sample(self) -> Floats:
+        """The window that is next, float32 `[W, channels, height, width]`."""
+        frames: Floats = super().sample()[self.form.windows[self.passed].frames]
+        return frames
+
+    def take(self, output: Floats, keep_clean: bool) -> None:
+        """Blends a window's answer into the others'; after the last of them the clip goes on."""
+        window = self.form.windows[self.passed]
+        np.add.at(self._blended, window.frames, window.weights * output)
+        self.passed += 1
+        if self.passed == len(self.form.windows):
+            super().take(self._blended, keep_clean)
+            self.passed, self._blended = 0, np.zeros_like(self._blended)
