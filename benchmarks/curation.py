@@ -130,7 +130,7 @@ def _one_format(credentials: Credentials, pictures: Sequence[Pixels], output_for
     publisher = Publisher(credentials)
 
     def sign(file: bytes) -> bytes:
-        return credentials.sign(file, media_type, manifest_of(wanted.origin, 0, media_type)).content
+        return credentials.sign(file, media_type, manifest_of(wanted, 0, media_type)).content
 
     signed = [sign(file) for file in files]
     times = {

@@ -1,8 +1,8 @@
 """How frames come in, and how work on them starts before the last one is there.
 
-Called by the services that are sent pixels (safety's `/check_images`, curation's `/judge` and `/publish`). A body is a
-stream of parts: the request first, then exactly as many frames as it announces. The caller is the gateway; what breaks
-that is answered as its mistake (400) and without repeating what was sent.
+Called by the services that are sent pixels (safety's `/check_images`, curation's `/judge` and `/publish`, and what both
+do with clips). A body is a stream of parts: the request first, then exactly as many frames as it announces. The caller
+is the gateway; what breaks that is answered as its mistake (400) and without repeating what was sent.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
@@ -74,6 +75,44 @@ async def start_each(
         await give_up(tasks)
         raise
     return tasks
+
+
+async def one_by_one(frames: AsyncIterator[bytes], count: int, work: Callable[[int, bytes], Awaitable[object]]) -> None:
+    """Works on each frame before it takes the next, so that whoever sends is as fast as the work and no faster.
+
+    Raises RequestInvalid when there are not `count`.
+    """
+    taken = 0
+    async for raw in frames:
+        if taken == count:
+            raise RequestInvalid(f"More frames came than the {count} that the request announces.")
+        await work(taken, raw)
+        taken += 1
+    if taken < count:
+        raise RequestInvalid(f"{taken} frames came, the request announces {count}.")
+
+
+async def clips_in(frames: AsyncIterator[bytes], clips: int, length: int) -> AsyncIterator[Frames]:
+    """Each clip when its last frame is there, uint8 `[length, height, width, 3]`; all of them in the same memory.
+
+    Raises RequestInvalid when there are not as many frames, or not all of one size.
+    """
+    clip: Frames | None = None
+    taken = 0
+    async for raw in frames:
+        if taken == clips * length:
+            raise RequestInvalid(f"More frames came than the {taken} that the request announces.")
+        [frame] = one_frame(raw, taken)
+        if clip is None:
+            clip = np.empty((length, *frame.shape), np.uint8)
+        if frame.shape != clip.shape[1:]:
+            raise RequestInvalid(f"Frame {taken} is not of the size of the others.")
+        clip[taken % length] = frame
+        taken += 1
+        if taken % length == 0:
+            yield clip
+    if taken < clips * length:
+        raise RequestInvalid(f"{taken} frames came, the request announces {clips * length}.")
 
 
 async def give_up(tasks: list[asyncio.Task[Any]]) -> None:

@@ -6,8 +6,10 @@ a contract is one diff. Everything is closed (`extra="forbid"`) and frozen; limi
 
 Routes (JSON in and out unless said otherwise):
 
-    safety         POST /check_prompt    PromptCheck                       -> Decision
+    safety         GET  /describe                                          -> SafetyDescription
+                   POST /check_prompt    PromptCheck                       -> Decision
                    POST /check_images    parts: ImageCheck, frames…        -> ImageDecisions
+                   POST /check_clips     parts: ClipCheck, frames…         -> ClipDecisions
     text-to-image  GET  /describe                                          -> ModelDescription
                    POST /draw            DrawRequest                       -> parts: progress…, frames…, done | error
                                          or parts: DrawRequest, frames… (what it begins with)
@@ -16,6 +18,8 @@ Routes (JSON in and out unless said otherwise):
                    POST /judge           parts: JudgeRequest, frames…      -> Judgement
                    POST /open            parts: OpenRequest, file(s)       -> parts: frames…, done
                    POST /publish         parts: PublishRequest, [file,] frames… -> parts: picture…, done | error
+                   POST /judge_clips     parts: JudgeClips, frames…        -> ClipJudgement
+                   POST /publish_clip    parts: PublishClip, [file,] frames… -> parts: picture, done | error
                    POST /check_provenance  the file's bytes                -> ProvenanceReport
 
 `parts` are multipart/mixed streams, written and read by `bowerbird.parts`. A frames part is a raw `.npy` of uint8
@@ -24,8 +28,27 @@ Routes (JSON in and out unless said otherwise):
 steps share the model with those of others: `Bowerbird-Class` (`WorkClass`), `Bowerbird-Flow` (an opaque name of whose
 work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1). `Bowerbird-Grant`
 says who gave the slot, `<queue>:<epoch>`: once a stage has seen a later epoch of that queue, it refuses an earlier one.
+`Bowerbird-Progress: none` says that nobody reads what `draw` tells of its steps: then it tells of its beginning only.
 """
 
+from bowerbird.contracts.animation import (
+    MAX_CLIP_FRAMES,
+    MAX_CLIPS,
+    MAX_FRAMES_PER_SECOND,
+    MIN_CLIP_FRAMES,
+    AnimateRequest,
+    ClipFormat,
+    MotionDescription,
+)
+from bowerbird.contracts.clips import (
+    ClipCheck,
+    ClipDecisions,
+    ClipJudgement,
+    ClipScores,
+    ClipVerdict,
+    JudgeClips,
+    PublishClip,
+)
 from bowerbird.contracts.contract import (
     CLASS_HEADER,
     DEADLINE_HEADER,
@@ -41,6 +64,7 @@ from bowerbird.contracts.contract import (
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
     MAX_STEPS,
+    PROGRESS_HEADER,
     REQUEST_ID_HEADER,
     SERVICE_HEADER,
     WEIGHT_HEADER,
@@ -80,6 +104,7 @@ from bowerbird.contracts.safety import (
     ImageVerdict,
     PolicyReference,
     PromptCheck,
+    SafetyDescription,
     Span,
 )
 from bowerbird.contracts.species import (
@@ -120,10 +145,13 @@ __all__ = [
     "FLOW_HEADER",
     "GRANT_HEADER",
     "MAX_CANDIDATES",
+    "MAX_CLIPS",
+    "MAX_CLIP_FRAMES",
     "MAX_COMMON_NAME_CHARACTERS",
     "MAX_FILE_BYTES",
     "MAX_FILE_PIXELS",
     "MAX_FRAMES_PER_REQUEST",
+    "MAX_FRAMES_PER_SECOND",
     "MAX_IMAGES",
     "MAX_LORAS",
     "MAX_LORA_WEIGHT",
@@ -132,14 +160,23 @@ __all__ = [
     "MAX_SEED",
     "MAX_SPECIES_ID_CHARACTERS",
     "MAX_STEPS",
+    "MIN_CLIP_FRAMES",
     "NAME_RULE",
     "OPENAI_CATEGORIES",
+    "PROGRESS_HEADER",
     "REQUEST_ID_HEADER",
     "SCIENTIFIC_NAME_RULE",
     "SERVICE_HEADER",
     "WEIGHT_HEADER",
     "Action",
+    "AnimateRequest",
     "Beginning",
+    "ClipCheck",
+    "ClipDecisions",
+    "ClipFormat",
+    "ClipJudgement",
+    "ClipScores",
+    "ClipVerdict",
     "CommonName",
     "Contract",
     "CurationDescription",
@@ -156,6 +193,7 @@ __all__ = [
     "ImageCheck",
     "ImageDecisions",
     "ImageVerdict",
+    "JudgeClips",
     "JudgeRequest",
     "Judgement",
     "LoraCatalogue",
@@ -165,6 +203,7 @@ __all__ = [
     "Milliseconds",
     "ModelCosts",
     "ModelDescription",
+    "MotionDescription",
     "OpenDone",
     "OpenRequest",
     "Origin",
@@ -175,9 +214,11 @@ __all__ = [
     "PreviewFacts",
     "PromptCheck",
     "ProvenanceReport",
+    "PublishClip",
     "PublishDone",
     "PublishRequest",
     "Ranking",
+    "SafetyDescription",
     "ScientificName",
     "Score",
     "Seed",

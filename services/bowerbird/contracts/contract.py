@@ -27,6 +27,9 @@ WEIGHT_HEADER = "bowerbird-weight"
 GRANT_HEADER = "bowerbird-grant"
 
 
+PROGRESS_HEADER = "bowerbird-progress"
+
+
 MAX_PROMPT_CHARACTERS = 2_000
 
 

@@ -86,6 +86,13 @@ class PolicyReference(Contract):
     digest: Digest
 
 
+class SafetyDescription(Contract):
+    """What safety decides by now: of two decisions about the same texts with the same of it, one is enough."""
+
+    version: str = Field(description="of its software")
+    policy: PolicyReference
+
+
 class HelpResource(Contract):
     """A place a person in danger can turn to; reviewed data, never generated."""
 

@@ -1,4 +1,4 @@
-"""The C2PA manifest of one picture: what Bowerbird says, under its signature, about where it comes from.
+"""The C2PA manifest of one picture or clip: what Bowerbird says, under its signature, about where it comes from.
 
 Written by `credentials.sign`, understood by `provenance`. It names the model and its digest, the digest of the seed,
 the safety policy, the versions of the services, the request and the trace; of a species' picture also the template of
@@ -12,7 +12,7 @@ import datetime
 from typing import Any
 
 from bowerbird import __version__
-from bowerbird.contracts import PublishRequest
+from bowerbird.contracts import Origin, PublishClip, PublishRequest
 from bowerbird.curation.encoding import COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA, TRAINED_ALGORITHMIC_MEDIA
 
 ORIGIN_LABEL = "org.bowerbird.origin"
@@ -30,8 +30,25 @@ def manifest_of(wanted: PublishRequest, index: int, media_type: str) -> dict[str
     That of a preview says after which step it shows the picture, so that nobody takes it for the finished one. That of
     an edit says that a picture was opened, and edited by the model.
     """
-    origin = wanted.origin
-    facts = {
+    facts = _facts(wanted.origin, index)
+    if wanted.preview is not None:
+        facts["preview"] = {"step": wanted.preview.step, "steps": wanted.preview.steps}
+    return _manifest(wanted, facts, index, media_type)
+
+
+def clip_manifest(wanted: PublishClip, media_type: str) -> dict[str, Any]:
+    """The manifest of a clip; it says how many of its frames were drawn, since the others lie between those."""
+    facts = _facts(wanted.origin, 0)
+    facts["clip"] = {
+        "frames": wanted.frames,
+        "drawn_frames": wanted.drawn_frames,
+        "frames_per_second": wanted.frames_per_second,
+    }
+    return _manifest(wanted, facts, 0, media_type)
+
+
+def _facts(origin: Origin, index: int) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "request_id": origin.request_id,
         "trace_id": origin.trace_id,
         "model": origin.model,
@@ -43,10 +60,14 @@ def manifest_of(wanted: PublishRequest, index: int, media_type: str) -> dict[str
     }
     if origin.species is not None:
         facts["species"] = origin.species.model_dump()
-    if wanted.preview is not None:
-        facts["preview"] = {"step": wanted.preview.step, "steps": wanted.preview.steps}
+    return facts
+
+
+def _manifest(
+    wanted: PublishRequest | PublishClip, facts: dict[str, Any], index: int, media_type: str
+) -> dict[str, Any]:
     return {
-        "title": f"{origin.request_id}-{index}",
+        "title": f"{wanted.origin.request_id}-{index}",
         "format": media_type,
         "claim_generator_info": [GENERATOR],
         "assertions": [
@@ -56,7 +77,7 @@ def manifest_of(wanted: PublishRequest, index: int, media_type: str) -> dict[str
     }
 
 
-def _actions(wanted: PublishRequest) -> list[dict[str, Any]]:
+def _actions(wanted: PublishRequest | PublishClip) -> list[dict[str, Any]]:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     made = {"when": now, "softwareAgent": {"name": wanted.origin.model, "version": wanted.origin.model_digest}}
     if wanted.source is None:

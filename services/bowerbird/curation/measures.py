@@ -40,15 +40,14 @@ class HardFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """One number about a frame: how it is computed, read and weighed (`weight` 0: reported, never weighed)."""
+class Scale:
+    """How one number is read and weighed (`weight` 0: reported, never weighed)."""
 
     name: str
     version: str
     direction: Literal["higher_is_better", "lower_is_better"]
     minimum: float
     maximum: float
-    of: Callable[[View], float]
     weight: float = 0.0
     noise: float = 0.01
     hard_facts: tuple[HardFact, ...] = ()
@@ -63,6 +62,13 @@ class Measure:
             minimum=self.minimum,
             maximum=self.maximum,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure(Scale):
+    """A number about a frame, and how it is computed."""
+
+    of: Callable[[View], float]
 
 
 def contrast(view: View) -> float:
@@ -100,7 +106,7 @@ MEASURES: Sequence[Measure] = (
         "higher_is_better",
         0.0,
         127.5,
-        contrast,
+        of=contrast,
         noise=0.05,
         hard_facts=(HardFact("blank", below=BLANK_CONTRAST),),
     ),
@@ -110,19 +116,26 @@ MEASURES: Sequence[Measure] = (
         "higher_is_better",
         0.0,
         64.0,
-        sharpness,
+        of=sharpness,
         weight=0.15,
         noise=0.02,
         hard_facts=(HardFact("blurred", below=0.035), HardFact("noise", above=4.0)),
     ),
-    Measure("exposure", "1", "lower_is_better", 0.0, 1.0, exposure, weight=0.05, noise=0.01),
+    Measure("exposure", "1", "lower_is_better", 0.0, 1.0, of=exposure, weight=0.05, noise=0.01),
     Measure(
-        "banding_index", "1", "lower_is_better", 0.0, 1.0, lambda view: banding_index(view.luma), weight=0.1, noise=0.2
+        "banding_index",
+        "1",
+        "lower_is_better",
+        0.0,
+        1.0,
+        of=lambda view: banding_index(view.luma),
+        weight=0.1,
+        noise=0.2,
     ),
 )
 
 
-def hard_facts(measures: Sequence[Measure], values: Mapping[str, float]) -> list[str]:
+def hard_facts(measures: Sequence[Scale], values: Mapping[str, float]) -> list[str]:
     """The names of all hard facts that hold; a blank frame is only blank, since nothing else can be said of it."""
     facts = [
         fact.name

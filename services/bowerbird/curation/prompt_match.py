@@ -77,7 +77,7 @@ class PromptMatch:
         def of(view: View) -> float:
             return self._calibration.probability(float(text @ self.embed_picture(view)))
 
-        return Measure("prompt_match", "1", "higher_is_better", 0.0, 1.0, of, weight=0.7, noise=0.05)
+        return Measure("prompt_match", "1", "higher_is_better", 0.0, 1.0, of=of, weight=0.7, noise=0.05)
 
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         """float32 `[n, d]` of length one; raises PromptTooLong."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,18 @@ from bowerbird.errors import CertificateInvalid, LabelFailed
 tracer = trace.get_tracer("bowerbird.curation")
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One file to be: how it is encoded, and what its label says."""
+
+    index: int
+    media_type: str
+    format: str
+    encoded: Callable[[], bytes]
+    """Gives the file with its XMP, not yet signed."""
+    manifest: Callable[[], dict[str, Any]]
+
+
 class Publisher:
     """Turns frames into files that say where they come from."""
 
@@ -46,26 +61,34 @@ class Publisher:
         `original` is the file that an edit began with.
         """
         media_type = MEDIA_TYPES[wanted.format]
-        attributes = {"bowerbird.format": wanted.format.value, "bowerbird.frame": index}
+
+        def encoded() -> bytes:
+            whole = pixels if wanted.preview is None else enlarge(pixels, wanted.preview.size)
+            source = TRAINED_ALGORITHMIC_MEDIA if original is None else COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
+            return encode(whole, wanted.format, wanted.compression, source)
+
+        work = Work(index, media_type, wanted.format.value, encoded, lambda: manifest_of(wanted, index, media_type))
+        return self.finish(work, original)
+
+    def finish(self, work: Work, original: Ingredient | None = None) -> tuple[Picture, bytes]:
+        """Encodes, signs, and reads back; raises LabelFailed."""
+        attributes: dict[str, str | int] = {"bowerbird.format": work.format, "bowerbird.frame": work.index}
         try:
             with (
                 tracer.start_as_current_span("publish.encode", attributes=attributes),
-                _Timed("encode", wanted) as encoding,
+                _Timed("encode", work.format) as encoding,
             ):
-                whole = pixels if wanted.preview is None else enlarge(pixels, wanted.preview.size)
-                source = TRAINED_ALGORITHMIC_MEDIA if original is None else COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
-                encoded = encode(whole, wanted.format, wanted.compression, source)
+                encoded = work.encoded()
             with tracer.start_as_current_span("publish.sign", attributes=attributes):
-                with _Timed("sign", wanted) as signing:
-                    manifest = manifest_of(wanted, index, media_type)
-                    signed = self._credentials.sign(encoded, media_type, manifest, original)
-                with _Timed("verify", wanted) as verifying:
-                    self._read_back(signed, media_type)
+                with _Timed("sign", work.format) as signing:
+                    signed = self._credentials.sign(encoded, work.media_type, work.manifest(), original)
+                with _Timed("verify", work.format) as verifying:
+                    self._read_back(signed, work.media_type)
         except (SigningFailed, ManifestUnreadable, OSError, ValueError) as error:
-            raise LabelFailed(f"Picture {index} could not be labelled, so it does not leave.") from error
+            raise LabelFailed(f"Picture {work.index} could not be labelled, so it does not leave.") from error
         picture = Picture(
-            index=index,
-            media_type=media_type,
+            index=work.index,
+            media_type=work.media_type,
             digest="sha256:" + hashlib.sha256(signed.content).hexdigest(),
             manifest_bytes=signed.manifest_bytes,
             encode_ms=encoding.seconds * 1000,
@@ -85,8 +108,8 @@ class _Timed:
 
     seconds = 0.0
 
-    def __init__(self, phase: str, wanted: PublishRequest) -> None:
-        self._series = PUBLISH_SECONDS.labels(phase, wanted.format.value)
+    def __init__(self, phase: str, output_format: str) -> None:
+        self._series = PUBLISH_SECONDS.labels(phase, output_format)
 
     def __enter__(self) -> _Timed:
         self._start = time.perf_counter()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bowerbird.contracts import Ranking
-from bowerbird.curation.measures import Measure
+from bowerbird.curation.measures import Scale
 
 TIE_MARGIN = 0.2
 """Weighted comparison of the first two under which they tie, 0 to 1.
@@ -49,7 +49,7 @@ class Candidate:
     standing: Standing
 
 
-def totals(candidates: Sequence[Candidate], measures: Sequence[Measure]) -> list[float]:
+def totals(candidates: Sequence[Candidate], measures: Sequence[Scale]) -> list[float]:
     """What each candidate is ranked by, 0 (loses every comparison) to 1; 0.5 for one that is alone."""
     if len(candidates) == 1:
         return [0.5]
@@ -58,7 +58,7 @@ def totals(candidates: Sequence[Candidate], measures: Sequence[Measure]) -> list
     return [round(float((1 + win) / 2), 9) for win in wins]
 
 
-def rank(image: int, candidates: Sequence[Candidate], measures: Sequence[Measure]) -> Ranking:
+def rank(image: int, candidates: Sequence[Candidate], measures: Sequence[Scale]) -> Ranking:
     """The candidates of one image, best first; among equals the one with the smaller index."""
     by_total = totals(candidates, measures)
     order = sorted(range(len(candidates)), key=lambda i: (candidates[i].standing, -by_total[i], candidates[i].index))
@@ -66,7 +66,7 @@ def rank(image: int, candidates: Sequence[Candidate], measures: Sequence[Measure
     return Ranking(image=image, order=[candidates[i].index for i in order], margin=margin, tie=tie)
 
 
-def _margin(leaders: Sequence[Candidate], measures: Sequence[Measure]) -> tuple[float, bool]:
+def _margin(leaders: Sequence[Candidate], measures: Sequence[Scale]) -> tuple[float, bool]:
     """How clearly the first beats the second, 0 to 1, and whether that is too little to mean anything."""
     if len(leaders) == 1:
         return 0.0, False
@@ -77,7 +77,7 @@ def _margin(leaders: Sequence[Candidate], measures: Sequence[Measure]) -> tuple[
     return margin, margin < TIE_MARGIN
 
 
-def _comparisons(candidates: Sequence[Candidate], measures: Sequence[Measure]) -> Values:
+def _comparisons(candidates: Sequence[Candidate], measures: Sequence[Scale]) -> Values:
     """Row against column, -1 to 1, antisymmetric: `[k, k]`."""
     weighed = [(i, measure) for i, measure in enumerate(measures) if measure.weight > 0]
     values = np.array([[candidate.values[i] for i, _ in weighed] for candidate in candidates], dtype=np.float64)

@@ -4,6 +4,8 @@
     POST /judge             parts: JudgeRequest, frames…    -> Judgement
     POST /open              parts: OpenRequest, file(s)     -> parts: frames…, done
     POST /publish           parts: PublishRequest, frames…  -> parts: picture…, done | error
+    POST /judge_clips     parts: JudgeClips, frames…        -> ClipJudgement
+    POST /publish_clip    parts: PublishClip, frames…       -> parts: picture, done | error
     POST /check_provenance  a file's bytes                  -> ProvenanceReport
 
 Called by the gateway. It is ready when the judge's digests were checked and a frame of its own was judged, signed and
@@ -29,12 +31,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bowerbird import __version__
-from bowerbird.arrival import begin, file_in, frames_in, give_up, one_frame, receive, start_each
+from bowerbird.arrival import begin, clips_in, file_in, frames_in, give_up, one_frame, receive, start_each
 from bowerbird.contracts import (
     CurationDescription,
+    JudgeClips,
     JudgeRequest,
     OpenDone,
     OpenRequest,
+    PublishClip,
     PublishDone,
     PublishRequest,
     Score,
@@ -45,10 +49,11 @@ from bowerbird.errors import BodyTooLarge, RequestInvalid
 from bowerbird.frames import npy
 from bowerbird.parts import Kind, part
 from bowerbird.settings import Settings
-from bowerbird.worker import WORKER_OPTIONS, PartsResponse, create_worker_app
+from bowerbird.worker import DRAIN_NOTICE_SECONDS, WORKER_OPTIONS, PartsResponse, create_worker_app
 
 if TYPE_CHECKING:
     from bowerbird.contracts import Picture
+    from bowerbird.curation.clips.judging import ClipLook
     from bowerbird.curation.credentials import Credentials
     from bowerbird.curation.judging import Look
     from bowerbird.curation.opening import Opened
@@ -129,6 +134,37 @@ async def publish(request: Request) -> Response:
     return PartsResponse(_pictures(tasks, deadline, request.app.state.description))
 
 
+async def judge_clips(request: Request) -> Response:
+    """Scores every clip as soon as its last frame is there, and ranks them at the end; holds one at a time."""
+    from bowerbird.curation.clips.judging import ClipJudging
+
+    async with _deadline(request).within("curation"):
+        wanted, frames = await receive(request, JudgeClips)
+        judging = await _in_thread(request, ClipJudging, request.app.state.prompt_match, wanted)
+        looks: list[ClipLook] = []
+        async for clip in clips_in(frames, wanted.clips, wanted.frames):
+            with tracer.start_as_current_span("judge.score", attributes={"bowerbird.clip": len(looks)}) as span:
+                looks.append(await _in_thread(request, judging.look_at, len(looks), clip))
+                _tell(span, judging.scores(looks[-1]))
+    return Response(judging.conclude(looks).model_dump_json(), media_type="application/json")
+
+
+async def publish_clip(request: Request) -> Response:
+    """Encodes, labels and signs one clip."""
+    from bowerbird.curation.clips.publishing import publish_clip
+    from bowerbird.curation.credentials import Ingredient
+    from bowerbird.curation.manifest import ORIGINAL
+
+    async with _deadline(request).within("curation"):
+        wanted, parts = await begin(request, PublishClip)
+        original = None if wanted.source is None else Ingredient(ORIGINAL, wanted.source, await file_in(parts))
+        if len(wanted.origin.seed_digests) != 1:
+            raise RequestInvalid("A clip has one seed digest.", param="origin.seed_digests")
+        [clip] = [each async for each in clips_in(frames_in(parts), 1, wanted.frames)]
+        facts, content = await _in_thread(request, publish_clip, request.app.state.publisher, clip, wanted, original)
+    return PartsResponse(_clip(facts, content, request.app.state.description))
+
+
 async def check_provenance(request: Request) -> Response:
     """What an upload proves about its origin; nothing of it is kept."""
     from bowerbird.curation.provenance import MAX_UPLOAD_BYTES, check
@@ -148,6 +184,11 @@ async def _frames(opened: Opened) -> AsyncIterator[bytes]:
         if pixels is not None:
             yield part(Kind.FRAMES, npy(pixels[None]))
     yield part(Kind.DONE, OpenDone(media_type=opened.media_type, masked=opened.mask is not None))
+
+
+async def _clip(facts: Picture, content: bytes, description: CurationDescription) -> AsyncIterator[bytes]:
+    yield part(Kind.PICTURE, content, facts)
+    yield part(Kind.DONE, PublishDone(count=1, curation=description))
 
 
 async def _pictures(
@@ -213,11 +254,13 @@ def routes() -> list[Route]:
         Route("/judge", judge, methods=["POST"]),
         Route("/open", open_file, methods=["POST"]),
         Route("/publish", publish, methods=["POST"]),
+        Route("/judge_clips", judge_clips, methods=["POST"]),
+        Route("/publish_clip", publish_clip, methods=["POST"]),
         Route("/check_provenance", check_provenance, methods=["POST"]),
     ]
 
 
-app = create_worker_app("curation", routes())
+app = create_worker_app("curation", routes(), drain_notice_seconds=DRAIN_NOTICE_SECONDS)
 
 
 @bentoml.service(name="curation", **WORKER_OPTIONS)

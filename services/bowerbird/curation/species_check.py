@@ -137,4 +137,4 @@ class SpeciesJudge:
             return float(self.probabilities(view)[place])
 
         version = str(self.known.version)
-        return Measure(SCORE, version, "higher_is_better", 0.0, 1.0, of, weight=0.5, noise=0.05)
+        return Measure(SCORE, version, "higher_is_better", 0.0, 1.0, of=of, weight=0.5, noise=0.05)

@@ -24,6 +24,8 @@ SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 PACKAGED = Path(__file__).parent
 PACKAGED_POLICY = PACKAGED / "policy.yaml"
+FLASHING = "flashing"
+"""The category of light that can start a seizure (`flashes`); its score is a share of the picture."""
 
 
 def _rising(thresholds: dict[Action, float]) -> dict[Action, float]:
@@ -122,9 +124,9 @@ class Policy(Closed):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = set(OPENAI_CATEGORIES) - self.categories.keys()
+        missing = {*OPENAI_CATEGORIES, FLASHING} - self.categories.keys()
         if missing:
-            raise ValueError(f"categories: {sorted(missing)} of OpenAI's moderation are missing")
+            raise ValueError(f"categories: {sorted(missing)} are missing (OpenAI's moderation has them, or a gate)")
         names = [gate.name for gate in self.gates]
         if len(set(names)) != len(names):
             raise ValueError("gates: every gate needs a name of its own")

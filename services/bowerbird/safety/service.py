@@ -1,7 +1,8 @@
 """The safety service: `bentoml serve bowerbird.safety.service:Safety`.
 
 The gateway asks it twice: `POST /check_prompt` before anything is stored or computed, `POST /check_images` before
-anything leaves. Both answer with what the policy says or with an error, never with "allowed" for want of an answer.
+anything leaves (of moving pictures `POST /check_clips`); `GET /describe` says by what it decides now. They answer with
+what the policy says or with an error, never with "allowed" for want of an answer.
 It is ready when policy, lexicons and the image graph are loaded, verified and have run once.
 
 Checks run in threads (one for texts, one for frames), so that a long picture delays neither a prompt nor `/readyz`;
@@ -27,14 +28,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bowerbird.arrival import give_up, one_frame, receive, start_each
-from bowerbird.contracts import ImageCheck, ImageDecisions, ImageVerdict, PromptCheck
+from bowerbird import __version__
+from bowerbird.arrival import give_up, one_by_one, one_frame, receive, start_each
+from bowerbird.contracts import (
+    ClipCheck,
+    ClipDecisions,
+    ImageCheck,
+    ImageDecisions,
+    ImageVerdict,
+    PromptCheck,
+    SafetyDescription,
+)
 from bowerbird.deadline import Deadline
 from bowerbird.errors import StageUnavailable
 from bowerbird.settings import Settings
-from bowerbird.worker import WORKER_OPTIONS, create_worker_app, read_json
+from bowerbird.worker import DRAIN_NOTICE_SECONDS, WORKER_OPTIONS, create_worker_app, read_json
 
 if TYPE_CHECKING:
+    from bowerbird.safety.clips import ClipLook
     from bowerbird.safety.images import ImagePipeline
     from bowerbird.safety.pipeline import PromptPipeline
     from bowerbird.safety.policy import Policy
@@ -75,6 +86,11 @@ def load_checks(settings: Settings) -> Checks:
     return checks
 
 
+async def describe(request: Request) -> Response:
+    """What it decides by."""
+    return _json(SafetyDescription(version=__version__, policy=_checks(request).policy.reference))
+
+
 async def check_prompt(request: Request) -> Response:
     """May this be drawn? `PromptCheck` in, `Decision` out."""
     checks = _checks(request)
@@ -100,6 +116,40 @@ async def check_images(request: Request) -> Response:
             latency_ms=(perf_counter() - started) * 1000,
         )
     )
+
+
+async def check_clips(request: Request) -> Response:
+    """May these leave? Parts (`ClipCheck`, then its frames) in, `ClipDecisions` out; frames are looked at in order."""
+    checks = _checks(request)
+    started = perf_counter()
+    async with Deadline.from_headers(request.headers, DEFAULT_SECONDS).within("safety"):
+        looks = await _looks(checks, request)
+        verdicts = [look.verdict() for look in looks]
+    return _json(
+        ClipDecisions(
+            id=f"sfi_{uuid4().hex}",
+            verdicts=verdicts,
+            policy=checks.policy.reference,
+            latency_ms=(perf_counter() - started) * 1000,
+        )
+    )
+
+
+async def _looks(checks: Checks, request: Request) -> list[ClipLook]:
+    from bowerbird.safety.clips import ClipLook
+
+    announced, frames = await receive(request, ClipCheck)
+    looks = [ClipLook(index, announced, checks.images, checks.policy) for index in range(announced.clips)]
+
+    def see(index: int, raw: bytes) -> None:
+        looks[index // announced.frames].see(one_frame(raw, index)[0])
+
+    await one_by_one(
+        frames,
+        announced.clips * announced.frames,
+        lambda index, raw: _in_thread(checks.image_thread, partial(see, index, raw)),
+    )
+    return looks
 
 
 async def _verdicts(checks: Checks, request: Request) -> list[ImageVerdict]:
@@ -133,10 +183,12 @@ def _json(body: BaseModel) -> Response:
 
 
 routes = [
+    Route("/describe", describe, methods=["GET"]),
     Route("/check_prompt", check_prompt, methods=["POST"]),
     Route("/check_images", check_images, methods=["POST"]),
+    Route("/check_clips", check_clips, methods=["POST"]),
 ]
-app = create_worker_app("safety", routes)
+app = create_worker_app("safety", routes, drain_notice_seconds=DRAIN_NOTICE_SECONDS)
 
 
 @bentoml.service(name="safety", **WORKER_OPTIONS)

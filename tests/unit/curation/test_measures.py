@@ -124,6 +124,14 @@ def test_copies_are_near_duplicates_and_other_birds_are_not(birds: list[Pixels])
     assert not any(nearly_equal(original, fingerprint(View(bird))) for bird in birds[1:])
 
 
+def test_a_fingerprint_is_the_one_that_imagehash_computes() -> None:
+    y, x = np.mgrid[:80, :96]
+    bands = [(x * y * 7 + x * x * 3) % 256, (x * 5 + y * y) % 256, (x * 3 + y * 11) % 256]
+    bits = np.packbits(fingerprint(View(np.stack(bands, axis=-1).astype(np.uint8)))).tobytes().hex()
+    # str(imagehash.phash(Image.fromarray(…), hash_size=16)) of ImageHash 4.3.2
+    assert bits == "804025ce84c624de055a0cd40fa70cdfacf90fad08e95e7f58a950afff7bd1b1"
+
+
 @given(
     arrays.arrays(
         np.uint8,

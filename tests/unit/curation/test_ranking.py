@@ -13,7 +13,7 @@ from bowerbird.curation.ranking import TIE_MARGIN, Candidate, Standing, rank, to
 
 def measure(name: str, weight: float, noise: float = 0.05, *, lower: bool = False) -> Measure:
     direction = "lower_is_better" if lower else "higher_is_better"
-    return Measure(name, "1", direction, 0.0, 1.0, lambda _: 0.0, weight=weight, noise=noise)  # type: ignore[arg-type]
+    return Measure(name, "1", direction, 0.0, 1.0, of=lambda _: 0.0, weight=weight, noise=noise)  # type: ignore[arg-type]
 
 
 MEASURES = (measure("match", 0.7), measure("sharp", 0.2), measure("banding", 0.1, lower=True), measure("told", 0.0))

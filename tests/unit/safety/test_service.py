@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from bowerbird import __version__
 from bowerbird.contracts import (
     DEADLINE_HEADER,
     Action,
@@ -18,6 +19,7 @@ from bowerbird.contracts import (
     ImageCheck,
     ImageDecisions,
     PromptCheck,
+    SafetyDescription,
 )
 from bowerbird.frames import npy
 from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, part
@@ -50,6 +52,12 @@ def client_of(checks: Checks | None) -> httpx.AsyncClient:
     if checks is not None:
         own.state.checks = checks
     return httpx.AsyncClient(transport=httpx.ASGITransport(own), base_url="http://safety")
+
+
+async def test_what_it_decides_by_is_described_and_stands_in_every_decision(client: httpx.AsyncClient) -> None:
+    described = SafetyDescription.model_validate_json((await client.get("/describe")).content)
+    decision = Decision.model_validate_json((await client.post("/check_prompt", json={"prompt": "a robin"})).content)
+    assert (described.policy, described.version) == (decision.policy, __version__)
 
 
 async def test_prompt_is_checked(client: httpx.AsyncClient) -> None:
@@ -181,5 +189,6 @@ async def test_decision_carries_no_trace_of_the_caller(client: httpx.AsyncClient
     assert seen == [False]
 
 
-def test_app_that_bentoml_mounts_has_both_routes() -> None:
-    assert {getattr(route, "path", None) for route in app.routes} == {"/check_prompt", "/check_images"}
+def test_app_that_bentoml_mounts_has_every_route() -> None:
+    paths = {"/describe", "/check_prompt", "/check_images", "/check_clips"}
+    assert {getattr(route, "path", None) for route in app.routes} == paths
