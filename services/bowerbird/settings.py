@@ -2,17 +2,23 @@
 
 Each process calls `Settings()` once, in its entry (`cli.py`, a service's `__init__`, `gateway.main`), and hands the
 value on; nothing else reads the environment. OpenTelemetry's own variables stay OpenTelemetry's (`OTEL_*`).
+
+Credentials may be files instead: `BOWERBIRD_SECRETS` names a folder whose files are called as the variables are, in
+small or capital letters (`bowerbird_admin_keys`), as Kubernetes mounts a Secret. A variable goes before its file. The
+gateway reads keys from there again when they change (`gateway/credentials.py`).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 PACKAGED_MODELS = Path(__file__).parent / "models"
+SECRETS_VARIABLE = "BOWERBIRD_SECRETS"
 
 
 class ServiceAccount(BaseModel):
@@ -30,6 +36,20 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="BOWERBIRD_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the files of `BOWERBIRD_SECRETS`; nothing is read from `.env`."""
+        folder = secrets_folder()
+        files = () if folder is None else (SecretsSettingsSource(settings_cls, secrets_dir=folder),)
+        return (init_settings, env_settings, *files)
 
     home: Annotated[Path, AfterValidator(Path.absolute)] = Path(".bowerbird")
     """State that outlives a process: certificate, logs, caches. Relative to where `make up` was typed."""
@@ -75,6 +95,32 @@ class Settings(BaseSettings):
     """Where the gateway finds the stages. `text_to_image_url` may be several with commas between them: requests go to
     the least loaded."""
 
+    kubernetes_namespace: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """The namespace of this release. Set: the endpoints of each stage are the pods of the Service that its URL names,
+    and they come and go (`gateway/discovery`). None: the URLs are all that there is."""
+
+    stages_asleep: frozenset[Literal["safety", "text-to-image", "animation", "curation"]] = frozenset()
+    """Stages that have no pod while nobody needs them and are woken by demand, as a JSON list. Needs
+    `kubernetes_namespace`."""
+
+    wake_seconds: float = Field(default=300.0, gt=0, le=3600)
+    """How long a request waits for stages that sleep: a large image is pulled and a large model read within minutes."""
+
+    node_seconds: float = Field(default=600.0, ge=0, le=3600)
+    """How long it waits beside that while no node has room for a pod: clouds take minutes to provide a GPU."""
+
+    scaler_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of KEDA's external-push scaler (gRPC), at `host`; 0 picks a free one. None: KEDA is told nothing."""
+
+    scaler_certificate: Path | None = None
+    scaler_key: Path | None = None
+    scaler_client_ca: Path | None = None
+    """PEM certificate and key of that port, and the CA of those who may ask there; all three, or none (plain HTTP/2).
+    They may be replaced under the same CA without a restart."""
+
+    demand_floors: dict[str, Annotated[int, Field(ge=0, le=1000)]] = {}
+    """Service -> pods that are wanted whatever the work, as JSON: `{"safety": 1}` keeps one awake."""
+
     model: Path = PACKAGED_MODELS / "fledgling"
     """The bundle that text-to-image draws with; the one that comes with it by default."""
 
@@ -95,6 +141,10 @@ class Settings(BaseSettings):
 
     trust_anchors: Path | None = None
     """PEM roots whose manifests count as `trusted`; None trusts the development root only."""
+
+    drain_seconds: float = Field(default=8.0, gt=0, le=3600)
+    """What a request may still take after SIGTERM: one picture on two slow cores. In a cluster as long as the longest
+    wait and the longest request together, and less than the pod's `terminationGracePeriodSeconds`."""
 
     request_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     """How long a request may take to compute when the caller names no deadline: twenty pictures on two slow cores."""
@@ -208,3 +258,13 @@ class Settings(BaseSettings):
 
     lora_slots: int = Field(default=8, ge=1, le=64)
     """LoRAs kept ready on the device; the least recently used makes room."""
+
+
+def secrets_folder() -> Path | None:
+    """Where credentials lie as files; raises SystemExit for a folder that is not there: a Secret was not mounted."""
+    named = os.environ.get(SECRETS_VARIABLE)
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise SystemExit(f"{SECRETS_VARIABLE}: {named} is no folder. Mount the Secret there, or unset the variable.")
+    return Path(named)

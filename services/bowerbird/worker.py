@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bowerbird import __version__
 from bowerbird.contracts import SERVICE_HEADER
+from bowerbird.drain import DrainASGI
 from bowerbird.errors import (
     BodyTooLarge,
     BowerbirdError,
@@ -37,6 +38,8 @@ from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, error_part
 from bowerbird.telemetry import TracedASGI, set_up_telemetry
 
 MAX_JSON_BYTES = 1024 * 1024
+DRAIN_NOTICE_SECONDS = 3.0
+"""Until every gateway has heard that a pod terminates: its EndpointSlice changes within a second."""
 
 # Options of every `@bentoml.service`. BentoML's own timeout answers 504 while the work goes on: ours is the deadline,
 # so its is out of reach. Its access log costs 30-150 us a request and says less than the trace. Its tracing would make
@@ -53,12 +56,16 @@ Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 logger = logging.getLogger(__name__)
 
 
-def create_worker_app(service_name: str, routes: Sequence[BaseRoute]) -> Starlette:
-    """The app of one service; what its constructor loads goes to `app.state`."""
+def create_worker_app(service_name: str, routes: Sequence[BaseRoute], drain_notice_seconds: float = 0.0) -> Starlette:
+    """The app of one service; what its constructor loads goes to `app.state`.
+
+    Told to drain, it still takes work for `drain_notice_seconds`: more than 0 where no queue takes a refusal back.
+    """
     set_up_telemetry(service_name)
     middleware = [
         Middleware(TracedASGI),
         Middleware(SignedASGI, name=f"{service_name}/{__version__}"),
+        Middleware(DrainASGI, notice_seconds=drain_notice_seconds),
         Middleware(UnforeseenASGI),
     ]
     return Starlette(routes=routes, exception_handlers=error_handlers(), middleware=middleware)

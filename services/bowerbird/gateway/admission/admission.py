@@ -12,8 +12,8 @@ The turns of this process are the truth about its tickets. When another keeper t
 outstanding is announced to it, and whoever waits here or draws notices nothing. A process that stops refuses those who
 wait, so that they can go elsewhere, and lets those finish who draw.
 
-Endpoints are reported by whoever looks at them (`stages`): `seen_ready`, `seen_away`. The looks of the process that
-keeps the order count; the others' are ready for the day on which they keep it.
+Endpoints are reported by whoever looks at them (`stages`): `seen_ready`, `seen_away`, `seen_gone`. The looks of the
+process that keeps the order count; the others' are ready for the day on which they keep it.
 """
 
 from __future__ import annotations
@@ -170,6 +170,17 @@ class Admission:
         """How many in this process hold a slot."""
         return sum(turn.outstanding and turn.held is not None for turn in self._turns.values())
 
+    @property
+    def holding_elsewhere(self) -> int:
+        """How many of those hold a slot of an endpoint that will not come back."""
+        held = [turn.held for turn in self._turns.values() if turn.outstanding and turn.held is not None]
+        return sum(grant.endpoint not in self._looks for grant in held)
+
+    @property
+    def in_flight(self) -> dict[str, int] | None:
+        """What every endpoint has of all replicas; None where another process keeps the order."""
+        return None if self._owner is None else self._owner.order.endpoints.in_flight
+
     def seen_ready(self, url: str, slots: int, unit_seconds: float | None) -> None:
         """A look found this endpoint ready."""
         self._looks[url] = _Look(slots, unit_seconds)
@@ -179,6 +190,12 @@ class Admission:
         """A look found this endpoint not ready, or did not find it."""
         self._looks[url] = None
         self._report(url)
+
+    def seen_gone(self, url: str) -> None:
+        """This endpoint will not come back."""
+        self._looks.pop(url, None)
+        if self._owner is not None:
+            self._owner.seen_gone(url)
 
     def _report(self, url: str) -> None:
         if self._owner is None:
@@ -230,6 +247,10 @@ class Turn:
             await working
         finally:
             working.cancel()
+
+    def wait_anew(self) -> None:
+        """It may wait for a slot from now on as long as it might in the beginning: until now there was none to have."""
+        self.ticket = replace(self.ticket, wait_until=time.monotonic() + self._patience)
 
     def finished(self) -> None:
         """What the slot was granted for is computed; the slot is free."""

@@ -51,6 +51,8 @@ class Endpoint:
     """For such work alone: it had no room for some, which says nothing of interactive work."""
     used: int = 0
     """When it was last given something, counted in grants."""
+    gone: bool = False
+    """It will not come back; it is kept while it has something of us."""
 
     @property
     def room(self) -> int:
@@ -81,7 +83,7 @@ class Endpoints:
     def seen_ready(self, url: str, slots: int, unit_seconds: float | None, now: float) -> None:
         """A look found it ready, with so many slots; ignored while it is ejected."""
         endpoint = self._endpoints.setdefault(url, Endpoint(url, slots, ready=False))
-        endpoint.slots, endpoint.unit_seconds = slots, unit_seconds
+        endpoint.slots, endpoint.unit_seconds, endpoint.gone = slots, unit_seconds, False
         if not endpoint.ready and now >= endpoint.closed_until:
             endpoint.ready = True
 
@@ -89,6 +91,21 @@ class Endpoints:
         """A look found it not ready, or did not find it; what it has of us may still end well."""
         if endpoint := self._endpoints.get(url):
             endpoint.ready = False
+
+    def seen_gone(self, url: str) -> None:
+        """Nobody looks at it any more: its pod ends. It is forgotten with the last that it has of us."""
+        if endpoint := self._endpoints.get(url):
+            endpoint.ready, endpoint.gone = False, True
+            self._forget(endpoint)
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """What each has, by URL."""
+        return {url: each.in_flight for url, each in self._endpoints.items()}
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        if endpoint.gone and not endpoint.in_flight:
+            del self._endpoints[endpoint.url]
 
     def least_loaded(self, now: float, work_class: WorkClass = WorkClass.INTERACTIVE) -> Endpoint | None:
         """The one to give something to; of equals the one that was given nothing for longest. None without room."""
@@ -117,11 +134,12 @@ class Endpoints:
             endpoint.closed_until = endpoint.batch_closed_until = -math.inf
         if finished:
             endpoint.losses = 0
+        self._forget(endpoint)
 
     def full(self, url: str, now: float, seconds: float, work_class: WorkClass = WorkClass.INTERACTIVE) -> None:
         """It had no room for what it was given, and will not have any for so long."""
-        self.give_back(url, finished=False, work_class=work_class)
         endpoint = self._endpoints[url]
+        self.give_back(url, finished=False, work_class=work_class)
         if endpoint.ready and work_class is WorkClass.BATCH:
             endpoint.batch_closed_until = now + seconds
         elif endpoint.ready:
@@ -129,8 +147,8 @@ class Endpoints:
 
     def lost(self, url: str, now: float, work_class: WorkClass = WorkClass.INTERACTIVE) -> None:
         """It died with what it was given; several requests that die with it are one loss."""
-        self.give_back(url, finished=False, work_class=work_class)
         endpoint = self._endpoints[url]
+        self.give_back(url, finished=False, work_class=work_class)
         if endpoint.ready:
             endpoint.ready = False
             endpoint.losses += 1

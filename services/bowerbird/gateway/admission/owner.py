@@ -42,6 +42,10 @@ class Owner:
         """A look found this endpoint not ready, or did not find it."""
         self.order.endpoints.seen_away(url)
 
+    def seen_gone(self, url: str) -> None:
+        """This endpoint will not come back; what it computes may still end well."""
+        self.order.endpoints.seen_gone(url)
+
     def dispatch(self) -> None:
         """Grants every slot that is free, and comes back when an endpoint that was full may be asked again."""
         now = time.monotonic()

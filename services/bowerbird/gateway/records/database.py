@@ -42,7 +42,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.migrations import upgrade
 from bowerbird.gateway.records.rewriting import rewrite_file, rewrite_tables
-from bowerbird.gateway.records.sqlite_reads import SQLiteReads
+from bowerbird.gateway.records.sqlite_reads import PointRead, SQLiteReads
 
 FILE_NAME = "records.sqlite"
 BUSY_SECONDS = 10.0
@@ -78,6 +78,9 @@ class Database:
         self._reader = reader
         self._writer = writer
         self._sqlite_reads = sqlite_reads
+        self._point_reads: list[PointRead] = []
+        self.commits = 0
+        """Transactions of this process that may have written; who has been told of one finds that it has changed."""
         own = literal_column(_NOW_MS[writer.dialect.name], BigInteger)
         self.now: Clock = now or (lambda: own)
 
@@ -103,12 +106,23 @@ class Database:
                 found: Sequence[Row[Any]] = (await connection.execute(statement, given)).all()
                 return found
 
+    def point_read(self, statement: Select[Any]) -> PointRead | None:
+        """Reads one row by one text in the event loop's own thread; None where the database is elsewhere."""
+        if self._sqlite_reads is None:
+            return None
+        read = PointRead(self._writer.url.database or "", statement)
+        self._point_reads.append(read)
+        return read
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end unless an exception leaves it."""
         with _facts():
-            async with self._writer.begin() as connection:
-                yield connection
+            try:
+                async with self._writer.begin() as connection:
+                    yield connection
+            finally:
+                self.commits += 1
 
     async def rewrite(self, tables: Sequence[str]) -> bool:
         """Leaves nothing in the files of what was deleted from these tables; False where that could not be had now.
@@ -120,6 +134,8 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection."""
+        for read in self._point_reads:
+            read.close()
         if self._sqlite_reads is not None:
             await asyncio.to_thread(self._sqlite_reads.close)
         await self._reader.dispose()
@@ -239,12 +255,20 @@ def _prepare(engine: Engine, begin: str | None, *pragmas: str) -> None:
 
 @contextmanager
 def _facts() -> Iterator[None]:
-    """Failures of the database as the fact that a caller can act on; a broken constraint is the caller's own bug."""
+    """Failures of the database as the fact that a caller can act on; a broken constraint is the caller's own bug.
+
+    Who is cancelled ends as cancelled, whatever the driver makes of that: a loop that goes on while the records are
+    away would go on for ever, and whoever waits for its end with it.
+    """
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
     try:
         yield
     except IntegrityError:
         raise
     except (DBAPIError, PoolTimeout, TimeoutError, OSError) as error:
+        if task is not None and task.cancelling() > cancels:
+            raise asyncio.CancelledError from error
         raise RecordsUnavailable(
             f"The records cannot be read or written now; try again in {RETRY_AFTER_SECONDS} s.",
             retry_after_seconds=RETRY_AFTER_SECONDS,

@@ -6,7 +6,7 @@ A submit has happened when it returns: job and idempotency key are one transacti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ _SEEN = (
 
 _BY_ID = select(*_SEEN).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
 """Made once: to make it takes longer than to be answered."""
+_ONE = select(*_SEEN).where(jobs.c.id == bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Jobs:
         self._events = JobEvents(database, writer)
         self._cursor_secret = cursor_secret
         self._rows: GroupedReads[str, Job] = GroupedReads(self._read)
+        self._row = database.point_read(_ONE)
 
     async def submit(self, job: NewJob, key: KeyedRequest | None = None) -> Remembered:
         """Accepts the job, or finds what its key stands for already (`job_id` is then another one's).
@@ -77,7 +79,8 @@ class Jobs:
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """One job; raises JobUnknown."""
-        job = await self._rows.get(_id(job_id))
+        row = None if self._row is None else self._row.row(_id(job_id))
+        job = await self._rows.get(_id(job_id)) if row is None else _job(row)
         if job is None or job.tenant != tenant:
             raise JobUnknown(_UNKNOWN, param="id")
         return job
@@ -90,7 +93,7 @@ class Jobs:
             asking = asking.where(tuple_(jobs.c.created_ms, jobs.c.id) < last)
         asking = asking.order_by(jobs.c.created_ms.desc(), jobs.c.id.desc()).limit(limit + 1)
         async with self._database.reading() as connection:
-            found = [_job(row) for row in (await connection.execute(asking)).all()]
+            found = [_job(row._mapping) for row in (await connection.execute(asking)).all()]
         shown = found[:limit]
         if len(found) <= limit:
             return JobPage(shown, None)
@@ -125,7 +128,7 @@ class Jobs:
                 state = (await _get(connection, tenant, job_id)).state
                 fact = f"The job is {state} already: there is nothing to cancel."
                 raise JobFinished(fact, param="id", details={"state": state})
-            job = _job(row)
+            job = _job(row._mapping)
             await self._events.insert(connection, [(job.id, job.events, job.state, {})])
             return job
 
@@ -151,7 +154,7 @@ class Jobs:
 
     async def _read(self, job_ids: Sequence[str]) -> dict[str, Job]:
         rows = await self._database.rows(_BY_ID, ids=job_ids)
-        return {row.id: _job(row) for row in rows}
+        return {row.id: _job(row._mapping) for row in rows}
 
     async def _insert(self, connection: AsyncConnection, submissions: Sequence[Submission]) -> list[Remembered]:
         """Keys first: they decide which jobs are new (the foreign key is checked at the commit)."""
@@ -184,12 +187,11 @@ async def _get(connection: AsyncConnection, tenant: str, job_id: str) -> Job:
     row = (await connection.execute(asking)).first()
     if row is None:
         raise JobUnknown(_UNKNOWN, param="id")
-    return _job(row)
+    return _job(row._mapping)
 
 
-def _job(row: Any) -> Job:
-    seen = dict(row._mapping)
-    return Job(**seen | {"state": JobState(seen["state"]), "work_class": WorkClass(seen["work_class"])})
+def _job(seen: Mapping[Any, Any]) -> Job:
+    return Job(**{**seen, "state": JobState(seen["state"]), "work_class": WorkClass(seen["work_class"])})
 
 
 def _new_row(job: NewJob) -> dict[str, Any]:

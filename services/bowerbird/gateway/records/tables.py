@@ -148,3 +148,15 @@ secrets = Table(
     Column("name", String(64), primary_key=True),
     Column("value", LargeBinary, nullable=False, comment="random, made once, shared by all replicas"),
 )
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("revision", String(8), primary_key=True),
+    Column(
+        "runs_from",
+        String(8),
+        nullable=False,
+        comment="releases whose newest revision is this one or later run on these tables",
+    ),
+)

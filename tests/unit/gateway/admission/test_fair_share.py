@@ -67,7 +67,7 @@ def largest_fall(levels: list[float]) -> float:
     return max(best - level for best, level in zip(accumulate(levels, max), levels, strict=True))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     tenants=st.lists(st.tuples(WEIGHTS, st.lists(COSTS, min_size=1, max_size=5)), min_size=2, max_size=12),
 )

@@ -87,6 +87,16 @@ def test_a_flooding_tenant_fills_its_own_part_and_is_told_so() -> None:
     assert refused.value.details == {"bound": "requests", "limit": 4}
 
 
+def test_a_tenant_whose_tier_has_another_share_of_the_queue_fills_that() -> None:
+    order = order_with(requests=8, tenant_part=0.5)
+    for tenant, part, most in (("small", 0.25, 2), ("large", 0.75, 6)):
+        for number in range(most):
+            order.offer(replace(ticket(f"{tenant} {number}", tenant), queue_part=part))
+        with pytest.raises(TenantQueueFull) as refused:
+            order.offer(replace(ticket(f"{tenant} more", tenant), queue_part=part))
+        assert refused.value.details == {"bound": "requests", "limit": most}
+
+
 @pytest.mark.parametrize(
     ("bound", "second"),
     [({"units": 10.0}, ticket("y", "u", cost=6.0)), ({"held_bytes": 100}, ticket("y", "u", held_bytes=60))],

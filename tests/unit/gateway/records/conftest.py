@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from sqlalchemy import URL, BigInteger, ColumnElement, literal
 
 from bowerbird.gateway.pictures.folder import FolderPictures
 from bowerbird.gateway.records.claims import Claims
-from bowerbird.gateway.records.database import Database, open_database
+from bowerbird.gateway.records.database import Database, database_url, open_database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys
 from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import Jobs
@@ -21,6 +21,7 @@ from bowerbird.gateway.records.leases import Leases
 from bowerbird.gateway.records.retention import Retention
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
+from tests.postgresql import RunningPostgreSQL
 
 DAY_SECONDS = 86_400.0
 NOON_MS = 1_795_262_400_000
@@ -58,6 +59,18 @@ class Records:
         self.usage = Usage(self.database, self.writer)
         self.leases = Leases(self.database)
         self.retention = Retention(self.database, self.writer, self.pictures, DAY_SECONDS)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    """A database of each kind without a table."""
+    if request.param == "sqlite":
+        yield database_url(None, tmp_path)
+        return
+    server: RunningPostgreSQL = request.getfixturevalue("postgresql")
+    name = f"t{secrets.token_hex(6)}"
+    yield database_url(server.create(name), tmp_path)
+    server.drop(name)
 
 
 @pytest.fixture

@@ -243,6 +243,25 @@ EIGHTH = [
     ),
 ]
 
+NINTH = [
+    *EIGHTH,
+    (
+        "demand",
+        {
+            "source": "replica",
+            "variant": "text-to-image",
+            "queued": 1,
+            "running": 2,
+            "draining": 0,
+            "pods": 0,
+            "expires_ms": 1,
+        },
+    ),
+    ("stage_descriptions", {"stage": "text-to-image", "description": "{}", "seen_ms": 1}),
+]
+
+TENTH = [*NINTH, ("batches", _BATCH | {"id": "batch_2", "own_failures": '{"1": 2}'})]
+
 ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "0001": FIRST,
     "0002": FIRST,
@@ -252,5 +271,7 @@ ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "0006": SIXTH,
     "0007": SEVENTH,
     "0008": EIGHTH,
+    "0009": NINTH,
+    "0010": TENTH,
 }
 """Revision -> (table, row) in the order of their foreign keys."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, select, text
 
 import bowerbird.gateway.batches.tables
+import bowerbird.gateway.demand.tables
 import bowerbird.gateway.feedback.tables
 import bowerbird.gateway.files.tables
 import bowerbird.gateway.identity.tables
@@ -32,6 +32,7 @@ from tests.postgresql import RunningPostgreSQL, running_postgresql
 from .revisions import ROWS
 
 assert bowerbird.gateway.batches.tables.__name__
+assert bowerbird.gateway.demand.tables.__name__
 assert bowerbird.gateway.feedback.tables.__name__
 assert bowerbird.gateway.files.tables.__name__
 assert bowerbird.gateway.identity.tables.__name__  # their tables are in `metadata` now
@@ -39,18 +40,6 @@ assert bowerbird.gateway.limits.table.__name__
 assert bowerbird.gateway.results.table.__name__
 assert bowerbird.gateway.rights.tables.__name__
 assert bowerbird.gateway.webhooks.tables.__name__
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """A database of each kind without a table."""
-    if request.param == "sqlite":
-        yield database_url(None, tmp_path)
-        return
-    server: RunningPostgreSQL = request.getfixturevalue("postgresql")
-    name = f"t{secrets.token_hex(6)}"
-    yield database_url(server.create(name), tmp_path)
-    server.drop(name)
 
 
 def revisions() -> list[str]:
@@ -129,6 +118,26 @@ async def test_what_raises_inside_a_transaction_undoes_all_of_it(url: URL) -> No
             await half()
         async with database.reading() as connection:
             assert await connection.scalar(text("SELECT count(*) FROM leases")) == 0
+
+
+async def test_who_is_cancelled_ends_as_cancelled_whatever_the_driver_makes_of_it(tmp_path: Path) -> None:
+    """Else a loop that goes on while the records are away would go on for ever, and a gateway never end."""
+    async with open_database(database_url(None, tmp_path)) as database:
+        asking = asyncio.Event()
+
+        async def asked() -> None:
+            async with database.reading():
+                asking.set()
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError as error:
+                    raise OSError("the connection was closed in the middle of it") from error
+
+        task = asyncio.create_task(asked())
+        await asking.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import func, insert, literal_column, select, text
+from sqlalchemy import bindparam, func, insert, literal_column, select, text, update
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.tables import leases
@@ -43,3 +43,28 @@ async def test_what_cannot_be_read_is_said_as_any_other_failure(records: Records
     with pytest.raises(RecordsUnavailable):
         await records.database.rows(select(literal_column("1")).select_from(text("no_such_table")))
     assert (await records.database.rows(COUNT))[0][0] == 0
+
+
+async def test_a_row_read_on_the_spot_is_the_row_as_committed(records: Records, other: Records) -> None:
+    point = records.database.point_read(select(leases).where(leases.c.name == bindparam("name")))
+    assert (point is None) is records.database.is_postgresql
+    if point is None:
+        return
+    assert point.row("a") is None
+    await add(other, "a")
+    assert point.row("a") == {"name": "a", "owner": "", "epoch": 1, "until_ms": 0, "address": None}
+    async with other.database.writing() as connection:
+        await connection.execute(update(leases).values(owner="somebody"))
+        found = point.row("a")  # it waits for no writer
+        assert found is not None
+        assert found["owner"] == ""
+    assert (point.row("a") or {})["owner"] == "somebody"
+    assert await records.database.rewrite(["leases"])  # nothing is left open behind it
+    point.close()
+    assert (point.row("a") or {})["owner"] == "somebody"
+
+
+async def test_what_cannot_be_read_on_the_spot_is_left_to_the_ordinary_way(records: Records) -> None:
+    missing = select(literal_column("1").label("name")).select_from(text("no_such_table")).where(text("name = ?"))
+    if (point := records.database.point_read(missing)) is not None:
+        assert point.row("a") is None

@@ -1,0 +1,131 @@
+"""All of this room in one value, opened when the app starts; what needs a cluster is there only in one."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from bowerbird.gateway.admission.admission import Admission
+from bowerbird.gateway.demand.climb import Climbs
+from bowerbird.gateway.demand.deletion_cost import DeletionCosts
+from bowerbird.gateway.demand.descriptions import KeptDescriptions
+from bowerbird.gateway.demand.level import Demand
+from bowerbird.gateway.demand.rows import DemandRows
+from bowerbird.gateway.demand.sharing import Sharing
+from bowerbird.gateway.demand.waking import Waking
+from bowerbird.gateway.discovery.discovery import Discovery
+from bowerbird.gateway.in_flight import InFlight
+from bowerbird.gateway.records.database import database_url
+from bowerbird.gateway.records.listening import Listener
+from bowerbird.gateway.records.opening import Records
+from bowerbird.gateway.stages import Stages
+from bowerbird.gateway.upstream import Stage
+from bowerbird.settings import Settings
+
+if TYPE_CHECKING:
+    from bowerbird.gateway.demand.scaler import Scaler
+
+
+@dataclass(slots=True)
+class DemandRoom:
+    """What requests want, how they wait for it, and who else is told."""
+
+    stages: Stages
+    admission: Admission
+    demand: Demand
+    waking: Waking
+    sharing: Sharing | None = None
+    """What all replicas want; None where nothing is scaled by it."""
+    scaler: Scaler | None = None
+    """KEDA's; None where no port is set."""
+
+    @classmethod
+    def of(cls, stages: Stages, admission: Admission, in_flight: InFlight, settings: Settings) -> DemandRoom:
+        """A room that nothing happens in before `running`."""
+        demand = Demand(admission, in_flight)
+        return cls(stages, admission, demand, Waking(stages, demand, settings))
+
+    def stop(self) -> None:
+        """This process is about to end: KEDA's streams go to another."""
+        if self.scaler is not None:
+            self.scaler.end()
+
+
+@asynccontextmanager
+async def running(
+    room: DemandRoom,
+    discovery: Discovery | None,
+    records: Records,
+    settings: Settings,
+    registry: CollectorRegistry,
+) -> AsyncIterator[None]:
+    """Shares, tells KEDA and looks at what wakes, as far as the settings want it, until the context ends."""
+    stages = room.stages
+    async with AsyncExitStack() as stack:
+        if settings.stages_asleep:
+            await _remember(stages, records)
+        if settings.stages_asleep or settings.scaler_port is not None:
+            variants = {stage: stage.value for stage in Stage} if discovery is None else discovery.services
+            rows = DemandRows(records.database, records.owner)
+            listener = None
+            if records.database.is_postgresql:
+                listener = Listener(database_url(settings.database_url, settings.home))
+            room.sharing = Sharing(room.demand, rows, variants, lambda: settings.demand_floors, listener)
+            if discovery is not None:
+                drawing = partial(discovery.found.__getitem__, Stage.TEXT_TO_IMAGE)
+                costs = DeletionCosts(discovery.server, drawing, lambda: room.admission.in_flight)
+                room.sharing.may_fall = lambda: costs.settled
+                await stack.enter_async_context(costs.running())
+            await stack.enter_async_context(room.sharing.running())
+        if discovery is not None and settings.stages_asleep:
+            climbs = Climbs(discovery.server, stages, room.demand, discovery.services, registry)
+            room.waking.progress = climbs.progress
+            await stack.enter_async_context(climbs.running())
+        if room.sharing is not None and settings.scaler_port is not None:
+            await stack.enter_async_context(_scaling(room, room.sharing, settings))
+        yield
+
+
+@asynccontextmanager
+async def _scaling(room: DemandRoom, sharing: Sharing, settings: Settings) -> AsyncIterator[None]:
+    from bowerbird.gateway.demand.scaler import Scaler, listening, serving
+
+    stages = room.stages
+    of_variant: Mapping[str, Stage] = {variant: stage for stage, variant in sharing.variants.items()}
+
+    def slots(variant: str) -> int | None:
+        draws = of_variant[variant] is Stage.TEXT_TO_IMAGE and stages.knows_model
+        return stages.model().slots if draws else None
+
+    room.scaler = Scaler(sharing, lambda variant: stages.has_endpoint(of_variant[variant]), slots)
+    listener = listening(settings.host, settings.scaler_port or 0)
+    async with serving(room.scaler, listener, _tls(settings)):
+        yield
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    from bowerbird.gateway.demand.scaler import mutual_tls
+
+    files = settings.scaler_certificate, settings.scaler_key, settings.scaler_client_ca
+    certificate, key, client_ca = files
+    if certificate and key and client_ca:
+        return mutual_tls(certificate, key, client_ca)
+    if any(files):
+        raise SystemExit("BOWERBIRD_SCALER_CERTIFICATE, _KEY and _CLIENT_CA: name all three, or none.")
+    return None
+
+
+async def _remember(stages: Stages, records: Records) -> None:
+    """What text-to-image said last, before it sleeps; what it says from now on is kept."""
+    descriptions = KeptDescriptions(records.database)
+    stages.on_model = descriptions.keep
+    if stages.knows_model:
+        descriptions.keep(stages.model())
+    elif (model := await descriptions.model()) is not None:
+        stages.remember(model)

@@ -1,0 +1,114 @@
+"""How far a stage that wakes has come, and what keeps it: read from its Deployment, its pods and its ScaledObject.
+
+    decide    demand is told, nobody has made a pod yet
+    schedule  a pod waits for a node that has room
+    node      no node has room: one may be on its way (a node autoscaler), or the cluster is full
+    pull      the image, or the volume with the model, is fetched
+    start     the container is made
+    load      the process reads its model
+    ready     it is ready, and the gateway has not heard so yet
+
+A reason is Kubernetes' own sentence, one line of it. `hopeless` is what does not pass by waiting: somebody has to act,
+and who waits is told so instead of being held (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+MAX_REASON_CHARACTERS = 300
+PAUSED, PAUSED_AT = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
+BAD_IMAGE = frozenset({"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
+BAD_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+CRASHES = "CrashLoopBackOff"
+
+Json = Mapping[str, Any]
+
+
+class Phase(StrEnum):
+    """How far, in the order in which it goes."""
+
+    DECIDE = "decide"
+    SCHEDULE = "schedule"
+    NODE = "node"
+    PULL = "pull"
+    START = "start"
+    LOAD = "load"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A stage on its way up."""
+
+    phase: Phase = Phase.DECIDE
+    reason: str | None = None
+    """What keeps it there, where Kubernetes says so."""
+    hopeless: bool = False
+
+
+def progress_of(deployment: Json, pods: Sequence[Json], scaled_object: Json | None) -> Progress:
+    """The progress of the pod that has come furthest; without one, why there is none."""
+    alive = [each for each in pods if not each["metadata"].get("deletionTimestamp")]
+    if alive:
+        order = list(Phase)
+        return max((_of_pod(each) for each in alive), key=lambda it: (order.index(it.phase), not it.hopeless))
+    if scaled_object is not None and is_paused(scaled_object):
+        return Progress(reason=_line("Paused", "the ScaledObject is paused by its annotation"), hopeless=True)
+    failure = _condition(deployment, "ReplicaFailure")
+    if failure is not None and failure.get("status") == "True":
+        return Progress(reason=_line(failure.get("reason"), failure.get("message")), hopeless=True)
+    return Progress()
+
+
+def is_paused(scaled_object: Json) -> bool:
+    """Whether somebody told KEDA to leave this one alone."""
+    annotations = scaled_object["metadata"].get("annotations") or {}
+    return annotations.get(PAUSED, "false") != "false" or bool(annotations.get(PAUSED_AT))
+
+
+def _of_pod(pod: Json) -> Progress:
+    scheduled = _condition(pod, "PodScheduled") or {}
+    if scheduled.get("status") != "True":
+        if scheduled.get("reason") == "Unschedulable":
+            return Progress(Phase.NODE, _line("Unschedulable", scheduled.get("message")))
+        return Progress(Phase.SCHEDULE)
+    status = pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    stuck = [found for each in containers if (found := _stuck(each)) is not None]
+    if stuck:
+        return stuck[0]
+    if not containers or any("waiting" in (each.get("state") or {}) for each in containers):
+        reasons = {((each.get("state") or {}).get("waiting") or {}).get("reason") for each in containers}
+        pulls = not containers or reasons & {"ContainerCreating", "ErrImagePull"}
+        return Progress(Phase.PULL if pulls else Phase.START)
+    ready = (_condition(pod, "Ready") or {}).get("status") == "True"
+    return Progress(Phase.READY if ready else Phase.LOAD)
+
+
+def _stuck(container: Json) -> Progress | None:
+    """A container that does not get on by itself; None for one that does."""
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    reason = waiting.get("reason")
+    if reason in BAD_IMAGE:
+        return Progress(Phase.PULL, _line(reason, waiting.get("message")), hopeless=True)
+    if reason in BAD_CONTAINER:
+        return Progress(Phase.START, _line(reason, waiting.get("message")), hopeless=True)
+    if reason == CRASHES:
+        last = (container.get("lastState") or {}).get("terminated") or {}
+        return Progress(Phase.LOAD, _line(CRASHES, last.get("message") or waiting.get("message")), hopeless=True)
+    return None
+
+
+def _condition(of: Json, kind: str) -> Json | None:
+    conditions: list[Json] = (of.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each.get("type") == kind), None)
+
+
+def _line(reason: object, message: object) -> str:
+    """`Reason: message`, one line of bounded length."""
+    text = " ".join(f"{reason}: {message or 'Kubernetes does not say why'}".split())
+    return text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 1] + "…"

@@ -1,0 +1,225 @@
+"""A gateway whose stages' pods come, drain and go, as Kubernetes says; and sleep while nobody needs them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bowerbird.gateway.app import create_app
+
+from ..conftest import PROMPT, draw, opened, pictures, settings_for
+from ..stand_ins import StandIns, frame, served
+from .cluster import DRAINING, Cluster, endpoint
+from .conftest import inside
+
+SERVICES = ("safety", "text-to-image", "curation", "animation")
+
+
+class Pods:
+    """Pods of every service, each a server of its own that answers for one stage."""
+
+    def __init__(self, cluster: Cluster, stack: ExitStack) -> None:
+        self.cluster = cluster
+        self._stack = stack
+
+    def start(self, service: str, pod: str | None = None) -> StandIns:
+        """A pod that is ready, in a slice of its own, since each has a port of its own here."""
+        stand_ins = StandIns()
+        url = self._stack.enter_context(served(Rooted(stand_ins.app(), f"/{service}")))
+        name = pod or f"{service}-0"
+        self._ports = {**getattr(self, "_ports", {}), name: (service, urlsplit(url).port or 0)}
+        self._say(name, ready=True)
+        return stand_ins
+
+    def drain(self, pod: str) -> None:
+        """It was told to end, and finishes what it has."""
+        self._say(pod, **DRAINING)
+
+    def remove(self, pod: str) -> None:
+        """It is gone."""
+        self.cluster.remove("endpointslices", f"slice-{pod}")
+
+    def _say(self, pod: str, **conditions: bool) -> None:
+        service, port = self._ports[pod]
+        self.cluster.slice(service, endpoint("127.0.0.1", pod, **conditions), name=f"slice-{pod}", port=port)
+
+
+class Rooted:
+    """An app as if it were at the root of its server."""
+
+    def __init__(self, app: ASGIApp, root: str) -> None:
+        self._app, self._root = app, root
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": self._root + scope["path"], "raw_path": (self._root + scope["path"]).encode()}
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture
+def pods(cluster: Cluster) -> Iterator[Pods]:
+    with ExitStack() as stack:
+        yield Pods(cluster, stack)
+
+
+@pytest.fixture
+def start(pods: Pods, tmp_path: Path) -> Iterator[Callable[..., httpx2.Client]]:
+    """Starts a gateway in the cluster, whose Services have names that nothing resolves."""
+    with ExitStack() as stack:
+
+        def started(**changes: Any) -> httpx2.Client:
+            urls = {f"{service.replace('-', '_')}_url": f"http://{service}.invalid:3000" for service in SERVICES}
+            settings = settings_for("http://unused", tmp_path / "home", **urls, **inside(pods.cluster), **changes)
+            return stack.enter_context(opened(stack.enter_context(served(create_app(settings)))))
+
+        yield started
+
+
+@pytest.fixture
+def behind() -> Iterator[Callable[..., Future[httpx2.Response]]]:
+    with ThreadPoolExecutor(8) as threads:
+        yield lambda *arguments, **fields: threads.submit(draw, *arguments, **fields)
+
+
+def chain(pods: Pods, *but: str) -> dict[str, StandIns]:
+    """One pod of each service."""
+    return {service: pods.start(service) for service in SERVICES[:3] if service not in but}
+
+
+def until(gateway: httpx2.Client, states: dict[str, str]) -> None:
+    for _ in range(500):
+        found = {each["name"]: each["state"] for each in gateway.get("/readyz").json()["stages"]}
+        if states.items() <= found.items():
+            return
+        time.sleep(0.01)
+    raise AssertionError(found)
+
+
+READY = dict.fromkeys(SERVICES[:3], "ready")
+
+
+def test_pods_are_found_and_new_ones_get_work(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
+    first = chain(pods)
+    gateway = start()
+    until(gateway, READY)
+    assert pictures(draw(gateway, seed=5)) == [frame(5, 3_200)]
+
+    others = {service: pods.start(service, f"{service}-1") for service in SERVICES[:3]}
+    while not others["text-to-image"].asked("/draw"):
+        assert draw(gateway).status_code == 200
+    for service in SERVICES[:3]:
+        pods.remove(f"{service}-0")
+    while first["text-to-image"].asked("/draw") or first["safety"].asked("/check_prompt"):
+        first["text-to-image"].seen.clear()
+        first["safety"].seen.clear()
+        assert draw(gateway).status_code == 200
+    assert others["curation"].asked("/publish")
+
+
+def test_a_pod_that_drains_finishes_its_picture_and_gets_no_other(
+    pods: Pods, start: Callable[..., httpx2.Client], behind: Callable[..., Future[httpx2.Response]]
+) -> None:
+    old = chain(pods)["text-to-image"]
+    gateway = start()
+    until(gateway, READY)
+    old.behaviour.until_frames = threading.Event()
+    held = behind(gateway, seed=5)
+    while not old.asked("/draw"):
+        time.sleep(0.002)
+    pods.drain("text-to-image-0")
+    until(gateway, {"text-to-image": "unreachable"})
+    new = pods.start("text-to-image", "text-to-image-1")
+    assert draw(gateway, seed=6).status_code == 200
+    assert (len(old.asked("/draw")), len(new.asked("/draw"))) == (1, 1)
+    old.behaviour.until_frames.set()
+    assert pictures(held.result()) == [frame(5, 3_200)]
+    assert len(new.asked("/draw")) == 1, "it was drawn where it was begun"
+
+
+def test_while_the_api_server_is_away_pictures_are_drawn(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
+    chain(pods)
+    gateway = start()
+    until(gateway, READY)
+    pods.cluster.away = True
+    assert [draw(gateway).status_code for _ in range(3)] == [200] * 3
+
+
+def test_one_request_wakes_the_whole_chain_and_is_answered_when_it_is_there(
+    pods: Pods, start: Callable[..., httpx2.Client], behind: Callable[..., Future[httpx2.Response]]
+) -> None:
+    gateway = start(stages_asleep=frozenset(SERVICES[:3]))
+    until(gateway, dict.fromkeys(SERVICES[:3], "asleep"))
+    held = behind(gateway, seed=5)
+    time.sleep(0.1)
+    assert not held.done()
+    chain(pods)
+    assert pictures(held.result()) == [frame(5, 3_200)]
+
+    for service in SERVICES[:3]:
+        pods.remove(f"{service}-0")
+    until(gateway, dict.fromkeys(SERVICES[:3], "asleep"))
+    assert draw(gateway, model="unknown").status_code == 404, "what it drew with is known while it sleeps"
+
+
+def test_who_streams_is_told_that_it_wakes(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
+    gateway = start(stages_asleep=frozenset(SERVICES[:3]))
+    phases: list[str] = []
+    said = ""
+    with gateway.stream("POST", "/v1/images/generations", json={"prompt": PROMPT, "stream": True}) as stream:
+        for line in stream.iter_lines():
+            said += line
+            if line.startswith(": "):
+                phases.append(json.loads(line[2:])["phase"])
+                if len(phases) == 1:
+                    chain(pods)
+    assert phases[0] == "wake.decide"
+    assert "event: image_generation.completed" in said
+
+
+def test_a_gateway_that_starts_beside_a_sleeping_model_knows_what_it_draws_with(
+    pods: Pods, start: Callable[..., httpx2.Client]
+) -> None:
+    chain(pods)
+    gateway = start(stages_asleep=frozenset(SERVICES[:3]))
+    until(gateway, READY)
+    model = gateway.get("/v1/models").json()
+    for service in SERVICES[:3]:
+        pods.remove(f"{service}-0")
+    again = start(stages_asleep=frozenset(SERVICES[:3]))
+    until(again, dict.fromkeys(SERVICES[:3], "asleep"))
+    assert again.get("/v1/models").json() == model
+
+
+def test_what_does_not_wake_in_time_says_how_far_it_came(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
+    gateway = start(stages_asleep=frozenset(SERVICES[:3]), wake_seconds=0.2)
+    answer = draw(gateway)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stage_unavailable")
+    assert answer.json()["error"]["phase"] == "decide"
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_job_waits_for_a_chain_that_sleeps(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
+    chain(pods)
+    gateway = start(stages_asleep=frozenset({"text-to-image", "curation"}))
+    until(gateway, READY)
+    for service in ("text-to-image", "curation"):
+        pods.remove(f"{service}-0")
+    until(gateway, {"text-to-image": "asleep", "curation": "asleep"})
+    job = draw(gateway, headers={"Prefer": "respond-async"}).json()["id"]
+    while not str(gateway.get(f"/v1/jobs/{job}").json()["phase"]).startswith("wake"):
+        time.sleep(0.01)
+    chain(pods, "safety")
+    while gateway.get(f"/v1/jobs/{job}").json()["status"] != "succeeded":
+        time.sleep(0.01)
+    assert gateway.get(f"/v1/jobs/{job}").json()["attempts"] == 1
