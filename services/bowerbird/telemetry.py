@@ -25,13 +25,15 @@ import threading
 from collections.abc import Mapping
 from contextvars import Token
 from functools import partial
+from random import getrandbits
 from types import TracebackType
+from typing import NamedTuple
 
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,7 +46,13 @@ UNTRACED = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines that no trace is for."""
 
 TRACED = "bowerbird.traced"
-"""In an ASGI scope: the headers that tell the caller which span its request was."""
+"""In an ASGI scope: how the request's span is named, and told to the caller (`SpanIds`)."""
+
+SPAN = "bowerbird.span"
+"""In an ASGI scope: the span itself."""
+
+DROPPED = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+"""W3C's flags of a trace that is not sampled, whose id is random (https://www.w3.org/TR/trace-context-2/)."""
 
 NOWHERE = context.Context()
 """What is current where nothing is."""
@@ -53,11 +61,13 @@ _W3C = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("bowerbird.http")
 _once = threading.Lock()
 _set_up = False
+_drops_roots = False
+"""The sampler takes no trace that begins here: it need not be asked each time, which costs more than all the rest."""
 
 
 def set_up_telemetry(service_name: str) -> None:
     """Makes the process' tracer provider and its log format; a second call changes nothing."""
-    global _set_up  # noqa: PLW0603 - OpenTelemetry's provider is a global of the process too
+    global _set_up, _drops_roots  # noqa: PLW0603 - OpenTelemetry's provider is a global of the process too
     with _once:
         if _set_up:
             return
@@ -69,6 +79,7 @@ def set_up_telemetry(service_name: str) -> None:
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    _drops_roots = provider.sampler.get_description().startswith(("AlwaysOff", "ParentBased{root:AlwaysOff"))
     set_up_log_lines(service_name, os.environ.get("BOWERBIRD_LOG_LEVEL", "INFO"))
 
 
@@ -155,9 +166,8 @@ class TracedASGI:
             finally:
                 context.detach(token)
             return
-        span = _tracer.start_span(scope["method"], _callers(scope), SpanKind.SERVER)
-        traced = _headers_of(span.get_span_context())
-        scope[TRACED] = [(name.encode(), value.encode()) for name, value in traced.items()]
+        span = span_of(scope)
+        scope[TRACED] = ids_of(span)
         token = context.attach(trace.set_span_in_context(span, NOWHERE))
         serve = partial(self._recorded, span) if span.is_recording() else self._app
         try:
@@ -187,6 +197,50 @@ class TracedASGI:
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attribute("http.route", route)
             span.end()
+
+
+class SpanIds(NamedTuple):
+    """How a span is named in a log line, and to whom it is told."""
+
+    trace_id: str
+    """32 hexadecimal digits."""
+    span_id: str
+    """16 hexadecimal digits."""
+    headers: list[tuple[bytes, bytes]]
+
+
+def unsampled(scope: Scope) -> SpanIds | None:
+    """How a request's span is named that nobody records; None for one that is recorded, and where there is none.
+
+    What is kept of it in the scope is what `TracedASGI` goes on with, should the request come to it.
+    """
+    if _drops_roots and _callers(scope) is NOWHERE:
+        trace_id, span_id = f"{getrandbits(128):032x}", f"{getrandbits(64):016x}"
+        return SpanIds(trace_id, span_id, [(b"traceparent", f"00-{trace_id}-{span_id}-{DROPPED:02x}".encode())])
+    span = span_of(scope)
+    return ids_of(span) if span.get_span_context().is_valid and not span.is_recording() else None
+
+
+def span_of(scope: Scope) -> Span:
+    """The server's span of a request, child of the caller's; begun by whoever asks for it first."""
+    span: Span | None = scope.get(SPAN)
+    if span is None:
+        above = _callers(scope)
+        if above is NOWHERE and _drops_roots:
+            span = NonRecordingSpan(
+                SpanContext(getrandbits(128), getrandbits(64), is_remote=False, trace_flags=DROPPED)
+            )
+        else:
+            span = _tracer.start_span(scope["method"], above, SpanKind.SERVER)
+        scope[SPAN] = span
+    return span
+
+
+def ids_of(span: Span) -> SpanIds:
+    """A span by its names."""
+    of = span.get_span_context()
+    headers = [(name.encode(), value.encode()) for name, value in _headers_of(of).items()]
+    return SpanIds(f"{of.trace_id:032x}", f"{of.span_id:016x}", headers)
 
 
 def _callers(scope: Scope) -> context.Context:

@@ -4,9 +4,9 @@ What is certain. A job that succeeded has one entry, in the transaction of its s
 has two. What a gateway tells is the sum of the entries.
 
 What is not certain, and is bounded. A plain request's entry is written while its answer leaves, and nobody waits for
-it: an answered request lacks its entry when its gateway was killed within a moment, or when the database was away,
-which the gateway then says in its log, a line for each. A plain request whose answer broke off may have an entry or
-not, at most one for each time it was sent. Nothing else has an entry.
+it: while the database is away, entries wait in memory until it is back. So an answered request lacks its entry only
+when its gateway was killed within a moment, or while entries waited. A plain request whose answer broke off may have an
+entry or not, at most one for each time it was sent. Nothing else has an entry, and no gateway says that it lost one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from .plan import DATABASE, DISK, EVERYTHING, GATEWAYS, KILLS, TENANTS
 DREW = frozenset({"drawn", "fresh"})
 MOMENT_SECONDS = 1.0
 """Within which an entry is committed, when the database is there."""
-AWAY_SECONDS = 12.0
-"""Within which it is given up, when it is not."""
+AGAIN_SECONDS = 16.0
+"""Within which entries that waited are committed once the database is back: a little above the longest pause between
+two tries (`records.usage_buffer.LONGEST_WAIT_SECONDS`)."""
 UNITS = 1e-6
 """Relative; sums of floats are in no certain order."""
 
@@ -79,26 +80,28 @@ def _of_requests(run: Evidence, entries: Mapping[str, Mapping[str, Any]]) -> Ite
     for tenant, count in unexplained.items():
         if count > broken[tenant]:
             yield f"{count} entries of tenant {tenant} are of requests that nobody sent; {broken[tenant]} broke off"
-    unsaid = sum(not _was_killed(run, each) for each in without_entry(run))
-    if unsaid > run.remains.unwritten_lines:
-        yield f"{unsaid} answered requests have no entry, and {run.remains.unwritten_lines} log lines say so"
+    if missing := sum(not _was_killed(run, each) for each in without_entry(run)):
+        yield f"{missing} answered requests have no entry"
+    if run.remains.unwritten_lines:
+        yield f"{run.remains.unwritten_lines} log lines say that usage was not written down"
 
 
 def _was_killed(run: Evidence, exchange: Exchange) -> bool:
     """Whether the gateway that answered was killed before it can have written the entry."""
     gateway = GATEWAYS[exchange.gateway]
-    for struck in run.ledger.faults:
-        if struck.fault.kind in KILLS and struck.fault.target in (gateway, EVERYTHING):
-            away = any(
-                other.fault.target in (DATABASE, DISK)
-                and other.began_at - AWAY_SECONDS < struck.began_at
-                and struck.began_at < other.ended_at + AWAY_SECONDS
-                for other in run.ledger.faults
-            )
-            moment = AWAY_SECONDS if away else MOMENT_SECONDS
-            if exchange.ended_at - MOMENT_SECONDS < struck.began_at < exchange.ended_at + moment:
-                return True
-    return False
+    kills = [each for each in run.ledger.faults if each.fault.kind in KILLS]
+    killed_at = [each.began_at for each in kills if each.fault.target in (gateway, EVERYTHING)]
+    written_at = _written_at(run, exchange.ended_at)
+    return any(exchange.ended_at - MOMENT_SECONDS < at < written_at for at in killed_at)
+
+
+def _written_at(run: Evidence, ended_at: float) -> float:
+    """When the entry of an answer that ended then was surely committed, had its gateway lived."""
+    written_at = ended_at + MOMENT_SECONDS
+    for other in sorted(run.ledger.faults, key=lambda each: each.began_at):
+        if other.fault.target in (DATABASE, DISK) and other.began_at < written_at:
+            written_at = max(written_at, other.ended_at + AGAIN_SECONDS)
+    return written_at
 
 
 def _of_answer(run: Evidence, exchange: Exchange, entry: Mapping[str, Any], tenant: int) -> Iterator[str]:

@@ -31,8 +31,9 @@ from bowerbird.embedded.processes import STACK_MARK, marked, marks
 from bowerbird.embedded.stack import STAGES as ALL_STAGES
 from bowerbird.embedded.stack import WORKER_MODULE
 
+from ..go_programs import S3
 from ..postgresql import RunningPostgreSQL, installed_programs, running_postgresql
-from ..s3 import RunningS3, running_s3, server_program
+from ..s3 import RunningS3, running_s3
 from .plan import DATABASE, GATEWAYS, STAGES, STORE, Means, Setup
 from .proxy import Trouble
 from .up import Layout
@@ -296,7 +297,7 @@ def _away(url: str) -> str | None:
 
 
 def _has_s3(setup: Setup) -> bool:
-    return setup is Setup.POSTGRESQL and server_program().exists()
+    return setup is Setup.POSTGRESQL and S3.path.exists()
 
 
 def _can_mount() -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from .accounts import usage_adds_up
 from .evidence import Evidence
-from .ledger import Answered, Exchange, Ledger, Outcome, Step
+from .ledger import Answered, Exchange, Ledger, Outcome, Step, Struck
 from .picture import Picture
-from .plan import Kind, Operation, Plan, Recipe, Setup
+from .plan import DISK, GATEWAYS, Fault, FaultKind, Kind, Operation, Plan, Recipe, Setup
 from .remains import Remains
 from .run import CLAIMS, check
 from .settling import Settled
@@ -153,6 +154,7 @@ PLANTED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "another's picture with the right label": ("another's", showing_another_picture),
     "usage that nobody had": ("usage", lambda run: doubled(run, "usage_entries", work_id="req_unknown")),
     "usage that nobody wrote down": ("usage", lambda run: without(run, "usage_entries")),
+    "usage that a gateway gave up": ("usage", lambda run: with_remains(run, unwritten_lines=1)),
     "usage of another tenant's": ("usage", lambda run: changed(run, "usage_entries", compute_units=3.0)),
     "a file that no row names": (
         "left behind",
@@ -176,3 +178,16 @@ def test_nothing_speaks_against_a_good_run() -> None:
 def test_what_is_planted_is_found(claim: str, plant: Callable[[Evidence], Evidence]) -> None:
     findings = check(plant(good_run()))
     assert any(claim in name for name, finding in findings.items() if finding.against)
+
+
+@pytest.mark.parametrize(("killed_at", "missing"), [(2.5, False), (20.0, False), (60.0, True)])
+def test_an_entry_is_lost_only_with_its_gateway_while_it_waited(killed_at: float, missing: bool) -> None:
+    run = good_run()  # the answer ended at 2.0, while the disk was full
+    rows = {**run.remains.rows, "usage_entries": run.remains.rows["usage_entries"][:1]}
+    faults = [(FaultKind.FULL_DISK, DISK, 1.0, 10.0), (FaultKind.KILL, GATEWAYS[0], killed_at, killed_at + 1.0)]
+    run.ledger.faults += [
+        Struck(Fault(number, kind, target, 0, 0.0, 1.0, together=True), began_at, ended_at)
+        for number, (kind, target, began_at, ended_at) in enumerate(faults)
+    ]
+    said = list(usage_adds_up(with_remains(run, rows=rows)))
+    assert ("1 answered requests have no entry" in said) is missing

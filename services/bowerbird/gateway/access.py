@@ -11,15 +11,16 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bowerbird import __version__
 from bowerbird.contracts import REQUEST_ID_HEADER, SERVICE_HEADER
 from bowerbird.gateway.metrics import Metrics, outcome_of
-from bowerbird.log_lines import record_of
-from bowerbird.telemetry import TRACED, UNTRACED
+from bowerbird.log_lines import say
+from bowerbird.telemetry import TRACED, UNTRACED, SpanIds
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -51,7 +52,8 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                ours = *_headers(state["request_id"]), *scope.get(TRACED, ())
+                traced: SpanIds | None = scope.get(TRACED)
+                ours = *headers_of(state["request_id"]), *(traced.headers if traced else ())
                 message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
@@ -60,29 +62,40 @@ class Access:
             await self._app(scope, receive, send_with_headers)
         finally:
             self._metrics.in_flight -= 1
-            self._write_down(scope, status, time.perf_counter() - start)
+            status = state.get("ended_with", status)  # of a stream, whose status was sent long before
+            route = getattr(scope.get("route"), "path", "unknown")
+            ended = Ended(scope["method"], route, status, time.perf_counter() - start)
+            write_down(self._metrics, state, ended, scope.get(TRACED))
 
-    def _write_down(self, scope: Scope, status: int, seconds: float) -> None:
-        state: dict[str, Any] = scope["state"]
-        status = state.get("ended_with", status)  # of a stream, whose status was sent long before
-        route = getattr(scope.get("route"), "path", "unknown")
-        code = state.get("error_code")
-        outcome = outcome_of(status, code)
-        self._metrics.request_took(route, outcome, seconds)
-        if route in UNTRACED or not logger.isEnabledFor(logging.INFO):
-            return
-        facts = {
-            "request_id": state["request_id"],
-            "tenant": state.get("tenant"),
-            "method": scope["method"],
-            "route": route,
-            "status": status,
-            "outcome": outcome,
-            "code": code,
-            "ms": round(seconds * 1000, 1),
-        }
-        extra = {name: value for name, value in facts.items() if value is not None}
-        logger.handle(record_of(logger.name, "request", extra))
+
+class Ended(NamedTuple):
+    """How a request ended."""
+
+    method: str
+    route: str
+    """Its template."""
+    status: int
+    seconds: float
+
+
+def write_down(metrics: Metrics, state: Mapping[str, Any], ended: Ended, span: SpanIds | None) -> None:
+    """Counts it and writes its log line."""
+    method, route, status, seconds = ended
+    code = state.get("error_code")
+    outcome = outcome_of(status, code)
+    metrics.request_took(route, outcome, seconds)
+    if route in UNTRACED:
+        return
+    facts: dict[str, object] = {"request_id": state["request_id"]}
+    if span is not None and span.headers:  # else tracing is off
+        facts = {"trace_id": span.trace_id, "span_id": span.span_id, **facts}
+    if (tenant := state.get("tenant")) is not None:
+        facts["tenant"] = tenant
+    facts |= {"method": method, "route": route, "status": status, "outcome": outcome}
+    if code is not None:
+        facts["code"] = code
+    facts["ms"] = round(seconds * 1000, 1)
+    say(logger, "request", facts)
 
 
 def new_request_id() -> str:
@@ -90,6 +103,7 @@ def new_request_id() -> str:
     return f"req_{random.getrandbits(96):024x}"
 
 
-def _headers(request_id: str) -> Headers:
+def headers_of(request_id: str) -> Headers:
+    """The headers of every answer."""
     named = request_id.encode()
     return [(_REQUEST_ID, named), (b"x-request-id", named), SIGNATURE]

@@ -1,9 +1,9 @@
 """The gateway as an ASGI app: the route table, the error table, and the layers around them.
 
-From the outside in: `DoorwayASGI` (other replicas), `TracedASGI` (one span, from the caller's `traceparent`), `Access`
-(request id, headers, metrics, log line), `UnforeseenASGI`, the errors as answers, and in front of each operation its
-`Guard` (who asks, may they, have they some left). What the handlers share is made when the app starts, since the
-session to the stages needs a running event loop.
+In front of everything `hot.front` answers at once what it can. From the outside in: `DoorwayASGI` (other replicas),
+`TracedASGI` (one span, from the caller's `traceparent`), `Access` (request id, headers, metrics, log line),
+`UnforeseenASGI`, the errors as answers, and in front of each operation its `Guard` (who asks, may they, have they some
+left). What the handlers share is made when the app starts, since the session to the stages needs a running event loop.
 """
 
 from __future__ import annotations
@@ -31,11 +31,20 @@ from bowerbird.gateway.api.operations import OPERATIONS
 from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
 from bowerbird.gateway.batches.room import BatchRoom
 from bowerbird.gateway.connections import open_connections
+from bowerbird.gateway.credentials import following
+from bowerbird.gateway.demand.opening import DemandRoom
+from bowerbird.gateway.demand.opening import running as demand_told
+from bowerbird.gateway.discovery.opening import discovering
 from bowerbird.gateway.feedback.opening import open_feedback
 from bowerbird.gateway.files.room import FileRoom
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import ClientGone
-from bowerbird.gateway.identity.opening import open_identities
+from bowerbird.gateway.hot.front import FrontedApp
+from bowerbird.gateway.hot.hits import Hits
+from bowerbird.gateway.hot.statuses import Statuses
+from bowerbird.gateway.identity.configured import ConfiguredKeys
+from bowerbird.gateway.identity.opening import Identities, open_identities
+from bowerbird.gateway.in_flight import InFlight
 from bowerbird.gateway.jobs.room import JobRoom
 from bowerbird.gateway.limits.opening import open_limits
 from bowerbird.gateway.metrics import Metrics
@@ -47,7 +56,8 @@ from bowerbird.gateway.rights.opening import Rooms, open_rights
 from bowerbird.gateway.species.opening import SpeciesFiles, open_species
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
-from bowerbird.gateway.webhooks.opening import open_webhooks
+from bowerbird.gateway.webhooks.opening import Webhooks, open_webhooks
+from bowerbird.gateway.webhooks.sealing import read_keys
 from bowerbird.settings import Settings
 from bowerbird.telemetry import TracedASGI, set_up_telemetry
 from bowerbird.worker import UnforeseenASGI, error_handlers, error_response
@@ -64,7 +74,7 @@ def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     species = open_species(settings)
     documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
-    app = Starlette(
+    app = FrontedApp(
         routes=[*map(_route, sorted(OPERATIONS, key=lambda each: each.path not in HOT_PATHS)), *documents],
         lifespan=partial(_serving, settings=settings, metrics=metrics, species=species),
         middleware=[
@@ -95,7 +105,9 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
     ):
         admission, election = await open_order(settings, records, session, metrics.registry)
         metrics.watch(admission)
-        stages = Stages(session, urls, settings.stage_poll_seconds, admission)
+        stages = Stages(session, urls, settings.stage_poll_seconds, admission, settings.stages_asleep)
+        in_flight = InFlight()
+        demand = DemandRoom.of(stages, admission, in_flight, settings)
         jobs = JobRoom.of(records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry)
         files = FileRoom.of(records, settings)
         trade = partial(LineAnswerer, lambda: app.state.gateway)
@@ -107,11 +119,14 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
             administration=identities.administration,
             limits=limits,
             metrics=metrics,
-            upstream=Upstream(connections, urls),
+            upstream=Upstream(connections, stages.urls, demand.waking.until_one_is_awake, in_flight),
             stages=stages,
             admission=admission,
+            demand=demand,
             records=records,
             results=results,
+            hits=Hits(results, stages),
+            statuses=Statuses(records.database),
             jobs=jobs,
             files=files,
             batches=batches,
@@ -123,14 +138,34 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
         )
         app.state.election = election
         elected = election.running() if election else nullcontext()
-        carried = jobs.running(lambda: stages.chain_is_ready)
-        async with stages.watched(), elected, carried, files.running(), batches.running():
+        carried = jobs.running(lambda: stages.chain_may_come)
+        followed = following(settings, partial(_take_over_keys, identities, webhooks))
+        async with (
+            discovering(settings, stages, urls) as discovery,
+            stages.watched(),
+            demand_told(demand, discovery, records, settings, metrics.registry),
+            elected,
+            carried,
+            files.running(),
+            batches.running(),
+            followed,
+        ):
             yield
+
+
+def _take_over_keys(identities: Identities, webhooks: Webhooks | None, settings: Settings) -> None:
+    """Credentials were replaced while this process runs (`credentials`)."""
+    identities.identity.configure(ConfiguredKeys.of_settings(settings, identities.administration.tiers))
+    if webhooks is not None and settings.webhook_keys:
+        webhooks.sealer.replace_keys(read_keys(settings.webhook_keys))
 
 
 def _route(operation: Operation) -> Route:
     """The operation behind its door; only what says that it needs no key has none."""
-    guards = [] if operation.scope is None else [Middleware(Guard, needed=operation.scope)]
+    guards: list[Middleware] = []
+    if operation.scope is not None:
+        query, takes_key = operation.query, operation.takes_key
+        guards.append(Middleware(Guard, needed=operation.scope, query=query, takes_key=takes_key))
     return Route(operation.path, operation.handler, methods=[operation.method], middleware=guards)
 
 

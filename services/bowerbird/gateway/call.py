@@ -25,6 +25,7 @@ from bowerbird.gateway.metrics import Metrics
 from bowerbird.telemetry import Step
 
 if TYPE_CHECKING:
+    from bowerbird.gateway.demand.phase import Progress
     from bowerbird.gateway.previews import Preview
 
 DEFAULT_LOCALE = "en"
@@ -76,6 +77,8 @@ class Call:
     """By whose word it is computed: a stage refuses what a former owner of the queue granted."""
     on_stage: Callable[[str], None] = _nobody
     """Hears the name of each stage that begins."""
+    on_wake: Callable[[Progress], None] = _nobody
+    """Hears how far a stage is that sleeps and is waited for."""
     on_preview: Callable[[Preview], None] = _nobody
     """Is given each preview that may leave, where the plan has some."""
     began: float = field(default_factory=time.perf_counter)

@@ -19,6 +19,7 @@ from bowerbird.contracts import ImageCheck, OpenDone, OpenRequest
 from bowerbird.errors import ImageRefused
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Original, Plan
 from bowerbird.gateway.results.metrics import Source
@@ -50,6 +51,7 @@ async def tell_edit(
     """
     annotate(plan, call)
     async with call.within_patience():
+        await gateway.demand.waking.until_awake([Stage.SAFETY, Stage.CURATION], call, CHAIN)
         async with call.within_deadline():
             allowed = await check_prompt(plan, call, gateway.upstream)
             original = await open_original(plan, upload, call, gateway.upstream)

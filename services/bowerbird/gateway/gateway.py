@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.batches.room import BatchRoom
+from bowerbird.gateway.demand.opening import DemandRoom
 from bowerbird.gateway.feedback.feedback import Feedback
 from bowerbird.gateway.files.room import FileRoom
+from bowerbird.gateway.hot.hits import Hits
+from bowerbird.gateway.hot.statuses import Statuses
 from bowerbird.gateway.identity.identity import Identity
 from bowerbird.gateway.identity.opening import Administration
 from bowerbird.gateway.jobs.room import JobRoom
@@ -36,8 +39,11 @@ class Gateway:
     upstream: Upstream
     stages: Stages
     admission: Admission
+    demand: DemandRoom
     records: Records
     results: Results
+    hits: Hits
+    statuses: Statuses
     jobs: JobRoom
     files: FileRoom
     batches: BatchRoom
@@ -52,6 +58,7 @@ class Gateway:
     def stop(self) -> None:
         """Told to end: who waits is sent elsewhere at once, what is computed is finished."""
         self.admission.stop()
+        self.demand.stop()
         self.jobs.carrier.stop_claiming()
         self.batches.carrier.stop_claiming()
         if self.election is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -30,8 +31,6 @@ from bowerbird.gateway.slow_clients import BoundedHttpProtocol
 from bowerbird.settings import Settings
 
 ADDRESS_FILE = "gateway.json"
-# What a request may still take after SIGTERM: one picture on two slow cores.
-DRAIN_SECONDS = 8
 # Above the 60 s of common load balancers, so that they close first and no request meets a closing connection.
 KEEP_ALIVE_SECONDS = 75
 
@@ -54,7 +53,8 @@ def serve(settings: Settings) -> None:
     app = create_app(reachable(settings, listener))
     logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
     with announced(settings, listener):
-        Server(uvicorn.Config(app, **SERVER_OPTIONS), app).run(sockets=[listener])
+        config = uvicorn.Config(app, **SERVER_OPTIONS, timeout_graceful_shutdown=math.ceil(settings.drain_seconds))
+        Server(config, app).run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
@@ -88,7 +88,6 @@ SERVER_OPTIONS: dict[str, Any] = {
     "server_header": False,
     "proxy_headers": False,  # nothing here asks for the client's address
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-    "timeout_graceful_shutdown": DRAIN_SECONDS,
 }
 
 

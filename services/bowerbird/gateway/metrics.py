@@ -7,11 +7,15 @@ which OpenMetrics shows and the older text format leaves out.
 
 from __future__ import annotations
 
+from collections import Counter as Counting
+from collections.abc import Iterator
 from functools import cache
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from bowerbird.contracts import WorkClass
 from bowerbird.gateway.admission.admission import Admission
@@ -21,6 +25,22 @@ from bowerbird.telemetry import SECONDS_BUCKETS
 CLIENT_GONE = 499
 REFUSED_CODES = frozenset({"moderation_blocked", "crisis_support", "image_blocked"})
 _NAMED = {CLIENT_GONE: "cancelled", 429: "limited", 501: "unavailable", 503: "unavailable", 502: "broken"}
+
+
+class AtOnce(Collector):
+    """How many requests `gateway/hot` answered, by route: numbers that are read when somebody looks."""
+
+    def __init__(self) -> None:
+        self.answers: Counting[str] = Counting()
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        family = CounterMetricFamily(
+            "bowerbird_answered_at_once", "Requests that were answered before routing.", labels=["route"]
+        )
+        for route, count in self.answers.items():
+            family.add_metric([route], count)
+        yield family
 
 
 class Metrics:
@@ -71,6 +91,8 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self.at_once = AtOnce()
+        self._registry.register(self.at_once)
         # Which labels exist is bounded; to find their figures anew for each request takes as long as to count it.
         self._request_of = cache(self._requests.labels)
         self._stage_of = cache(self._stages.labels)

@@ -1,6 +1,7 @@
 """The story of a request: `tell` reads top to bottom; everything else in this file is one of its steps.
 
     identify, price   the handler, before: whose key, which plan (`identity`, `plan`)
+    wake              a chain that sleeps: all of it at once; safety has to be there to decide
     check_prompt      safety decides before anything is computed or kept; no answer means no
     recall            a picture that was drawn before may answer, or one that is being drawn for somebody else
     admit             a place in the queue, until a slot is granted: from here on somebody else waits
@@ -44,6 +45,7 @@ from bowerbird.contracts import (
 from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBroken, StageUnavailable
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan, compute_units
 from bowerbird.gateway.previews import Offer, previewing
@@ -94,24 +96,28 @@ class Told:
     source: Source
     is_stored: Callable[[], Awaitable[bool]] = never_stored
     """Whether others will find it; waits until that is known."""
+    name: str = ""
+    """By which it was found among the results."""
 
 
 async def tell(plan: Plan, call: Call, gateway: Gateway, place: Tell | None = None) -> Told:
     """Gives what was planned; raises the first fact that speaks against it. While it waits, `place` hears its place."""
     annotate(plan, call)
     async with call.within_patience():
+        await gateway.demand.waking.until_awake([Stage.SAFETY], call, CHAIN)
         async with call.within_deadline():
             allowed = await check_prompt(plan, call, gateway.upstream)
         subject = Subject(call.flow, allowed.prompt, allowed.negative_prompt, allowed.decision.policy.digest)
         draw = partial(wait_and_compute, plan, allowed, call, gateway, place)
         given = await recall_or_draw(plan, subject, call, gateway, draw)
     trace.get_current_span().set_attribute("bowerbird.source", given.source.value)
-    return Told(allowed, given.result, given.source, given.is_stored)
+    return Told(allowed, given.result, given.source, given.is_stored, given.name)
 
 
 async def wait_and_compute(plan: Plan, allowed: Allowed, call: Call, gateway: Gateway, place: Tell | None) -> Result:
     """Draws, at an endpoint whose turn it is."""
     async with gateway.admission.place(ticket_of(plan, call, gateway.settings), place) as turn:
+        gateway.demand.demand.look()
         await call.charge(compute_units(plan))
         while True:
             attempt = await admit(turn, call, gateway)

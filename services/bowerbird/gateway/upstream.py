@@ -3,7 +3,8 @@
 The story calls these. What comes back is either what the contract promises or a fact of `errors`: an error that a stage
 stated arrives as the same class; a stage that cannot be reached is `StageUnavailable` with its name; one that answers
 otherwise than its contract says is `StageBroken`. Nothing is retried here. Which of several text-to-image endpoints
-draws is admission's to say: `at` gives an upstream that draws there.
+draws is admission's to say: `at` gives an upstream that draws there. Of several endpoints of another stage the one that
+has the least of this process is asked.
 
 The deadline is the story's (`asyncio.timeout` around all of it); only connecting is bounded here.
 """
@@ -11,7 +12,7 @@ The deadline is the story's (`asyncio.timeout` around all of it); only connectin
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import TypeVar
@@ -20,6 +21,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from bowerbird.contracts import (
+    PROGRESS_HEADER,
     SERVICE_HEADER,
     Decision,
     DrawRequest,
@@ -48,6 +50,7 @@ from bowerbird.gateway.connections import (
     Connections,
     Unreachable,
 )
+from bowerbird.gateway.in_flight import InFlight
 from bowerbird.parts import CONTENT_TYPE, Kind, Part, body_of, read_parts
 from bowerbird.settings import Settings
 from bowerbird.telemetry import Hop, traced_headers
@@ -90,16 +93,33 @@ def open_session() -> aiohttp.ClientSession:
     )
 
 
+async def _nobody_sleeps(_: Stage, __: Call) -> None:
+    pass
+
+
+Wake = Callable[[Stage, Call], Awaitable[None]]
+"""Returns when a stage that sleeps has an endpoint, or at once for one that nobody wakes; raises StageUnavailable."""
+
+
 class Upstream:
     """Asks the stages on behalf of one request at a time, many at once."""
 
-    def __init__(self, connections: Connections, urls: Mapping[Stage, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        urls: Mapping[Stage, Sequence[str]],
+        wake: Wake = _nobody_sleeps,
+        in_flight: InFlight | None = None,
+    ) -> None:
         self._connections = connections
         self._urls = urls
+        self._wake = wake
+        self._in_flight = in_flight or InFlight()
 
     def at(self, endpoint: str) -> Upstream:
         """The same stages, with text-to-image at this endpoint."""
-        return Upstream(self._connections, {**self._urls, Stage.TEXT_TO_IMAGE: (endpoint,)})
+        urls = {**self._urls, Stage.TEXT_TO_IMAGE: (endpoint,)}
+        return Upstream(self._connections, urls, self._wake, self._in_flight)
 
     async def check_prompt(self, check: PromptCheck, call: Call) -> Decision:
         """Safety's decision about a prompt."""
@@ -119,10 +139,11 @@ class Upstream:
 
     async def loras(self, call: Call) -> LoraCatalogue:
         """The LoRAs that text-to-image could draw with now, by the first endpoint that answers."""
+        await self._endpoint(Stage.TEXT_TO_IMAGE, call)
         *others, last = self._urls[Stage.TEXT_TO_IMAGE]
         for endpoint in others:
             with suppress(StageUnavailable):
-                return await self.at(endpoint).loras(call)
+                return await self.at(endpoint)._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
         return await self.at(last)._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
 
     def draw(self, request: DrawRequest, call: Call, begins_with: Sequence[bytes] = ()) -> AsyncGenerator[Part]:
@@ -169,8 +190,10 @@ class Upstream:
         """The answer to a POST of `body`, or to a GET where there is none."""
         answered = False
         method = "GET" if body is None else "POST"
-        url = self._urls[stage][0] + path
-        headers = call.headers() | ({} if body is None else {"Content-Type": _media_type(path, body)})
+        endpoint = await self._endpoint(stage, call)
+        url = endpoint + path
+        headers = call.headers() | ({} if body is None else _headers_for(path, body))
+        self._in_flight.begin(stage, endpoint)
         try:
             with Hop(method, url) as hop:  # until the answer begins: what follows is its reader's time
                 answer = await self._connections.send(method, url, headers | traced_headers(), body)
@@ -190,6 +213,17 @@ class Upstream:
             if answered:
                 raise StageBroken(f"The stage {stage} broke off its answer.", details={"stage": stage}) from error
             raise unavailable(stage, "cannot be reached") from error
+        finally:
+            self._in_flight.end(stage, endpoint)
+
+    async def _endpoint(self, stage: Stage, call: Call) -> str:
+        """Where to ask; raises StageUnavailable where nobody is, and nobody comes."""
+        urls = self._urls[stage]
+        if not urls:
+            await self._wake(stage, call)
+        if not urls:
+            raise unavailable(stage, "has no endpoint")
+        return self._in_flight.least_busy(urls)
 
 
 def unavailable(stage: Stage, fact: str) -> StageUnavailable:
@@ -219,6 +253,12 @@ def as_contract(contract: type[Contracted], raw: bytes, stage: Stage) -> Contrac
         raise StageBroken(
             f"The stage {stage} answered with what is not a {contract.__name__}.", details={"stage": stage}
         ) from error
+
+
+def _headers_for(path: str, body: Payload) -> dict[str, str]:
+    if path == "/draw":  # the gateway reads nothing of its steps, and to be told of each would cost it a millisecond
+        return {"Content-Type": _media_type(path, body), PROGRESS_HEADER: "none"}
+    return {"Content-Type": _media_type(path, body)}
 
 
 def _media_type(path: str, body: Payload) -> str:

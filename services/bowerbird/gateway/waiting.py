@@ -18,6 +18,7 @@ from bowerbird.gateway.admission.admission import Turn
 from bowerbird.gateway.admission.order import FULL_PAUSE_SECONDS
 from bowerbird.gateway.admission.ticket import PutBack, Ticket
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan, compute_units
 from bowerbird.gateway.stages import StageState
@@ -58,10 +59,14 @@ def ticket_of(plan: Plan, call: Call, settings: Settings) -> Ticket:
 async def admit(turn: Turn, call: Call, gateway: Gateway) -> Attempt:
     """A slot for this request, when the rest of the chain is there too.
 
-    Raises QueueTimeout when no slot is free in time, StageUnavailable for a stage that will not come, or did not.
+    Stages that sleep are waited for first, within bounds of their own. Raises QueueTimeout when no slot is free in
+    time, StageUnavailable for a stage that will not come, or did not.
     """
     seconds, stages = call.queue_seconds or gateway.settings.queue_timeout_seconds, gateway.stages
     began = time.perf_counter()
+    if gateway.demand.waking.asleep(CHAIN):
+        await turn.unless_refused(gateway.demand.waking.until_awake(CHAIN, call))
+        turn.wait_anew()
     with call.stage("admit"):
         stages.require_coming(Stage.TEXT_TO_IMAGE, seconds)
         for stage in (Stage.SAFETY, Stage.CURATION):  # they have no slots; a slot held meanwhile is of use to nobody

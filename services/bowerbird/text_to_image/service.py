@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bowerbird.contracts import DrawRequest, ModelCosts, ModelDescription, SizeCosts
+from bowerbird.contracts import PROGRESS_HEADER, DrawRequest, ModelCosts, ModelDescription, SizeCosts
 from bowerbird.errors import RequestInvalid
 from bowerbird.settings import Settings
 from bowerbird.text_to_image.claim import claim_of
@@ -106,7 +106,8 @@ async def draw(request: Request) -> Response:
     asked, pictures = await _asked(request)
     engine = executor.engine
     order = await asyncio.to_thread(engine.order, asked, pictures) if asked.lora else engine.order(asked, pictures)
-    return DrawResponse(executor.submit(order, claim), order, engine.bundle)
+    tells_steps = request.headers.get(PROGRESS_HEADER) != "none"
+    return DrawResponse(executor.submit(order, claim), order, engine.bundle, tells_steps=tells_steps)
 
 
 async def _asked(request: Request) -> tuple[DrawRequest, list[Frames]]:

@@ -28,8 +28,8 @@ LARGE_BYTES = 1024 * 1024
 class DrawResponse(PartsResponse):
     """The answer to `/draw`: speaks before anything is computed, and takes its job along when the client leaves."""
 
-    def __init__(self, job: Job, order: Order, bundle: Bundle) -> None:
-        super().__init__(_spoken(job, order, bundle))
+    def __init__(self, job: Job, order: Order, bundle: Bundle, *, tells_steps: bool = True) -> None:
+        super().__init__(_spoken(job, order, bundle, tells_steps=tells_steps))
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,10 +40,13 @@ class DrawResponse(PartsResponse):
             self._job.cancel()
 
 
-async def _spoken(job: Job, order: Order, bundle: Bundle) -> AsyncIterator[bytes | LastParts]:
-    """Progress after each step, previews where asked for, one frames part per frame, `done` at the end."""
+async def _spoken(job: Job, order: Order, bundle: Bundle, *, tells_steps: bool) -> AsyncIterator[bytes | LastParts]:
+    """Progress (of each step where somebody reads it), previews where asked for, a frames part per frame, `done`."""
     yield part(Kind.PROGRESS, DrawProgress(step=0, steps=order.steps, finished=0, count=order.count))
-    async for events in job.turns():
+    async for made in job.turns():
+        events = [event for event in made if tells_steps or not isinstance(event, Step)]
+        if not events:
+            continue
         if any(isinstance(event, Frame) and event.pixels.nbytes > LARGE_BYTES for event in events):
             parts = await asyncio.to_thread(_parts_of, events, order, bundle)
         else:

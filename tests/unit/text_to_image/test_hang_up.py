@@ -44,7 +44,7 @@ class Server:
 
     async def until_free(self) -> None:
         """Returns when computing has stopped for every request."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.executor.free_slots < self.executor.slots:  # noqa: ASYNC110 - it has no event for tests
                 await asyncio.sleep(0.005)
 

@@ -23,6 +23,7 @@ from bowerbird.contracts import (
     DEADLINE_HEADER,
     FLOW_HEADER,
     MAX_FRAMES_PER_REQUEST,
+    PROGRESS_HEADER,
     WEIGHT_HEADER,
     DrawDone,
     DrawProgress,
@@ -64,7 +65,7 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - the thread has no event for tests
             await asyncio.sleep(0.002)
 
@@ -88,6 +89,11 @@ async def test_a_drawing_is_progress_then_frames_then_done(client: httpx.AsyncCl
     assert done.seeds == [7, 8]
     assert done.steps_computed == 6
     assert set(done.seconds) == {"queue", "encode_text", "denoise", "decode"}
+
+
+async def test_of_its_steps_nothing_is_told_where_nobody_reads_it(client: httpx.AsyncClient) -> None:
+    parts = await parts_of(await client.post("/draw", json=DRAW, headers={PROGRESS_HEADER: "none"}))
+    assert [each.kind for each in parts] == [Kind.PROGRESS, Kind.FRAMES, Kind.FRAMES, Kind.DONE]
 
 
 async def test_each_frame_is_a_raw_npy_of_one_picture(client: httpx.AsyncClient) -> None:

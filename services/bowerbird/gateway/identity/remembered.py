@@ -64,6 +64,11 @@ class Remembered(Generic[Key, Found, Value]):
             self._refresh(key)
         return known.value
 
+    def at_once(self, key: Key) -> Value | None:
+        """What needs no question: what was read within REFRESH_SECONDS."""
+        known = self._all.get(key)
+        return known.value if known is not None and self._clock() < known.asked_at + REFRESH_SECONDS else None
+
     def __contains__(self, key: Key) -> bool:
         """Whether anything is remembered of this key, however long ago it was asked about."""
         return key in self._all

@@ -204,7 +204,10 @@ def _claims(token: str) -> Mapping[str, Any]:
 def _seconds_left(claims: Mapping[str, Any]) -> float:
     """Until the token expires, by this machine's clock; 0 when it does not say: a bound token always does."""
     expires = claims.get("exp")
-    return float(expires) - time.time() if isinstance(expires, int | float) else 0.0
+    try:
+        return float(expires) - time.time() if isinstance(expires, int | float) else 0.0
+    except OverflowError:  # hundreds of digits say nothing either
+        return 0.0
 
 
 def _unavailable(fact: str) -> StageUnavailable:

@@ -85,6 +85,18 @@ class Limits:
             raise
         return account
 
+    def enter_at_once(self, principal: Principal) -> Account | None:
+        """As `enter`, where a share and a slot are at hand; else None with nothing counted, and `enter` says more."""
+        account = self.account(principal)
+        now = self._clock()
+        if any(not share.has(1.0, now) for share in account.requests):
+            return None
+        if account.slots is not None and not account.slots.take(now):
+            return None
+        account.used_at = now
+        account.lacking(now)
+        return account
+
     def leave(self, account: Account) -> None:
         """A request that entered is answered."""
         if account.slots is not None:

@@ -25,7 +25,9 @@ async def open_results(settings: Settings, records: Records, registry: Collector
     secret = await shared_secret(records.database, SECRET_NAME)
     keeping = Keeping(settings.result_bytes, settings.result_ttl_seconds)
     database = records.database
-    store = ResultStore(database, records.pictures, keeping, metrics) if settings.result_bytes else None
+    store = None
+    if settings.result_bytes:
+        store = ResultStore(database, records.pictures, keeping, metrics, records.writer)
     claims = Claims(database, records.owner) if database.is_postgresql and store else None
     results = Results(store, secret, metrics, claims=claims)
     async with results.running():

@@ -63,19 +63,19 @@ class Result:
     pictures: list[bytes]
 
     @cached_property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """What its pictures take."""
         return sum(map(len, self.pictures))
 
     @cached_property
-    def encoded(self) -> list[str]:
+    def encoded(self) -> list[bytes]:
         """Each picture in base64, made once however often it answers: for a small one a hit's largest cost."""
-        return [pybase64.b64encode_as_string(picture) for picture in self.pictures]
+        return [pybase64.b64encode(picture) for picture in self.pictures]
 
     @property
     def held_bytes(self) -> int:
         """What it takes in memory, its base64 included: of small pictures the objects around them take most."""
-        return self.bytes * 7 // 3 + FACTS_BYTES + JUDGEMENT_BYTES * len(self.pictures)
+        return self.size_bytes * 7 // 3 + FACTS_BYTES + JUDGEMENT_BYTES * len(self.pictures)
 
     @cached_property
     def digest(self) -> str:

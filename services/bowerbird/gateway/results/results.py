@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,13 +29,14 @@ from bowerbird.gateway.results.claims import Claims
 from bowerbird.gateway.results.flights import Flights
 from bowerbird.gateway.results.key import Names, Recipe
 from bowerbird.gateway.results.lookup import Lookup
-from bowerbird.gateway.results.memory import Memory
+from bowerbird.gateway.results.memory import Memory, Remembered
 from bowerbird.gateway.results.metrics import ResultMetrics, Source
 from bowerbird.gateway.results.result import Result
 from bowerbird.gateway.results.store import Owner, ResultStore
 
-LOOK_UP_SECONDS = 1.0
-"""More than a hundred times what a look-up takes; then drawing is surer."""
+LOOK_UP_SECONDS: Mapping[WorkClass, float] = {WorkClass.INTERACTIVE: 1.0, WorkClass.BATCH: 30.0}
+"""More than a hundred times what a look-up takes; then drawing is surer for who waits. Nobody waits for a batch, and
+what keeps a look-up so long (a machine that is too busy) is not made better by drawing what is there."""
 STORE_SECONDS = 30.0
 END_SECONDS = 5.0
 """For what is still to be stored when the gateway ends."""
@@ -45,6 +46,10 @@ MAX_ARRIVING_BYTES = 64 * 1024 * 1024
 """Pictures that wait to be stored; what exceeds it is answered and not stored."""
 
 logger = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Given:
     source: Source
     storing: Storing = field(default=None, compare=False)
     """Whether it can be stored, which is known at the end of this; NOT_STORED: it is not; None: it is stored."""
+    name: str = field(default="", compare=False)
+    """By which it was found in memory or in the store."""
 
     async def is_stored(self) -> bool:
         """Whether others will find it; waits until that is known."""
@@ -101,6 +108,8 @@ class Results:
         self._storing: dict[asyncio.Task[bool], int] = {}
         self._arriving: dict[str, asyncio.Task[bool]] = {}
         """By name, what is being stored."""
+        self.on_forget: Callable[[], None] = _nothing
+        """Is told when memory is emptied, so that what was made of it goes too."""
 
     @property
     def stores(self) -> bool:
@@ -122,6 +131,18 @@ class Results:
     def forget(self) -> None:
         """Empties this process' memory: what may be given is asked of the store again."""
         self._memory.clear()
+        self.on_forget()
+
+    def remembered(self, name: str) -> Remembered | None:
+        """What is stored and in this process' memory, by the name under which it was given before (`Given.name`)."""
+        found = self._memory.get(name)
+        return found if found is not None and found.row_id is not None else None
+
+    def gave(self, remembered: Remembered, *, any_seed: bool) -> None:
+        """Counts an answer that was made of what is remembered, and not through `give`."""
+        if self._store is not None and remembered.row_id is not None:
+            self._store.count_use(remembered.row_id)
+        self._metrics.answered(Source.STORED, any_seed=any_seed)
 
     async def settled(self) -> None:
         """Waits until what was answered so far is stored, or END_SECONDS."""
@@ -145,12 +166,13 @@ class Results:
         # Another seed may pass where this one's picture was refused; the request itself stays what it is.
         final = (RequestInvalid,) if any_seed else (RequestInvalid, ImageRefused)
         flight = f"{wanted.work_class} {name}"
+        look_up = partial(self._found, name, any_seed, LOOK_UP_SECONDS[wanted.work_class])
 
         async def found_or_drawn() -> Given:
-            if (found := await self._found(name, any_seed)) is not None:
-                return Given(found, Source.STORED, self._storing_of(wanted, names, found))
+            if (found := await look_up()) is not None:
+                return Given(found, Source.STORED, self._storing_of(wanted, names, found), name)
             if self._claims is not None:
-                found = await self._claims.found_or_claimed(flight, partial(self._found, name, any_seed))
+                found = await self._claims.found_or_claimed(flight, look_up)
                 if found is not None:
                     return Given(found, Source.SHARED)
             storing = None
@@ -166,7 +188,7 @@ class Results:
             return landed.value
         return replace(landed.value, source=Source.SHARED)
 
-    async def _found(self, name: str, any_seed: bool) -> Result | None:
+    async def _found(self, name: str, any_seed: bool, patience_seconds: float) -> Result | None:
         if self._store is None:
             return None
         remembered = self._memory.get(name)
@@ -175,7 +197,7 @@ class Results:
                 self._store.count_use(remembered.row_id)
             return remembered.result
         try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
+            async with asyncio.timeout(patience_seconds):
                 found = await (self._store.find_like(name) if any_seed else self._store.find(name))
         except (BowerbirdError, TimeoutError) as error:
             self._failed("look_up", error)
@@ -191,11 +213,11 @@ class Results:
             return None
         for name in (names.key, names.likeness):
             self._memory.put(name, result)
-        if sum(self._storing.values()) + result.bytes > MAX_ARRIVING_BYTES:
+        if sum(self._storing.values()) + result.size_bytes > MAX_ARRIVING_BYTES:
             self._failed("store", None)
             return None
         task = asyncio.create_task(self._stored(self._store, names, wanted, result))
-        self._storing[task] = result.bytes
+        self._storing[task] = result.size_bytes
         self._arriving |= dict.fromkeys((names.key, names.likeness), task)
         task.add_done_callback(partial(self._arrived, names))
         return task

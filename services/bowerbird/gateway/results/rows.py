@@ -78,25 +78,33 @@ async def summed(connection: AsyncConnection) -> Ledger:
     return Ledger(*(await connection.execute(select(ledger.c.bytes, ledger.c.inflation))).one())
 
 
-async def reserve(connection: AsyncConnection, arrival: Arrival, inflation: float, until: ColumnElement[int]) -> None:
-    """Puts the row of a result whose files come next; it expires soon, should its writer die."""
-    values = {name: getattr(arrival, name) for name in Arrival.__slots__}
-    own = credit(inflation, 1, arrival.cost, arrival.bytes)
-    await connection.execute(
-        results.insert().values(**values, state=State.ARRIVING, uses=1, credit=own, expires_ms=until)
-    )
-    await _add_bytes(connection, arrival.bytes)
+async def reserve(
+    connection: AsyncConnection, arrivals: Sequence[Arrival], inflation: float, until: ColumnElement[int]
+) -> None:
+    """Puts the rows of results whose files come next; they expire soon, should their writer die."""
+    if not arrivals:
+        return
+    rows = [
+        {name: getattr(each, name) for name in Arrival.__slots__}
+        | {"credit": credit(inflation, 1, each.cost, each.bytes)}
+        for each in arrivals
+    ]
+    await connection.execute(results.insert().values(state=State.ARRIVING, uses=1, expires_ms=until), rows)
+    await _add_bytes(connection, sum(each.bytes for each in arrivals))
 
 
-async def make_ready(connection: AsyncConnection, arrival: Arrival, until: ColumnElement[int]) -> bool:
-    """Lets a row whose files are written answer, instead of its namesakes; False when it was given up meanwhile."""
-    own = (results.c.id == arrival.id) & (results.c.state == State.ARRIVING)
-    made = await connection.execute(update(results).where(own).values(state=State.READY, expires_ms=until))
-    if not made.rowcount:
-        return False
-    namesakes = (results.c.key == arrival.key) & (results.c.id != arrival.id) & (results.c.state == State.READY)
-    await connection.execute(update(results).where(namesakes).values(state=State.LEAVING))
-    return True
+async def make_ready(connection: AsyncConnection, arrivals: Sequence[Arrival], until: ColumnElement[int]) -> set[str]:
+    """Lets rows whose files are written answer, instead of their namesakes; the ids of those not given up meanwhile.
+
+    Of namesakes that become ready together the last one stays.
+    """
+    own = results.c.id.in_([each.id for each in arrivals]) & (results.c.state == State.ARRIVING)
+    making = update(results).where(own).values(state=State.READY, expires_ms=until).returning(results.c.id)
+    ready = set((await connection.execute(making)).scalars())
+    if last := {each.key: each.id for each in arrivals if each.id in ready}:
+        namesakes = results.c.key.in_(last) & results.c.id.not_in(last.values()) & (results.c.state == State.READY)
+        await connection.execute(update(results).where(namesakes).values(state=State.LEAVING))
+    return ready
 
 
 async def give_up(connection: AsyncConnection, row_id: str) -> bool:

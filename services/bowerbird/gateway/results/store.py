@@ -15,9 +15,10 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from pydantic import ValidationError
 from sqlalchemy import Column, ColumnElement
@@ -26,12 +27,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bowerbird.errors import BowerbirdError, PictureLost
 from bowerbird.gateway.pictures import PictureStore
 from bowerbird.gateway.records.database import Database
+from bowerbird.gateway.records.writer import Item, Outcome, Write, Writer
 from bowerbird.gateway.results import rows
 from bowerbird.gateway.results.key import Names
 from bowerbird.gateway.results.metrics import Departure, ResultMetrics
 from bowerbird.gateway.results.result import Facts, Result
 from bowerbird.gateway.results.table import results
-from bowerbird.gateway.rights.fence import was_erased
+from bowerbird.gateway.rights.fence import any_erased, was_erased
 
 PREFIX = "results/"
 ID_BYTES = 16
@@ -77,11 +79,28 @@ class Found:
     row_id: str
 
 
+class _End(Enum):
+    """What became of a row whose files were written."""
+
+    READY = auto()
+    ERASED = auto()
+    """Its owner has asked for erasure since."""
+    GIVEN_UP = auto()
+
+
 class ResultStore:
     """The stored results of all replicas that share a database and a picture store."""
 
-    def __init__(self, database: Database, pictures: PictureStore, keeping: Keeping, metrics: ResultMetrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pictures: PictureStore,
+        keeping: Keeping,
+        metrics: ResultMetrics,
+        writer: Writer | None = None,
+    ) -> None:
         self._database = database
+        self._writer = writer
         self._pictures = pictures
         self._keeping = keeping
         self._metrics = metrics
@@ -112,19 +131,15 @@ class ResultStore:
             return None
         files = files_of(arrival.id, arrival.pictures)
         ends = await asyncio.gather(*map(self._pictures.put, files, result.pictures), return_exceptions=True)
-        for end in ends:  # all of them: after a failure nothing is written any more that the sweep has looked for
-            if isinstance(end, BaseException):
-                raise end
-        async with self._database.writing() as connection:
-            await rows.locked(connection)
-            if erased := await self._was_erased(connection, owner):
-                await rows.abandon(connection, arrival.id)
-            ready = await rows.make_ready(connection, arrival, self._after(self._keeping.ttl_seconds))
-        if erased:
+        for failure in ends:  # all of them: after one nothing is written any more that the sweep has looked for
+            if isinstance(failure, BaseException):
+                raise failure
+        end = await self._written(self._make_ready, (arrival, owner))
+        if end is _End.ERASED:
             await self._remove_leaving()
-        elif not ready:  # it took so long that a sweep has declared it dead, and may have been through with it
+        elif end is _End.GIVEN_UP:  # it took so long that a sweep has declared it dead, and may be through with it
             await self._pictures.delete(files)
-        return arrival.id if ready else None
+        return arrival.id if end is _End.READY else None
 
     async def sweep(self) -> None:
         """Counts the uses since the last time, and removes what expired, had to leave, or was left half done."""
@@ -175,17 +190,51 @@ class ResultStore:
     async def _reserved(self, arrival: rows.Arrival) -> bool:
         """Whether a row for it could be put within the bound, after others have left for it where they must."""
         for _ in range(ATTEMPTS):
+            if await self._written(self._reserve, arrival):
+                return True
             async with self._database.writing() as connection:
                 ledger = await rows.locked(connection)
                 missing = ledger.bytes + arrival.bytes - self._keeping.max_bytes
-                if missing <= 0:
-                    await rows.reserve(connection, arrival, ledger.inflation, self._after(ARRIVAL_SECONDS))
-                    return True
                 await self._count_uses(connection, ledger)
                 evicted = await rows.evict(connection, missing, ledger.inflation)
             self._metrics.left(Departure.EVICTED, evicted)
             await self._remove_leaving()
         return False
+
+    async def _reserve(self, connection: AsyncConnection, arrivals: Sequence[rows.Arrival]) -> list[bool]:
+        """Which of them found room; the others must wait until something has left."""
+        ledger = await rows.locked(connection)
+        free, fits = self._keeping.max_bytes - ledger.bytes, list[bool]()
+        for each in arrivals:
+            fits.append(each.bytes <= free)
+            free -= each.bytes if fits[-1] else 0
+        placed = list(itertools.compress(arrivals, fits))
+        await rows.reserve(connection, placed, ledger.inflation, self._after(ARRIVAL_SECONDS))
+        return fits
+
+    async def _make_ready(
+        self, connection: AsyncConnection, written: Sequence[tuple[rows.Arrival, Owner]]
+    ) -> list[_End]:
+        """What becomes of rows whose files are there."""
+        await rows.locked(connection)
+        began = min(owner.began for _, owner in written)
+        lately = await any_erased(connection, time.perf_counter() - began, self._database.now())
+        erased = [arrival.id for arrival, owner in written if lately and await self._was_erased(connection, owner)]
+        for row_id in erased:
+            await rows.abandon(connection, row_id)
+        arrivals = [arrival for arrival, _ in written if arrival.id not in erased]
+        ready = await rows.make_ready(connection, arrivals, self._after(self._keeping.ttl_seconds)) if arrivals else ()
+        return [
+            _End.ERASED if each.id in erased else _End.READY if each.id in ready else _End.GIVEN_UP
+            for each, _ in written
+        ]
+
+    async def _written(self, write: Write[Item, Outcome], item: Item) -> Outcome:
+        """One write, in a transaction with others' where a writer makes such: of many pictures at a time."""
+        if self._writer is not None:
+            return await self._writer.submit(write, item)
+        async with self._database.writing() as connection:
+            return (await write(connection, [item]))[0]
 
     async def _remove_leaving(self) -> None:
         await remove_leaving(self._database, self._pictures)
@@ -261,7 +310,7 @@ def _arrival(names: Names, cost: float, result: Result, owner: Owner) -> rows.Ar
         key=names.key,
         likeness=names.likeness,
         pictures=len(result.pictures),
-        bytes=result.bytes,
+        bytes=result.size_bytes,
         digest=result.digest,
         facts=result.facts.model_dump_json(),
         cost=cost,

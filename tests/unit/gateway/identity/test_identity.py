@@ -93,8 +93,10 @@ def test_whatever_is_sent_opens_nothing_that_it_does_not_open(headers: list[str]
     async def ask() -> None:
         identity = identity_of(CLOSED)
         for header in headers:
-            said = await refusal_of(identity, header)
+            said, at_once = await refusal_of(identity, header), identity.at_once(header)
+            assert at_once is None or at_once == await identity.identify(header)
             if said is None:
+                assert at_once is not None
                 assert header.split(" ", 1)[1].strip() in CLOSED.api_keys | CLOSED.admin_keys
             else:
                 assert header not in said or len(header) < 10

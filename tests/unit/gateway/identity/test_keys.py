@@ -26,7 +26,7 @@ from bowerbird.gateway.identity.keys import Issued, NewKey
 from bowerbird.gateway.identity.known_keys import KnownKeys
 from bowerbird.gateway.identity.last_use import LastUse
 from bowerbird.gateway.identity.principal import Principal
-from bowerbird.gateway.identity.remembered import AWAY_SECONDS, BELIEVED_SECONDS
+from bowerbird.gateway.identity.remembered import AWAY_SECONDS, BELIEVED_SECONDS, REFRESH_SECONDS
 from bowerbird.gateway.identity.scopes import SCOPES_OF, Role, Scope
 from bowerbird.gateway.identity.tenants import NewTenant
 from bowerbird.gateway.records.writer import Writer
@@ -91,6 +91,20 @@ async def test_a_key_ends_when_it_expires_even_where_it_is_remembered(office: Of
             await opens(known, one.text)
 
 
+async def test_a_key_is_known_at_once_only_while_what_is_remembered_is_fresh(office: Office) -> None:
+    await office.tenant()
+    digest = digest_of((await issued(office, lifetime_seconds=3.0)).text)
+    assert office.known.at_once(digest) is None  # nobody has asked yet
+    said = await office.known.identify(digest)
+    assert office.known.at_once(digest) == said
+    office.clock.advance(REFRESH_SECONDS)
+    assert office.known.at_once(digest) is None
+    office.known.forget()
+    await office.known.identify(digest)
+    office.clock.advance(1.0)
+    assert office.known.at_once(digest) is None  # it has expired
+
+
 async def test_a_revoked_key_is_refused_everywhere_within_seconds(office: Office) -> None:
     await office.tenant()
     one, elsewhere = await issued(office), office.replica()
@@ -110,7 +124,7 @@ async def test_a_key_in_use_is_asked_about_in_the_background_before_anybody_has_
     await office.keys.revoke(one.key.id, AUTHOR)
     office.clock.advance(BELIEVED_SECONDS - 1)
     await opens(office.known, one.text)  # still believed, and asked about
-    for _ in range(200):
+    for _ in range(3000):
         await asyncio.sleep(0.01)
         try:
             await opens(office.known, one.text)

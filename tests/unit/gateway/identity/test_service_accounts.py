@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,14 @@ async def test_a_user_who_is_no_service_account_opens_nothing(api_server: ApiSer
 async def test_an_expired_token_is_refused_unasked(api_server: ApiServer) -> None:
     with pytest.raises(KeyExpired):
         await identified(api_server, api_server.vouch("birds:painter", lifetime_seconds=-1))
+    assert not api_server.reviewed
+
+
+async def test_a_time_that_no_clock_shows_is_no_time_to_expire_at(api_server: ApiServer) -> None:
+    claims = b'{"aud": ["bowerbird"], "exp": 1%b}' % (b"0" * 400)
+    payload = base64.urlsafe_b64encode(claims).rstrip(b"=").decode()
+    with pytest.raises(KeyExpired):
+        await identified(api_server, f"eyJh.{payload}.c2ln")
     assert not api_server.reviewed
 
 

@@ -11,6 +11,7 @@ import pytest
 from bowerbird.errors import LimitReached, RecordsUnavailable, TierExceeded
 from bowerbird.gateway.identity.principal import Principal
 from bowerbird.gateway.identity.tiers import Tier
+from bowerbird.gateway.limits.account import Account
 from bowerbird.gateway.limits.ledger import Ledger
 from bowerbird.gateway.limits.limits import ALONE_SECONDS, IDLE_SECONDS, Limits
 
@@ -278,3 +279,31 @@ async def test_a_gateway_that_stops_gives_its_slots_back(replicas: Replicas) -> 
         for account in [await one.limits.enter(who) for _ in range(4)]:
             one.limits.leave(account)
     assert [await two.limits.enter(who) for _ in range(4)]
+
+
+async def test_who_comes_in_at_once_is_counted_as_anybody_and_nobody_else_is(replicas: Replicas) -> None:
+    one, who = await replicas.start(), principal(Tier(name="few", requests_per_minute=20, concurrent_requests=2))
+    assert one.limits.enter_at_once(who) is None  # nothing is at hand before the first has asked
+    came_in = 0
+    while account := one.limits.enter_at_once(who) or await entered_or_refused(one.limits, who):
+        assert (account.slots is not None and account.slots.in_use) == 1
+        one.limits.leave(account)
+        came_in += 1
+    assert came_in == 20
+    assert one.limits.enter_at_once(who) is None
+
+
+async def test_who_finds_no_slot_at_once_is_not_counted(replicas: Replicas) -> None:
+    one, who = await replicas.start(), principal(Tier(name="one", requests_per_minute=20, concurrent_requests=1))
+    first = await one.limits.enter(who)
+    before = told(one.limits, who)
+    assert one.limits.enter_at_once(who) is None
+    assert told(one.limits, who) == before
+    one.limits.leave(first)
+
+
+async def entered_or_refused(limits: Limits, who: Principal) -> Account | None:
+    try:
+        return await limits.enter(who)
+    except LimitReached:
+        return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import URL, BigInteger, ColumnElement, func, literal, select
+from sqlalchemy import URL, func, select
 
 from bowerbird.gateway.pictures.folder import FolderPictures
 from bowerbird.gateway.records.database import Database, open_database
@@ -17,21 +17,9 @@ from bowerbird.gateway.results.metrics import ResultMetrics
 from bowerbird.gateway.results.store import Keeping, ResultStore
 from bowerbird.gateway.results.table import ledger, results
 
-NOON_MS = 1_795_262_400_000
+from ..records.conftest import Clock
+
 TTL_SECONDS = 30 * 86_400.0
-
-
-@dataclass
-class Clock:
-    """The database's clock, set by hand."""
-
-    ms: int = NOON_MS
-
-    def now(self) -> ColumnElement[int]:
-        return literal(self.ms, BigInteger)
-
-    def advance(self, seconds: float) -> None:
-        self.ms += round(seconds * 1000)
 
 
 @dataclass

@@ -98,7 +98,7 @@ async def rows(shop: Shop) -> int:
 
 
 async def until(fact: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if await fact():
             return
         await asyncio.sleep(0.01)

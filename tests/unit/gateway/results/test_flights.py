@@ -223,7 +223,7 @@ class Play:
         for _ in self.asked:
             await settle()
             self.finish(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await asyncio.gather(*self.asked, return_exceptions=True)
 
 

@@ -15,7 +15,7 @@ from bowerbird.gateway.results.lookup import Lookup
 from bowerbird.gateway.results.memory import Memory
 from bowerbird.gateway.results.metrics import ResultMetrics, Source
 from bowerbird.gateway.results.result import Result
-from bowerbird.gateway.results.results import Given, Results, Wanted
+from bowerbird.gateway.results.results import LOOK_UP_SECONDS, Given, Results, Wanted
 from bowerbird.gateway.results.store import Found, Keeping, ResultStore
 
 from .conftest import Shop
@@ -238,6 +238,34 @@ async def test_pictures_are_drawn_while_the_database_is_away(shop: Shop, atelier
     sample = shop.registry.get_sample_value
     assert sample("bowerbird_result_failures_total", {"what": "look_up"}) == 2
     assert sample("bowerbird_result_failures_total", {"what": "store"}) == 2
+
+
+class SlowStore(ResultStore):
+    """A store that finds nothing before it may."""
+
+    may_answer: asyncio.Event
+
+    async def find(self, key: str) -> Found | None:
+        await self.may_answer.wait()
+        return await super().find(key)
+
+
+async def test_a_batch_waits_for_a_slow_store_and_draws_nothing_twice_while_who_looks_at_a_screen_does_not_wait(
+    shop: Shop, atelier: Atelier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.store.put(wanted().recipe.names(SECRET, 7), 3.0, result(b"there"))
+    slow = SlowStore(shop.database, shop.pictures, Keeping(1_000, 60.0), shop.metrics)
+    slow.may_answer = asyncio.Event()
+    results = results_of(slow, shop.metrics, memory_bytes=0)
+    monkeypatch.setitem(LOOK_UP_SECONDS, WorkClass.INTERACTIVE, 0.01)  # type: ignore[arg-type]
+    batch = asyncio.create_task(results.give(wanted(work_class=WorkClass.BATCH), atelier.draw))
+    interactive = await results.give(wanted(seed=8), atelier.draw)
+    slow.may_answer.set()
+
+    assert interactive.source is Source.DRAWN
+    assert (await batch).source is Source.STORED
+    assert len(atelier.drawn) == 1
+    await results.settled()
 
 
 async def test_whether_a_result_is_stored_is_known_when_it_is_and_a_failure_is_made_good(

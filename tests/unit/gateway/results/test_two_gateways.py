@@ -36,7 +36,7 @@ def gateways(
 
 def until_counted(gateway: httpx2.Client, pixels: int) -> None:
     """Waits until so many pixels are written down, and sees that they never were more: nobody waits for the writing."""
-    for _ in range(200):
+    for _ in range(3000):
         counted = sum(day["pixels"] for day in gateway.get("/v1/usage").json()["data"])
         assert counted <= pixels
         if counted == pixels:

@@ -1,0 +1,70 @@
+"""A gateway that keeps pictures, whose safety says what it decides by; each request may be sent either way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from bowerbird.contracts import SafetyDescription
+from bowerbird.gateway.app import create_app
+
+from ..conftest import opened, settings_for, until_ready
+from ..stand_ins import POLICY, StandIns, served
+
+KEYS = ("the first key", "the second key")
+SAYS = SafetyDescription(version="9.9", policy=POLICY)
+ORDINARY = "x-ordinary"
+UNSAMPLED = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}
+"""What is not recorded may be answered at once."""
+
+
+class BothWays:
+    """The app; what says so goes the ordinary way from the beginning."""
+
+    def __init__(self, app: Starlette) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ordinary = any(name == ORDINARY.encode() for name, _ in scope.get("headers", ()))
+        await (Starlette.__call__ if ordinary else type(self.app).__call__)(self.app, scope, receive, send)
+
+
+@pytest.fixture(scope="package")
+def _both_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
+    stand_ins, stages_url = request.getfixturevalue("_stand_ins")
+    stand_ins.behaviour.safety = SAYS
+    home = tmp_path_factory.mktemp("home")
+    app = BothWays(create_app(settings_for(stages_url, home, result_bytes=10_000_000, api_keys=KEYS)))
+    with served(app) as url:
+        app.app.state.url = url
+        yield app
+
+
+@pytest.fixture
+def both_ways(_both_ways: BothWays, stages: StandIns) -> Iterator[httpx2.Client]:
+    """A client of the first tenant; safety says what it decides by."""
+    stages.behaviour.safety = SAYS
+    with opened(_both_ways.app.state.url) as client:
+        client.headers |= {"Authorization": f"Bearer {KEYS[0]}", **UNSAMPLED}
+        until_ready(client, "safety", "text-to-image", "curation")
+        while _both_ways.app.state.gateway.stages.safety() != SAYS:
+            time.sleep(0.02)
+        yield client
+
+
+@pytest.fixture
+def hits(_both_ways: BothWays) -> object:
+    """What the gateway remembers of its answers."""
+    return _both_ways.app.state.gateway.hits
+
+
+def at_once(client: httpx2.Client, route: str) -> float:
+    """How many requests of a route were answered at once so far."""
+    line = f'bowerbird_answered_at_once_total{{route="{route}"}} '
+    figures = [each for each in client.get("/metrics").text.splitlines() if each.startswith(line)]
+    return float(figures[0].removeprefix(line)) if figures else 0.0
