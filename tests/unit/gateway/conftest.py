@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from .stand_ins import StandIns, served
 StartGateway = Callable[..., httpx2.Client]
 GatewayIn = Callable[..., AbstractContextManager[httpx2.Client]]
 
+FAILED = 400
 PROMPT = "an american robin perched on a branch in winter"
 
 
@@ -94,8 +96,8 @@ def gateway_in(_stand_ins: tuple[StandIns, str], stages: StandIns) -> GatewayIn:
 
 
 def opened(url: str) -> httpx2.Client:
-    """A client that sees to it that whatever is answered is documented."""
-    return httpx2.Client(base_url=url, timeout=20, event_hooks={"response": [_is_documented]})
+    """A client that sees to it that whatever is answered is documented, errors by their code."""
+    return httpx2.Client(base_url=url, timeout=60, event_hooks={"response": [_is_documented]})
 
 
 def _is_documented(answer: httpx2.Response) -> None:
@@ -103,7 +105,11 @@ def _is_documented(answer: httpx2.Response) -> None:
         path, _, _ = compile_path(operation.path)
         if operation.method == answer.request.method and path.match(answer.request.url.path):
             documented = document()["paths"][operation.documented_path][operation.method.lower()]["responses"]
-            assert str(answer.status_code) in documented, (operation.path, answer.status_code)
+            status = str(answer.status_code)
+            assert status in documented, (operation.path, status)
+            if answer.status_code >= FAILED:
+                code = json.loads(answer.read())["error"]["code"]
+                assert code in documented[status]["content"]["application/json"]["examples"], (operation.path, code)
             return
 
 
@@ -131,7 +137,7 @@ def closed_url() -> str:
 
 def until_ready(client: httpx2.Client, *stages: str) -> None:
     """Waits until the gateway has seen these stages ready."""
-    for _ in range(200):
+    for _ in range(3000):
         states = {each["name"]: each["state"] for each in client.get("/readyz").json()["stages"]}
         if all(states[stage] == "ready" for stage in stages):
             return

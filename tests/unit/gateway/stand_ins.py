@@ -44,6 +44,7 @@ from bowerbird.contracts import (
     ProvenanceReport,
     PublishDone,
     PublishRequest,
+    SafetyDescription,
     seed_of,
 )
 from bowerbird.errors import BowerbirdError, error_body
@@ -92,6 +93,8 @@ class Behaviour:
     after_frames: Callable[[], bytes] | None = None
     """What /draw writes after its first frame instead of going on; the stream then ends."""
     published: Callable[[Picture], Picture] = lambda picture: picture
+    safety: SafetyDescription | None = None
+    """What safety says it decides by; None: it does not say, as a release before."""
     curation: CurationDescription = CURATION
     published_by: CurationDescription = CURATION
     """What /publish says, whatever /describe said."""
@@ -134,7 +137,15 @@ class StandIns:
         ready = Route("/readyz", self._ready)
         return Starlette(
             routes=[
-                Mount("/safety", routes=[ready, self._route("/check_prompt"), self._route("/check_images")]),
+                Mount(
+                    "/safety",
+                    routes=[
+                        ready,
+                        Route("/describe", self._describe_safety),
+                        self._route("/check_prompt"),
+                        self._route("/check_images"),
+                    ],
+                ),
                 Mount(
                     "/text-to-image",
                     routes=[
@@ -171,7 +182,7 @@ class StandIns:
                 answer: Response = await handle(request, seen)
             except ClientDisconnect:
                 return Response()  # to nobody
-            answer.headers["bowerbird-service"] = f"{path[1:]}/9.9"
+            answer.headers["bowerbird-service"] = "safety/9.9" if path == "/check_prompt" else f"{path[1:]}/9.9"
             return answer
 
         return Route(path, endpoint, methods=[method])
@@ -180,6 +191,10 @@ class StandIns:
         if "/describe" in self.behaviour.answers:
             return _response(self.behaviour.answers["/describe"]())
         return JSONResponse(self.behaviour.described.model_dump())
+
+    async def _describe_safety(self, _: Request) -> Response:
+        said = self.behaviour.safety
+        return Response(status_code=404) if said is None else JSONResponse(said.model_dump())
 
     async def _describe_curation(self, _: Request) -> Response:
         self.descriptions += 1

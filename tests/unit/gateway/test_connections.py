@@ -76,7 +76,7 @@ async def test_a_connection_that_was_idle_too_long_is_closed(monkeypatch: pytest
         monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.0)
         await get(connections, url)
         assert serving.accepted == 2
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await serving.left.wait()
 
 
@@ -84,7 +84,7 @@ async def test_an_answer_that_is_not_read_to_its_end_closes_its_connection() -> 
     async with stage(always(OK)) as (serving, url, connections):
         async with await connections.send("GET", url, {}):
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await serving.left.wait()
 
 
@@ -94,7 +94,7 @@ async def test_whoever_is_cancelled_hangs_up() -> None:
         reading = asyncio.create_task(get(connections, url))
         await asyncio.sleep(0.02)
         reading.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await serving.left.wait()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -134,7 +134,7 @@ async def test_an_answer_may_come_before_the_body_was_sent() -> None:
         async with await connections.send("POST", url, {}, body()) as answer:
             assert answer.status == 413
             assert await answer.read() == b"bird"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await ended.wait()
         assert serving.accepted == 1
 
@@ -148,7 +148,7 @@ async def test_an_error_of_the_body_is_raised_as_it_is() -> None:
         serving._handle = silent
         with pytest.raises(LookupError, match="no more frames"):
             await connections.send("POST", url, {}, body())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await serving.left.wait()
 
 

@@ -26,6 +26,12 @@ Field = tuple[str, str, dict[str, Any]]
 WITHOUT_RANGE = {"Score.value", "Score.minimum", "Score.maximum", "ImageFacts.total"}
 """A measure states its own range, in its answer."""
 
+NOT_ANSWERED = {
+    *("backend_missing", "bundle_invalid", "bundle_too_large", "certificate_invalid", "policy_invalid"),
+    *("species_list_invalid", "grant_stale"),
+}
+"""Codes of what keeps a process from its start, and of what is settled between processes."""
+
 
 def fields() -> Iterator[Field]:
     """Shape, name and schema of every field."""
@@ -53,6 +59,13 @@ def test_every_number_has_a_range_and_a_unit() -> None:
         ]
     )
     missing([f"{name} (UNITS)" for name, field in numbers if "x-unit" not in field])
+
+
+def test_every_field_that_may_be_left_out_says_what_it_is_then() -> None:
+    shapes = document()["components"]["schemas"]
+    left_out = [each for each in fields() if each[1] not in shapes[each[0]].get("required", ())]
+    missing([f"{shape}.{name}" for shape, name, field in left_out if "default" not in field])
+    assert left_out
 
 
 def test_every_leaf_has_an_example_that_it_accepts() -> None:
@@ -95,10 +108,10 @@ def test_every_error_that_a_client_can_meet_is_listed_with_its_code_and_an_examp
                         listed[code] += 1
     stated = {kind.code for each in OPERATIONS for kind in each.all_errors}
     assert set(listed) == stated
-    public = {
-        each.code for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BowerbirdError)
-    }
-    assert set(listed) <= public
+    known = {each.code for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BowerbirdError)}
+    assert set(listed) <= known
+    said = text()  # also of files of batches, of jobs, and of where no operation is
+    assert {code for code in known if f"`{code}`" not in said} == NOT_ANSWERED
 
 
 def test_every_operation_has_a_name_of_its_own_and_every_link_leads_to_one() -> None:

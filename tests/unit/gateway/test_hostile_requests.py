@@ -112,7 +112,7 @@ def test_what_is_packed_is_not_unpacked(gateway: httpx2.Client, stages: StandIns
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     answer = gateway.post(GENERATIONS, content=bomb, headers=headers)
 
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Content-Encoding")
     assert not stages.seen
     assert psutil.Process().memory_info().rss - before < 64_000_000
 

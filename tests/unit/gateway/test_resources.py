@@ -219,7 +219,7 @@ def test_stage_that_cannot_describe_itself_is_not_ready(start_gateway: StartGate
 def test_stage_that_answers_its_probe_with_503_is_not_ready(start_gateway: StartGateway, stages: StandIns) -> None:
     stages.behaviour.answers["/readyz"] = lambda: Response(status_code=503)
     gateway = start_gateway(ready=())
-    for _ in range(100):
+    for _ in range(3000):
         states = {each["state"] for each in gateway.get("/readyz").json()["stages"]}
         if states == {"not_ready"}:
             break

@@ -114,7 +114,7 @@ def test_label_names_model_policy_services_and_a_seed_that_only_the_request_can_
     assert published.origin.model_digest == DIGEST
     assert published.origin.policy == POLICY
     assert published.origin.services["draw"] == "9.9"
-    assert set(published.origin.services) == {"gateway", "check_prompt", "draw", "judge", "check_images"}
+    assert set(published.origin.services) == {"gateway", "safety", "draw", "judge", "check_images"}
     keyed = hmac.new(request_id.encode(), b"7", hashlib.sha256).hexdigest()
     assert published.origin.seed_digests == [f"sha256:{keyed}"]
 

@@ -198,7 +198,7 @@ def test_a_client_that_hangs_up_stops_the_drawing(
     with streamed(gateway, partial_images=1, steps=12) as events:
         events.until("image_generation.partial_image")
 
-    assert stages.draws_stopped.wait(10)
+    assert stages.draws_stopped.wait(60)
     assert len(stages.asked("/publish")) == 1
 
 

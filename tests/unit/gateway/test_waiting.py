@@ -50,7 +50,7 @@ def figure(gateway: httpx2.Client, name: str) -> float:
 
 
 def until(gateway: httpx2.Client, name: str, value: float) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if figure(gateway, name) == value:
             return
         time.sleep(0.01)
@@ -169,7 +169,7 @@ def test_answer_comes_before_an_openai_client_stops_listening(gateway: httpx2.Cl
         client.images.generate(prompt="a robin")
 
     assert late.value.code == "deadline_exceeded"
-    assert stages.draws_stopped.wait(5)
+    assert stages.draws_stopped.wait(60)
 
 
 @pytest.mark.parametrize("foreign", ["soon", "-1", "0", "nan", "inf", "1e9", ""])
@@ -289,7 +289,7 @@ def asleep() -> Response:
 
 
 def until_state(gateway: httpx2.Client, state: str) -> None:
-    for _ in range(200):
+    for _ in range(3000):
         if {each["state"] for each in gateway.get("/readyz").json()["stages"]} == {state}:
             return
         time.sleep(0.02)
@@ -340,7 +340,7 @@ def until_both_draw(gateway: httpx2.Client, *stages: StandIns) -> None:
     """Waits until every endpoint draws, one that was ejected too."""
     for each in stages:
         each.seen.clear()
-    for _ in range(200):
+    for _ in range(3000):
         assert draw(gateway).status_code == 200
         if all(each.asked("/draw") for each in stages):
             return

@@ -23,6 +23,7 @@ from bowerbird.gateway.api.image_drawing import plan_of
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.job_body import job_body, job_path, progress_of, result_response
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
 from bowerbird.gateway.jobs.request import job_request
@@ -30,6 +31,7 @@ from bowerbird.gateway.plan import compute_units
 from bowerbird.gateway.records.idempotency import KeyedRequest
 from bowerbird.gateway.records.job import Job, NewJob
 from bowerbird.gateway.story import check_prompt
+from bowerbird.gateway.upstream import Stage
 from bowerbird.telemetry import traced_headers
 
 MAX_WAIT_SECONDS = 3600.0
@@ -91,10 +93,11 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
 async def _submit(request: Request, call: Call, asked: GenerateImages, keyed: KeyedRequest | None) -> str | None:
     """The id of the job that this request became, or of the one that its key became meanwhile."""
     gateway: Gateway = request.app.state.gateway
-    plan = plan_of(asked, call, gateway)
+    plan = await plan_of(asked, call, gateway)
     await gateway.jobs.backlog.admit(request.state.tenant)
 
     async def checked() -> NewJob:
+        await gateway.demand.waking.until_awake([Stage.SAFETY], call, CHAIN)
         async with call.within_deadline():
             allowed = await check_prompt(plan, call, gateway.upstream)
         return NewJob(

@@ -3,7 +3,8 @@
 A line that its endpoint refuses (4xx) has its answer. A stage that is away, full or broken, a queue or a limit that is
 full, and a tenant that is switched off are not the line's fault: it rests in its hand and is tried again until the
 batch expires. What a healthy stage says of this very picture, and what nobody foresaw, is the line's own failure, and
-the fifth of those is its last.
+the fifth of those is its last; they are counted with the batch, so that a line that breaks what it meets does not begin
+anew in the next process.
 
 Safety is asked first, as ever, and nothing of a line is kept before or beside the input file itself. A line whose text
 may be kept nowhere (crisis) is erased from that too, in the transaction that writes down how it ended.
@@ -19,7 +20,7 @@ from functools import partial
 
 from bowerbird.contracts import WorkClass
 from bowerbird.deadline import Deadline
-from bowerbird.errors import BowerbirdError, CrisisSupport, LimitReached, TenantDisabled
+from bowerbird.errors import BowerbirdError, CrisisSupport, LimitReached, RecordsUnavailable, TenantDisabled
 from bowerbird.gateway.api.batch_bodies import MODERATIONS
 from bowerbird.gateway.api.batch_edit import EditPictures, upload_of
 from bowerbird.gateway.api.batch_line import ReadLine, answered, max_line_bytes, read_line, refused, request_id_of
@@ -28,7 +29,7 @@ from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.moderations import MODEL, CreateModeration, moderate
 from bowerbird.gateway.batches.batch import BatchClaim, Outcome
 from bowerbird.gateway.batches.metrics import BatchMetrics
-from bowerbird.gateway.batches.running import Line, Trade
+from bowerbird.gateway.batches.running import Failed, Line, Trade
 from bowerbird.gateway.call import Call, flow_of, tracer
 from bowerbird.gateway.files.parts import Erasure
 from bowerbird.gateway.files.persons import erased
@@ -69,7 +70,7 @@ class LineAnswerer:
         """All that batches need to know of lines."""
         return Trade(max_line_bytes, read_line, self.answer, self.refuse, self._model)
 
-    async def answer(self, claim: BatchClaim, line: Line) -> Outcome:
+    async def answer(self, claim: BatchClaim, line: Line, failed: Failed) -> Outcome:
         """The line's outcome, when there is one."""
         assert isinstance(line, ReadLine)  # noqa: S101 - `read_line` made it; for the type checker
         if isinstance(line.asked, BowerbirdError):
@@ -81,7 +82,8 @@ class LineAnswerer:
                 return self._written(claim, line, await self._try(claim, line, line.asked))
             except Exception as error:  # whatever it is, a line must not hang on it
                 rest = _rest(error, attempts)
-                own_failures += rest is None or rest.own_failure
+                if rest is not None and rest.own_failure:
+                    own_failures = max(own_failures + 1, await _counted(failed))
                 if rest is None or own_failures >= MAX_OWN_FAILURES:
                     return self.refuse(claim, line, _as_fact(error))
                 facts = {"batch": claim.batch_id, "line": line.raw.number, "error": type(error).__name__}
@@ -98,7 +100,7 @@ class LineAnswerer:
 
     async def _try(self, claim: BatchClaim, line: ReadLine, asked: object) -> Answered:
         gateway = self._gateway()
-        while claim.endpoint != MODERATIONS and not gateway.stages.chain_is_ready:  # noqa: ASYNC110 - polled by all
+        while claim.endpoint != MODERATIONS and not gateway.stages.chain_may_come:  # noqa: ASYNC110 - polled by all
             await asyncio.sleep(LOOK_SECONDS)
         call = await _call(claim, line, gateway)
         with tracer.start_as_current_span("batch line") as span:
@@ -166,6 +168,14 @@ def _rest(error: Exception, attempts: int) -> PutBack | None:
         return PutBack(error.code, min(LONGEST_REST_SECONDS, float(seconds)))
     ending = ending_of(error, attempts)
     return ending if isinstance(ending, PutBack) else None
+
+
+async def _counted(failed: Failed) -> int:
+    """How often the line has failed, as far as that is known; raises ClaimVoid."""
+    try:
+        return await failed()
+    except RecordsUnavailable:  # then it is counted here alone
+        return 0
 
 
 def _as_fact(error: Exception) -> BowerbirdError:

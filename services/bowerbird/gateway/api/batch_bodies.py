@@ -113,7 +113,10 @@ class BatchBody(ResponseBody):
         "outcome), failed (the file as a whole is no batch), expired, cancelled."
     )
     output_file_id: str | None = Field(description="Answers, when it has ended and there are some; in no order.")
-    error_file_id: str | None = Field(description="Errors of lines, when it has ended and there are some.")
+    error_file_id: str | None = Field(
+        description="Errors of lines, when it has ended and there are some: what the endpoint would answer, or "
+        "`invalid_line` (it is no request), `line_erased` (its text may be kept nowhere) and `batch_expired`."
+    )
     created_at: int = Field(description="Unix seconds.")
     in_progress_at: int | None = Field(description="Unix seconds: when its first line was read.")
     expires_at: int = Field(description="Unix seconds: lines that were not run by then never will be.")

@@ -97,7 +97,17 @@ async def read_json(request: Request, contract: type[Body]) -> Body:
 async def bounded(
     request: Request, max_bytes: int, bytes_per_second: int = SLOWEST_BYTES_PER_SECOND
 ) -> AsyncGenerator[bytes]:
-    """The body's chunks; raises BodyTooLarge as soon as it is known to be larger, without reading on; BodyTooSlow."""
+    """The body's chunks, as they were sent: what is packed is not unpacked here.
+
+    Raises RequestInvalid for a packed one, BodyTooLarge as soon as it is known to be larger, without reading on, and
+    BodyTooSlow.
+    """
+    encoding = request.headers.get("content-encoding")
+    if encoding is not None and encoding.strip().lower() != "identity":
+        shown = shown_value(encoding)
+        raise RequestInvalid(
+            f"Content-Encoding: {shown} is not accepted. Accepted: identity.", param="Content-Encoding"
+        )
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and len(stated) < 20 and int(stated) > max_bytes:
         raise _too_large(max_bytes)

@@ -111,7 +111,8 @@ class _Form:
         if self._part.filename is not None:
             self.arrived += data[start:end]
         elif len(self._part.value) + end - start > MAX_VALUE_BYTES:
-            raise RequestInvalid(f"{self._part.name}: it is longer than any value that is accepted.", param="file")
+            name = self._part.name
+            raise RequestInvalid(f"{name}: it is longer than any value that is accepted.", param=name)
         else:
             self._part.value += data[start:end]
 

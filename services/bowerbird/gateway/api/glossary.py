@@ -167,7 +167,8 @@ _JOBS = {
     "eta_seconds": _count("Seconds until it leaves the queue, as predicted now.", 4.2),
     "error": Word("What went wrong, in the shape of every error."),
     "JobBody.error": Word(
-        "Why it failed.", {"message": "…", "type": "server_error", "param": None, "code": "job_failed"}
+        "Why it failed.",
+        {"message": "…", "type": "server_error", "param": None, "code": "job_quarantined", "reason": "drawing_failed"},
     ),
 }
 _MODELS = {

@@ -7,11 +7,14 @@ beyond its head. An answer tells what is left of the tenant's limits.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bowerbird.errors import ScopeMissing
+from bowerbird.errors import RequestInvalid, ScopeMissing
+from bowerbird.gateway.api.query import check_query
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.identity.configured import LOCAL_TENANT, is_loopback
 from bowerbird.gateway.identity.principal import Principal
@@ -24,13 +27,16 @@ Headers = list[tuple[bytes, bytes]]
 class Guard:
     """Lets a request through to one operation, or raises why it does not."""
 
-    def __init__(self, app: ASGIApp, needed: Permission) -> None:
+    def __init__(self, app: ASGIApp, needed: Permission, query: Collection[str], *, takes_key: bool) -> None:
         self._app = app
         self._needed = needed
+        self._query = query
+        self._takes_key = takes_key
         self._administers = needed not in SCOPES_OF[Role.TENANT]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; raises KeyInvalid and its kinds, TenantDisabled, ScopeMissing or LimitReached."""
+        """Serves one request; raises KeyInvalid and its kinds, TenantDisabled, ScopeMissing, RequestInvalid or
+        LimitReached."""
         gateway: Gateway = scope["app"].state.gateway
         principal = await gateway.identity.identify(_authorization(scope))
         state = scope["state"]
@@ -47,6 +53,14 @@ class Guard:
                 "web page could have a browser send others (DNS rebinding).",
                 param="Host",
                 details={"scope": self._needed},
+            )
+        if scope["query_string"]:
+            check_query(scope["query_string"], self._query)
+        if not self._takes_key and _header(scope, b"idempotency-key") is not None:
+            raise RequestInvalid(
+                "Idempotency-Key has no effect on this operation: asked again, it would be done again. Accepted: the "
+                "request without it.",
+                param="Idempotency-Key",
             )
         if not principal.tier.counts:
             await self._app(scope, receive, send)

@@ -144,12 +144,12 @@ class Drawing:
         return headers(self.plan, self.told, self.call)
 
 
-def plan_of(asked: GenerateImages | EditImages, call: Call, gateway: Gateway) -> Plan:
+async def plan_of(asked: GenerateImages | EditImages, call: Call, gateway: Gateway) -> Plan:
     """What will be drawn, by the model that is served now.
 
     Raises what `plan_images` raises, TierExceeded for a picture larger than the tenant's, or StageUnavailable.
     """
-    model, max_pixels = gateway.stages.model(), gateway.settings.max_request_pixels
+    model, max_pixels = await gateway.demand.waking.model(call), gateway.settings.max_request_pixels
     if isinstance(asked, EditImages):
         plan = plan_edit(asked, model, max_pixels)
     else:
@@ -170,7 +170,7 @@ async def draw_images(
 
     `action` is what safety did with a job's prompt when it was accepted: what is drawn is what it left of it.
     """
-    plan = plan_of(asked, call, gateway)
+    plan = await plan_of(asked, call, gateway)
     call = replace(call, person=gateway.records.people.name(call.flow, asked.end_user))
     told = await tell(plan, call, gateway, place)
     if action is not None:
@@ -195,7 +195,7 @@ async def draw_edit(
     asked: EditImages, upload: Upload, call: Call, gateway: Gateway, place: Tell | None = None
 ) -> Drawing:
     """The story of an edit, wherever its picture comes from, with its answer."""
-    plan, told = await tell_edit(plan_of(asked, call, gateway), upload, call, gateway, place)
+    plan, told = await tell_edit(await plan_of(asked, call, gateway), upload, call, gateway, place)
     call.seconds["total"] = time.perf_counter() - call.began
     return Drawing(asked, plan, told, call)
 
@@ -248,7 +248,7 @@ def answer(asked: ImageRequest, plan: Plan, told: Told, call: Call) -> ImagesRes
     )
     return ImagesResponse(
         created=told.result.facts.created,
-        data=[Image(b64_json=encoded, revised_prompt=revised) for encoded in told.result.encoded],
+        data=[Image(b64_json=encoded.decode("ascii"), revised_prompt=revised) for encoded in told.result.encoded],
         output_format=plan.output_format,
         quality=plan.quality.value,
         safety_identifier=asked.end_user,

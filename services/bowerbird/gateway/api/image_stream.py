@@ -1,7 +1,8 @@
 """`stream: true`: a picture and what it is becoming, as server-sent events in OpenAI's shapes.
 
-    : {"phase": …}                      a comment at once, with each news of the place in the queue and its ETA, and
-                                        when nothing was said for HEARTBEAT_SECONDS: no proxy cuts what is not silent
+    : {"phase": …}                      a comment at once, with each news of the place in the queue and its ETA, or of
+                                        a stage that wakes and what keeps it (`reason`), and when nothing was said for
+                                        HEARTBEAT_SECONDS: no proxy cuts what is not silent
     image_generation.partial_image      up to `partial_images` times, each checked and labelled as the picture is
     image_generation.completed          the picture (of an edit: `image_edit.…`); or
     error                               what any other answer would have said, safety's refusal of the picture included
@@ -36,6 +37,7 @@ from bowerbird.gateway.api.body import ResponseBody
 from bowerbird.gateway.api.image_drawing import Drawing, GenerationFacts, usage_of
 from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.demand.phase import Progress
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import ClientGone, unless_hung_up
 from bowerbird.gateway.previews import Preview
@@ -150,10 +152,11 @@ class Telling:
         self._gateway: Gateway = gateway_of(request)
         self._phase = "waiting"
         self._place: Place | None = None
+        self._reason: str | None = None
         self._shown = self._last_step = 0
         self._waiting = asyncio.Event()
-        self._heard: asyncio.Queue[Preview | Place | None] = asyncio.Queue()
-        self._call = replace(call, on_stage=self._entered, on_preview=self._previewed)
+        self._heard: asyncio.Queue[Preview | Place | Progress | None] = asyncio.Queue()
+        self._call = replace(call, on_stage=self._entered, on_wake=self._woken, on_preview=self._previewed)
         self._story: asyncio.Task[Drawing] = asyncio.create_task(draw(self._call, self._placed))
         self._story.add_done_callback(lambda _: self._heard.put_nowait(None))
 
@@ -190,11 +193,16 @@ class Telling:
         await asyncio.gather(self._story, return_exceptions=True)
 
     def _entered(self, stage: str) -> None:
-        self._phase = stage
+        self._phase, self._reason = stage, None
         if stage == "admit":
             self._waiting.set()
         else:
             self._place = None
+
+    def _woken(self, progress: Progress) -> None:
+        self._phase, self._reason = f"wake.{progress.phase}", progress.reason
+        self._waiting.set()
+        self._heard.put_nowait(progress)
 
     def _placed(self, place: Place) -> None:
         self._place = place
@@ -208,6 +216,8 @@ class Telling:
 
     def _comment(self) -> str:
         facts: dict[str, Any] = {"phase": self._phase}
+        if self._reason is not None:
+            facts["reason"] = self._reason
         if self._place is not None:
             facts |= {"position": self._place.position, "eta_seconds": self._place.eta_seconds}
         return f": {json.dumps(facts)}\n\n"

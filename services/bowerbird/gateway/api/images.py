@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from bowerbird.errors import RequestInvalid
 from bowerbird.gateway.api.accepting import accept, acceptance_of
-from bowerbird.gateway.api.arrival import arrive, gateway_of
+from bowerbird.gateway.api.arrival import arrive, gateway_of, principal_of
 from bowerbird.gateway.api.body import read_json
 from bowerbird.gateway.api.edit_request import read_edit
 from bowerbird.gateway.api.image_drawing import Drawing, draw_images, edit_images, usage_of
@@ -16,6 +16,7 @@ from bowerbird.gateway.api.image_stream import EDIT, refuse_to_accept, stream_im
 from bowerbird.gateway.api.rate_limit import rate_limit
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.hang_up import unless_hung_up
+from bowerbird.gateway.hot.hits import ASKED
 from bowerbird.gateway.results.result import tag_is_known
 
 
@@ -54,7 +55,10 @@ async def edit(request: Request) -> Response:
 def answered(request: Request, call: Call, drawing: Drawing) -> Response:
     """The finished story as one answer, written down as used."""
     entry = usage_of(drawing, call.request_id, request.state.tenant)
-    gateway_of(request).records.usage.record_soon(entry)
+    gateway = gateway_of(request)
+    gateway.records.usage.record_soon(entry)
+    if (name := request.scope.get(ASKED)) is not None:
+        gateway.hits.learn(name, principal_of(request), drawing, entry)
     headers = {**drawing.headers, **rate_limit(request)}
     known = request.headers.get("if-none-match", "") if drawing.plan.original is None else ""
     if tag_is_known(known, drawing.headers["ETag"]):

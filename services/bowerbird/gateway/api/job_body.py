@@ -38,7 +38,10 @@ class JobBody(ResponseBody):
     phase: str | None = Field(description="The stage it is in, or `waiting`; known by the replica that carries it.")
     position: int | None = Field(description="Its place in the queue; 1 is next.")
     eta_seconds: float | None = Field(description="Until it leaves the queue, as predicted now.")
-    error: dict[str, Any] | None = Field(description="Why it failed, in the shape of every error.")
+    error: dict[str, Any] | None = Field(
+        description="Why it failed, in the shape of every error. `job_quarantined` has the last failure's code as "
+        "`reason`: that of a drawing, or `computing_too_long`."
+    )
 
 
 def job_body(job: Job, gateway: Gateway) -> JobBody:

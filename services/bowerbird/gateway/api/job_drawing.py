@@ -42,6 +42,7 @@ async def draw_job(
         queue_seconds=claim.remaining_seconds,
         computing_seconds=computing_seconds,
         on_stage=progress,
+        on_wake=lambda waking: progress(f"wake.{waking.phase}"),
     )
     asked = request.asked
     if asked.cache is Cache.ANY and not gateway.results.stores:  # any more: it was accepted, so it is drawn

@@ -31,9 +31,10 @@ INFO = {
     "title": "Bowerbird",
     "version": __version__,
     "summary": "Pictures from a prompt: checked, drawn, chosen, signed.",
-    "description": "OpenAI's shapes, with more fields where they are worth it. Unknown fields, and fields that "
-    "would have no effect, are refused. A null field counts as absent. Answers may get new fields, and lists of words "
-    "in answers new words: pass over what you do not know.",
+    "description": "OpenAI's shapes, with more fields where they are worth it. Unknown fields and query parameters, "
+    "and fields that would have no effect, are refused. A null field counts as absent. Answers may get new fields, and "
+    "lists of words in answers new words: pass over what you do not know. A path that is not here is 404 "
+    "`unknown_url`, another method 405 `method_not_supported`.",
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 TAGS = {

@@ -36,6 +36,7 @@ WITH_KEY = (
     errors.TenantDisabled,
     errors.LimitReached,
     errors.RequestInvalid,
+    errors.FieldUnknown,
     errors.StageUnavailable,
     errors.RecordsUnavailable,
 )
@@ -88,6 +89,11 @@ class Operation:
     def documented_path(self) -> str:
         """The path as OpenAPI writes it, without Starlette's converters."""
         return self.path.replace(":path}", "}")
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether an `Idempotency-Key` means what it says: a key is kept, or to ask again changes nothing anyway."""
+        return self.method in ("GET", "DELETE") or errors.IdempotencyKeyReused in self.facts
 
     @property
     def all_errors(self) -> tuple[type[errors.BowerbirdError], ...]:

@@ -61,6 +61,8 @@ DRAWS = (
     errors.TenantQueueFull,
     errors.TierExceeded,
     errors.QueueTimeout,
+    errors.GatewayStopping,
+    errors.StageFull,
     errors.DrawingFailed,
     errors.LabelFailed,
 )

@@ -14,13 +14,19 @@ from starlette.requests import Request
 
 from bowerbird.gateway.api.arrival import gateway_of, principal_of
 from bowerbird.gateway.call import flow_of
+from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.identity.principal import Principal
 
 TOO_MANY = 429
 
 
 def rate_limit(request: Request) -> dict[str, str]:
     """The headers for the tenant of a request that has arrived."""
-    gateway, principal = gateway_of(request), principal_of(request)
+    return rate_limit_of(gateway_of(request), principal_of(request))
+
+
+def rate_limit_of(gateway: Gateway, principal: Principal) -> dict[str, str]:
+    """The headers for a tenant."""
     settings, part = gateway.settings, principal.tier.queue_part
     left = gateway.admission.left(flow_of(principal.tenant), part)
     part = part or settings.queue_tenant_part

@@ -77,7 +77,7 @@ async def draw_species_clip(request: Request) -> Response:
 async def _asked(species: SpeciesId, stated: SpeciesImage, call: Call, gateway: Gateway) -> SpeciesImages:
     """The request for a picture that it becomes; raises RequestInvalid, or StageUnavailable where LoRAs are served."""
     said, prompt = _prompt_of(stated, gateway)
-    model, files = gateway.stages.model(), gateway.species
+    model, files = await gateway.demand.waking.model(call), gateway.species
     family, wanted = files.families.of(stated.scientific_name)
     lora = await _served(wanted, call, gateway)
     origin = SpeciesOrigin(

@@ -136,6 +136,15 @@ class BatchClaims:
             await self._hold(connection, claim)
             return [await self._files.parts.name(connection, each) for each in file_ids]
 
+    async def failed(self, claim: BatchClaim, line: int) -> int:
+        """The line failed by its own fault once more; how often by now, whoever ran it. Raises ClaimVoid."""
+        async with self._database.writing() as connection:
+            await self._hold(connection, claim)
+            counted = await _own_failures(connection, claim)
+            counted[str(line)] = counted.get(str(line), 0) + 1
+            await _write_own_failures(connection, claim, counted)
+        return counted[str(line)]
+
     async def record(
         self, claim: BatchClaim, recorded: Recorded, filled: Sequence[Filled], rewritten: Sequence[Rewritten]
     ) -> None:
@@ -155,6 +164,9 @@ class BatchClaims:
                 for line, succeeded in recorded.lines.items()
             ]
             await connection.execute(insert(batch_lines), rows)
+            if counted := await _own_failures(connection, claim):
+                left = {line: count for line, count in counted.items() if int(line) not in recorded.lines}
+                await _write_own_failures(connection, claim, left)
             completed = sum(recorded.lines.values())
             counting = update(batches).where(batches.c.id == claim.batch_id)
             await connection.execute(
@@ -249,6 +261,18 @@ def _mine(claim: BatchClaim) -> tuple[ColumnElement[bool], ...]:
         batches.c.lease_epoch == claim.epoch,
         batches.c.state.in_(UNFINISHED),
     )
+
+
+async def _own_failures(connection: AsyncConnection, claim: BatchClaim) -> dict[str, int]:
+    """Line -> failures; the batch's row is held."""
+    asking = select(batches.c.own_failures).where(batches.c.id == claim.batch_id)
+    counted: dict[str, int] = json.loads(await connection.scalar(asking) or "{}")
+    return counted
+
+
+async def _write_own_failures(connection: AsyncConnection, claim: BatchClaim, counted: Mapping[str, int]) -> None:
+    text = json.dumps(counted) if counted else None
+    await connection.execute(update(batches).where(batches.c.id == claim.batch_id).values(own_failures=text))
 
 
 def _fault(lines: int | None) -> dict[str, Any] | None:

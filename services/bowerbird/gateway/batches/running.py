@@ -39,6 +39,10 @@ class Line(Protocol):
         """What its tenant calls it; None where that cannot be read."""
 
 
+Failed = Callable[[], Awaitable[int]]
+"""Writes down that the line failed by its own fault once more, and says how often by now, whoever ran it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trade:
     """What a batch's endpoint makes of lines; `api` knows how."""
@@ -47,7 +51,7 @@ class Trade:
     """By endpoint."""
     read: Callable[[str, RawLine], Awaitable[Line]]
     """Of an endpoint."""
-    answer: Callable[[BatchClaim, Line], Awaitable[Outcome]]
+    answer: Callable[[BatchClaim, Line, Failed], Awaitable[Outcome]]
     """Tries until there is an outcome; raises nothing that is a line's own."""
     refuse: Callable[[BatchClaim, Line, BowerbirdError], Outcome]
     """The outcome of a line that is not run."""
@@ -175,7 +179,8 @@ class RunningBatch:
                 hand.add_done_callback(partial(self._free, line.raw.length))  # also of one that never began
 
     async def _carry(self, line: Line, segments: Segments) -> None:
-        await self._finish(segments, await self._trade.answer(self.claim, line))
+        failed = partial(self._claims.failed, self.claim, line.raw.number)
+        await self._finish(segments, await self._trade.answer(self.claim, line, failed))
 
     def _free(self, length: int, _: asyncio.Task[None]) -> None:
         self._hands.release()

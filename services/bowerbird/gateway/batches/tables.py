@@ -30,6 +30,7 @@ batches = Table(
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("errors", Text, comment="JSON: why it failed as a whole"),
+    Column("own_failures", Text, comment="JSON: line without an outcome -> how often it failed by its own fault"),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False, comment="lines that were not run by then never will be"),
     Column("begun_ms", BigInteger),

@@ -39,8 +39,8 @@ JOBS_IN_HAND = 64
 FREE_ENOUGH = 16
 """Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
 AGAIN_SECONDS = 1.0
-BEFORE_COMPUTING = frozenset({"waiting", "check_prompt", "admit"})
-"""Phases in which a job has not met the model yet."""
+BEFORE_COMPUTING = frozenset({"waiting", "wake", "check_prompt", "admit"})
+"""Phases, to their first dot, in which a job has not met the model yet."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,11 @@ class _InHand:
     progress: Progress = field(default_factory=Progress)
     task: asyncio.Task[None] | None = None
     notes: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def has_computed(self) -> bool:
+        """Whether the job has met the model."""
+        return self.progress.phase.partition(".")[0] not in BEFORE_COMPUTING
 
 
 class Carrier:
@@ -189,7 +194,7 @@ class Carrier:
             drawn = await self._draw(claim, entered, placed)
             return Success(drawn.result, await self._store(claim, drawn.pictures), drawn.usage)
         except Exception as error:  # whatever it is, a job must not hang on it
-            ending = ending_of(error, claim.attempts, computed=hand.progress.phase not in BEFORE_COMPUTING)
+            ending = ending_of(error, claim.attempts, computed=hand.has_computed)
             facts = {"job": claim.job_id, "attempt": claim.attempts, "error": type(error).__name__}
             logger.warning("an attempt at a job failed", extra=facts)
             return ending

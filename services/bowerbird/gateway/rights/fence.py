@@ -20,3 +20,9 @@ async def was_erased(
     theirs = (erasures.c.flow == flow) & or_(erasures.c.person.is_(None), erasures.c.person == person)
     since = erasures.c.requested_ms >= now - round(age_seconds * 1000)
     return await connection.scalar(select(erasures.c.id).where(theirs, since).limit(1)) is not None
+
+
+async def any_erased(connection: AsyncConnection, age_seconds: float, now: ColumnElement[int]) -> bool:
+    """Whether anybody's erasure was asked for within the last `age_seconds`: mostly nobody's, and then none need be."""
+    since = erasures.c.requested_ms >= now - round(age_seconds * 1000)
+    return await connection.scalar(select(erasures.c.id).where(since).limit(1)) is not None

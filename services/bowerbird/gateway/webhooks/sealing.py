@@ -39,6 +39,11 @@ class Sealer:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = keys
 
+    def replace_keys(self, keys: Sequence[bytes]) -> None:
+        """From now on the first of these seals, and all of them open."""
+        self._keys = keys
+        self.__dict__.pop("_ciphers", None)  # made of the keys when they are first needed
+
     @cached_property
     def _ciphers(self) -> list[AESGCM]:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -61,4 +61,4 @@ def refuse(claim: BatchClaim, line: Line, error: BowerbirdError) -> Outcome:
 
 def trade(answering: Callable[[BatchClaim, Line], Awaitable[Outcome]] = answer) -> Trade:
     """A trade that answers so; no line may be longer than 64 KiB."""
-    return Trade(lambda _: 65_536, read, answering, refuse, lambda _: "fledgling")
+    return Trade(lambda _: 65_536, read, lambda claim, line, _: answering(claim, line), refuse, lambda _: "fledgling")

@@ -15,10 +15,12 @@ import pytest
 from openai.types import Batch
 
 from bowerbird.contracts import Action, PromptCheck
-from bowerbird.errors import StageUnavailable
+from bowerbird.errors import DrawingFailed, StageUnavailable
 from bowerbird.gateway.batches import segments
 from bowerbird.gateway.files.file import PART_BYTES
+from bowerbird.gateway.jobs import outcome
 from bowerbird.gateway.records.database import FILE_NAME
+from bowerbird.gateway.records.job import MAX_OWN_FAILURES
 
 from ..conftest import GatewayIn
 from ..stand_ins import MODEL, StandIns, decision
@@ -47,7 +49,7 @@ def create(client: openai.OpenAI, lines: list[str], endpoint: Any = GENERATIONS,
 
 def ended(client: openai.OpenAI, batch: Batch) -> Batch:
     """The batch when it has ended."""
-    for _ in range(500):
+    for _ in range(3000):
         batch = client.batches.retrieve(batch.id)
         if batch.status in ("completed", "failed", "expired", "cancelled"):
             return batch
@@ -176,7 +178,7 @@ def test_a_cancelled_batch_keeps_what_is_finished_and_stops_what_is_drawn(
     stages.behaviour.described = MODEL.model_copy(update={"slots": 1})
     stages.behaviour.seconds_per_step = 0.05
     batch = create(client, [line(number, steps=10) for number in range(1, 30)])
-    for _ in range(500):
+    for _ in range(3000):
         counts = client.batches.retrieve(batch.id).request_counts
         if counts and counts.completed:
             break
@@ -188,7 +190,7 @@ def test_a_cancelled_batch_keeps_what_is_finished_and_stops_what_is_drawn(
     assert batch.request_counts
     assert 1 <= batch.request_counts.completed < 29
     assert len(lines_of(client, batch.output_file_id)) == batch.request_counts.completed
-    assert stages.draws_stopped.wait(5)
+    assert stages.draws_stopped.wait(60)
     with pytest.raises(openai.ConflictError) as raised:
         client.batches.cancel(batch.id)
     assert raised.value.response.headers["x-should-retry"] == "false"
@@ -228,6 +230,25 @@ def test_a_batch_goes_on_in_the_next_gateway_and_loses_and_doubles_nothing(
     assert [each["custom_id"] for each in answers] == [f"robin-{number}" for number in range(1, 41)]
     assert usage[-1]["pictures"] == 40
     assert drawn < len(stages.asked("/draw")) <= 40 + 16
+
+
+def test_a_line_that_fails_by_itself_is_given_up_although_its_gateway_was_started_again(
+    gateway_in: GatewayIn, client_of: ClientOf, stages: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcome, "FIRST_REST_SECONDS", 0.2)
+    stages.behaviour.answers["/draw"] = lambda: DrawingFailed("not this picture")
+    with gateway_in(tmp_path) as gateway:
+        batch = create(client_of(gateway, "any"), [line(1)])
+        while len(stages.asked("/draw")) < 3:
+            time.sleep(0.01)
+    before = len(stages.asked("/draw"))
+    with gateway_in(tmp_path) as gateway:
+        client = client_of(gateway, "any")
+        batch = ended(client, batch)
+        [error] = lines_of(client, batch.error_file_id)
+    assert error["response"]["body"]["error"]["code"] == "drawing_failed"
+    assert before < MAX_OWN_FAILURES
+    assert len(stages.asked("/draw")) in (MAX_OWN_FAILURES, MAX_OWN_FAILURES + 1), "one may not have been written down"
 
 
 def test_a_key_is_one_file_and_one_batch(shared: httpx2.Client) -> None:

@@ -15,6 +15,7 @@ from bowerbird.gateway.batches import claims as claiming
 from bowerbird.gateway.batches.batch import BatchClaim, BatchState, Outcome
 from bowerbird.gateway.batches.claims import ClaimVoid
 from bowerbird.gateway.batches.running import BytesInHand, Line
+from bowerbird.gateway.batches.tables import batches
 from bowerbird.gateway.files.parts import Erasure
 from bowerbird.gateway.webhooks.tables import webhook_deliveries, webhook_endpoints, webhook_subscriptions
 
@@ -45,7 +46,7 @@ class Gate:
 
 
 async def until(done: Callable[[], Awaitable[object]]) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if await done():
             return
         await asyncio.sleep(0.01)
@@ -238,6 +239,24 @@ async def test_a_file_of_too_many_lines_is_no_batch(replica: Replica, monkeypatc
     assert await replica.run(await replica.claim()).run() is BatchState.FAILED
     [fault] = json.loads((await replica.get(batch_id)).errors or "")
     assert (fault["code"], fault["line"]) == ("too_many_lines", 4)
+
+
+async def test_a_lines_own_failures_are_counted_whoever_runs_it_until_it_has_an_outcome(
+    replica: Replica, other: Replica
+) -> None:
+    batch_id = await replica.create(lines(3))
+    claim = await replica.claims.begin(await replica.claim(), None)
+    assert claim is not None
+    assert [await replica.claims.failed(claim, line) for line in (2, 2, 3)] == [1, 2, 1]
+    replica.clock.advance(LEASE_SECONDS + 1)
+    later = await other.claim()
+    assert await other.claims.failed(later, 2) == 3
+    with pytest.raises(ClaimVoid):
+        await replica.claims.failed(claim, 2)
+
+    assert await other.run(later).run() is BatchState.COMPLETED
+    async with replica.database.reading() as connection:
+        assert await connection.scalar(select(batches.c.own_failures).where(batches.c.id == batch_id)) is None
 
 
 async def test_a_file_that_is_lost_ends_its_batch_with_what_was_done(replica: Replica) -> None:

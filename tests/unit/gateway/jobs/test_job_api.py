@@ -35,7 +35,7 @@ def submit(gateway: httpx2.Client, headers: dict[str, str] | None = None, **fiel
 
 def ended(gateway: httpx2.Client, job_id: str) -> dict[str, Any]:
     """The job when it has ended."""
-    for _ in range(600):
+    for _ in range(3000):
         job: dict[str, Any] = gateway.get(f"/v1/jobs/{job_id}").json()
         if job["finished_at"] is not None:
             return job
@@ -207,7 +207,7 @@ def test_cancelling_stops_the_drawing_and_ends_the_job(gateway: httpx2.Client, s
         time.sleep(0.01)
     answer = gateway.delete(f"/v1/jobs/{job_id}")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
-    assert stages.draws_stopped.wait(2)
+    assert stages.draws_stopped.wait(60)
     assert heard(gateway, job_id)[-1]["event"] == "cancelled"
     result = gateway.get(f"/v1/jobs/{job_id}/result")
     assert (result.status_code, result.json()["error"]["code"]) == (409, "job_cancelled")

@@ -71,7 +71,7 @@ async def running(leases: Leases, name: str = "a") -> AsyncIterator[tuple[Electi
 
 
 async def until(election: Election, role: Role) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while election.role is not role:  # noqa: ASYNC110 - it says so to nobody
             await asyncio.sleep(0.01)
 

@@ -179,6 +179,8 @@ class Replicas(RuleBasedStateMachine):
         try:
             self.whoever_was_stopped_goes_on()
             for _ in range(20 * (self.tickets + 2)):
+                if not any(process.waits for process in self.processes):
+                    break
                 self.runner.run(self.all_is_heard())
                 self.runner.run(self.all_who_may_draw())
                 for name in list(self.drawing):

@@ -137,7 +137,7 @@ def test_a_job_that_is_drawn_is_stopped_and_leaves_nothing(office: Office, stage
     job = submit(client, headers, seed=office.them.seed, steps=30, **office.them.fields)
     until(lambda: stages.asked("/draw"))
     erased(client, office.them.key, safety_identifier=office.them.identifier)
-    assert stages.draws_stopped.wait(5)
+    assert stages.draws_stopped.wait(60)
     assert client.get(f"/v1/jobs/{job}", headers=headers).status_code == 404
     assert found(office.place.folders, office.them.needles()) == set()
 

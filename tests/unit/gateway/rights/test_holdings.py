@@ -21,6 +21,9 @@ OF_NOBODY = {
     "audit_log": "only grows; holds no prompt and no identifier",
     "erasures": "what was erased, by a keyed name; kept as proof",
     "usage_days": "sums; stay as bills do",
+    "revisions": "of these tables",
+    "demand": "counts of requests, for seconds",
+    "stage_descriptions": "of models",
 }
 """Tables that an erasure leaves alone -> why."""
 CASCADES = {"webhook_subscriptions", "webhook_deliveries", "webhook_attempts"}

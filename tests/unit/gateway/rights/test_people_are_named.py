@@ -13,8 +13,8 @@ from bowerbird.gateway.records.secret import shared_secret
 from bowerbird.gateway.records.tables import jobs
 from bowerbird.gateway.results.table import results
 
+from ..records.conftest import empty
 from ..records.revisions import SEVENTH
-from ..records.test_database import empty
 
 assert empty.__name__  # the fixture
 

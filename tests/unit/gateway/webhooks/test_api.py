@@ -45,7 +45,7 @@ def client_of() -> Iterator[ClientOf]:
 
 def until(done: Callable[[], Any]) -> Any:
     """What `done` gives as soon as it is true."""
-    for _ in range(400):
+    for _ in range(3000):
         if found := done():
             return found
         time.sleep(0.02)
