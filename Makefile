@@ -17,8 +17,10 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 export UV_PYTHON := $(PYTHON)
 export UV_PYTHON_DOWNLOADS := never
-# Without bytecode, every start of every service compiles some 2 000 modules anew.
+# Without bytecode, every start of every service compiles some 2 000 modules anew; ours are compiled when they are used,
+# also where a machine says that Python may not write that down.
 export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 
 SERVING := --no-default-groups --extra gateway --extra model --extra cpu
 EVERYTHING := $(SERVING) --extra compiler --extra training --group dev

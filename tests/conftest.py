@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,11 @@ from .embedded_stack import RunningStack, running_stack
 from .otlp import Collector, running_collector
 from .postgresql import postgresql  # noqa: F401 - a fixture
 from .s3 import s3  # noqa: F401 - a fixture
+from .workers import (  # noqa: F401 - hooks
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 
 # Torch takes every core by itself; beside other workers of pytest it would only wait for them.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -34,8 +40,12 @@ def otlp() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, otlp: Collector) -> Iterator[RunningStack]:
     """The five services as `bowerbird up` starts them, ready; started once, and at the end no process may be left."""
+    from bowerbird.safety.policy import PACKAGED_POLICY
+
     home = tmp_path_factory.mktemp("home")
     (home / "loras").mkdir()
+    policy = shutil.copy(PACKAGED_POLICY, home / "policy.yaml")
     receivers = {"BOWERBIRD_WEBHOOK_NETWORKS": '["127.0.0.0/8"]', "BOWERBIRD_WEBHOOK_PLAIN_HTTP": "true"}
-    with running_stack(home, BOWERBIRD_LORAS=str(home / "loras"), **receivers, **otlp.environment) as running:
+    files = {"BOWERBIRD_LORAS": str(home / "loras"), "BOWERBIRD_SAFETY_POLICY": str(policy)}
+    with running_stack(home, **files, **receivers, **otlp.environment) as running:
         yield running

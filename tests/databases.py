@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import URL
 
 import bowerbird.gateway.batches.tables
+import bowerbird.gateway.demand.tables
 import bowerbird.gateway.feedback.tables
 import bowerbird.gateway.files.tables
 import bowerbird.gateway.identity.tables
@@ -27,6 +28,7 @@ from bowerbird.gateway.records.tables import metadata
 from .postgresql import RunningPostgreSQL
 
 assert bowerbird.gateway.batches.tables.__name__
+assert bowerbird.gateway.demand.tables.__name__
 assert bowerbird.gateway.feedback.tables.__name__
 assert bowerbird.gateway.files.tables.__name__
 assert bowerbird.gateway.identity.tables.__name__  # their tables are in `metadata` now

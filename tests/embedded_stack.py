@@ -49,6 +49,11 @@ class RunningStack:
         """The folder of its LoRAs, where it was given one."""
         return self.home / "loras"
 
+    @property
+    def policy(self) -> Path:
+        """What safety decides by, where it was given a file of its own: read when safety starts."""
+        return self.home / "policy.yaml"
+
     def stage_url(self, name: str) -> str:
         """The address of `safety`, `text-to-image`, `animation` or `curation`."""
         return str(self.facts["services"][name]["url"])
@@ -70,6 +75,25 @@ class RunningStack:
         """What the gateway's /readyz says of each stage."""
         answer = httpx2.get(f"{self.url}/readyz", timeout=10.0, trust_env=False)
         return {stage["name"]: stage["state"] for stage in answer.json()["stages"]}
+
+    def wait_until_away(self, name: str) -> None:
+        """Waits until the gateway, which looks once a second, has seen that a stage is gone."""
+        ends_at = time.monotonic() + READY_SECONDS
+        while self.stage_states()[name] == "ready":
+            assert time.monotonic() < ends_at, f"the gateway did not see {name} go down"
+            time.sleep(POLL_SECONDS / 2)
+
+    def slots_held(self) -> int:
+        """How many requests are drawn now."""
+        lines = httpx2.get(f"{self.url}/metrics", timeout=10.0, trust_env=False).text.splitlines()
+        return int(float(next(line for line in lines if line.startswith("bowerbird_slots_held ")).split()[1]))
+
+    def wait_until_drawing(self) -> None:
+        """Waits until somebody has a slot."""
+        ends_at = time.monotonic() + READY_SECONDS
+        while not self.slots_held():
+            assert time.monotonic() < ends_at, "nothing is drawn"
+            time.sleep(POLL_SECONDS / 5)
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Waits until the gateway has seen every stage ready (again)."""

@@ -1,7 +1,6 @@
 """A real S3 server for tests: Versity's gateway (Apache-2.0) over a temporary folder, on loopback.
 
-It is built once from the Go module proxy into `~/.cache/bowerbird/s3/<version>/` (two minutes on two cores, 45 MB) by
-`python tests/s3.py`; tests never build. Where it is missing, tests that need it are skipped; in CI they fail.
+`go_programs` builds it. Where it is missing, tests that need it are skipped; in CI they fail.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-MODULE = "github.com/versity/versitygw"
-VERSION = "v1.8.0"
+from .go_programs import S3
+
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
@@ -57,38 +56,18 @@ class RunningS3:
         self._process.send_signal(signal.SIGCONT)
 
 
-def server_program() -> Path:
-    """Where the built server is, or will be."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "bowerbird" / "s3" / VERSION / "versitygw"
-
-
-def build() -> None:
-    """Builds the server unless it is there."""
-    program = server_program()
-    if program.exists():
-        return
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
-        environment = {**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"}
-        command = ["go", "install", "-trimpath", "-ldflags=-s -w", f"{MODULE}/cmd/versitygw@{VERSION}"]
-        subprocess.run(command, cwd=folder, env=environment, check=True)
-        (Path(folder) / "versitygw").replace(program)
-
-
 @contextmanager
 def running_s3() -> Iterator[RunningS3]:
     """A server over an empty folder; raises FileNotFoundError when it was not built."""
-    program = server_program()
-    if not program.exists():
-        raise FileNotFoundError("The S3 server is not built here (python tests/s3.py builds it, with Go)")
+    if why := S3.why_missing:
+        raise FileNotFoundError(why)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     access_key, secret_key = "bowerbird", secrets.token_hex(20)
     folder = Path(tempfile.mkdtemp(prefix="bowerbird-s3-"))
     (folder / "files" / "pictures").mkdir(parents=True)
     (folder / "metadata").mkdir()
-    command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
+    command = [str(S3.path), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
     storage = ["posix", "--sidecar", str(folder / "metadata"), str(folder / "files")]
     environment = {**os.environ, "ROOT_ACCESS_KEY": access_key, "ROOT_SECRET_KEY": secret_key}
     process = subprocess.Popen(
@@ -127,7 +106,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(POLL_SECONDS)
         else:
             return
-
-
-if __name__ == "__main__":
-    build()

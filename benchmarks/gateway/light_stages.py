@@ -22,6 +22,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from bowerbird.contracts import (
+    PROGRESS_HEADER,
     Action,
     CurationDescription,
     Decision,
@@ -40,6 +41,7 @@ from bowerbird.contracts import (
     ProvenanceReport,
     PublishDone,
     Ranking,
+    SafetyDescription,
     Score,
     Size,
     SizeCosts,
@@ -49,6 +51,7 @@ from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, part
 
 DIGEST = "sha256:" + "a" * 64
 POLICY = PolicyReference(id="policy", version="1", digest="sha256:" + "b" * 64)
+SAFETY = SafetyDescription(version="1", policy=POLICY)
 CURATION = CurationDescription(version="1", judge="judge@1", certificate="sha256:" + "f" * 64)
 SIZE = Size(width=256, height=256)
 STEPS = 20
@@ -57,6 +60,8 @@ ROWS = 2
 JSON = b"application/json"
 NPY_HEADER_BYTES = 128
 PROMPT_HERE = "PROMPT-HERE"
+
+Handler = Callable[[Scope, bytes, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class LightStages:
         self._frame = os.urandom(spec.frame_bytes)
         self._frame_digest = hashlib.sha256(self._frame).hexdigest()
         self._decision = _decision().model_dump_json()
-        self._routes: dict[str, Callable[[bytes, Receive, Send], Awaitable[None]]] = {
+        self._routes: dict[str, Handler] = {
+            "/safety/describe": _always(SAFETY.model_dump_json().encode(), JSON),
             "/safety/check_prompt": self._check_prompt,
             "/safety/check_images": _always(_verdicts().model_dump_json().encode(), JSON),
             "/text-to-image/describe": _always(describe(spec).model_dump_json().encode(), JSON),
@@ -107,13 +113,14 @@ class LightStages:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        await self._routes.get(scope["path"], _nothing)(body, receive, send)
+        await self._routes.get(scope["path"], _nothing)(scope, body, receive, send)
 
-    async def _check_prompt(self, body: bytes, _: Receive, send: Send) -> None:
+    async def _check_prompt(self, _: Scope, body: bytes, __: Receive, send: Send) -> None:
         prompt = json.dumps(json.loads(body)["prompt"])
-        await _answer(send, 200, self._decision.replace(f'"{PROMPT_HERE}"', prompt).encode(), JSON)
+        decision = self._decision.replace(f'"{PROMPT_HERE}"', prompt).encode()
+        await _answer(send, 200, decision, JSON, b"safety/" + SAFETY.version.encode())
 
-    async def _draw(self, body: bytes, receive: Receive, send: Send) -> None:
+    async def _draw(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if self._drawing >= self._spec.slots:
             full = StageFull("Every slot is taken.", retry_after_seconds=1)
             await _answer(send, full.status, json.dumps(error_body(full)).encode(), JSON)
@@ -121,13 +128,16 @@ class LightStages:
         self._drawing += 1
         listening = asyncio.create_task(_until_hung_up(receive))
         try:
-            await self._steps(json.loads(body), listening, send)
+            tells_steps = (PROGRESS_HEADER.encode(), b"none") not in scope["headers"]
+            await self._steps(json.loads(body), listening, send, tells_steps=tells_steps)
         finally:
             self._drawing -= 1
             listening.cancel()
 
-    async def _steps(self, asked: dict[str, Any], listening: asyncio.Task[None], send: Send) -> None:
-        """A part after each step, at the time at which the step would end however late the last one was told."""
+    async def _steps(
+        self, asked: dict[str, Any], listening: asyncio.Task[None], send: Send, *, tells_steps: bool
+    ) -> None:
+        """Each step ends at its time however late the last one was told; told where somebody reads it, as the first."""
         await send({"type": "http.response.start", "status": 200, "headers": _headers(CONTENT_TYPE.encode())})
         begin, seconds = asyncio.get_running_loop().time(), self._spec.step_seconds
         parts = [_progress(step, asked["steps"]) for step in range(asked["steps"] + 1)]
@@ -135,7 +145,8 @@ class LightStages:
             await asyncio.sleep(max(0.0, begin + step * seconds - asyncio.get_running_loop().time()))
             if listening.done():
                 return
-            await send({"type": "http.response.body", "body": told, "more_body": True})
+            if tells_steps or step == 0:
+                await send({"type": "http.response.body", "body": told, "more_body": True})
         await send({"type": "http.response.body", "body": self._drawn(asked), "more_body": False})
 
     def _drawn(self, asked: dict[str, Any]) -> bytes:
@@ -232,25 +243,25 @@ def _progress(step: int, steps: int) -> bytes:
     return part(Kind.PROGRESS, DrawProgress(step=step, steps=steps, finished=0, count=1))
 
 
-def _always(body: bytes, media_type: bytes) -> Callable[[bytes, Receive, Send], Awaitable[None]]:
-    async def answer(_: bytes, __: Receive, send: Send) -> None:
+def _always(body: bytes, media_type: bytes) -> Handler:
+    async def answer(_: Scope, __: bytes, ___: Receive, send: Send) -> None:
         await _answer(send, 200, body, media_type)
 
     return answer
 
 
-async def _nothing(_: bytes, __: Receive, send: Send) -> None:
+async def _nothing(_: Scope, __: bytes, ___: Receive, send: Send) -> None:
     await _answer(send, 200, b"", JSON)
 
 
-async def _answer(send: Send, status: int, body: bytes, media_type: bytes) -> None:
+async def _answer(send: Send, status: int, body: bytes, media_type: bytes, name: bytes = b"light/1") -> None:
     length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*_headers(media_type), length]})
+    await send({"type": "http.response.start", "status": status, "headers": [*_headers(media_type, name), length]})
     await send({"type": "http.response.body", "body": body})
 
 
-def _headers(media_type: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"content-type", media_type), (b"bowerbird-service", b"light/1")]
+def _headers(media_type: bytes, name: bytes = b"light/1") -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", media_type), (b"bowerbird-service", name)]
 
 
 async def _until_hung_up(receive: Receive) -> None:

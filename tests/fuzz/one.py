@@ -16,6 +16,7 @@ INSTRUMENTED = [
     "bowerbird.curation",
     "bowerbird.gateway.api",
     "bowerbird.gateway.files",
+    "bowerbird.gateway.identity",
     "bowerbird.gateway.records.cursor",
     "bowerbird.gateway.webhooks",
     "bowerbird.parts",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import numpy as np
@@ -19,7 +23,10 @@ from bowerbird.client.connection import result_of
 from bowerbird.client.following import MAX_EVENT_BYTES, Following
 from bowerbird.client.retrying import worth_repeating
 from bowerbird.contracts import Size
+from bowerbird.curation.certificates import load_identity
+from bowerbird.curation.credentials import Credentials
 from bowerbird.curation.opening import open_picture
+from bowerbird.curation.provenance import check as check_provenance
 from bowerbird.curation.xmp import digital_source_type
 from bowerbird.deadline import Deadline
 from bowerbird.errors import BowerbirdError, RequestInvalid
@@ -28,14 +35,17 @@ from bowerbird.gateway.api import provenance as provenance_form
 from bowerbird.gateway.api.body import RequestBody, read_json
 from bowerbird.gateway.api.operation import JSON
 from bowerbird.gateway.api.operations import OPERATIONS
+from bowerbird.gateway.api.query import check_query
 from bowerbird.gateway.files.jsonl import LineReader, RawLine
 from bowerbird.gateway.identity.access_key import is_key
+from bowerbird.gateway.identity.service_accounts import ServiceAccounts, looks_like_token
 from bowerbird.gateway.records.cursor import read_cursor, write_cursor
 from bowerbird.gateway.results.result import tag_is_known
 from bowerbird.gateway.webhooks.addresses import ReachableAddresses
 from bowerbird.gateway.webhooks.receivers import check_url
 from bowerbird.parts import END_OF_STREAM, Kind, PartReader, part
 from bowerbird.pregenerate.rows import TableUnreadable, _rows
+from bowerbird.settings import Settings
 
 from .requests import awaited, pieces_of, request_of, request_with
 
@@ -133,6 +143,33 @@ def read_image(data: bytes) -> None:
     """The picture of an edit; what is behind the mark is its mask."""
     content, _, mask = data.partition(b"--mask--")
     open_picture(content, mask or None, SIZE)
+
+
+@cache
+def credentials() -> Credentials:
+    """By a certificate of this process' own."""
+    with tempfile.TemporaryDirectory() as home:
+        return Credentials(load_identity(Settings(home=Path(home))))
+
+
+def read_provenance(data: bytes) -> None:
+    """The file of a content provenance check."""
+    check_provenance(data, credentials())
+
+
+ACCOUNTS = ServiceAccounts(cast("Any", None), Settings(), cast("Any", None))
+
+
+def read_token(data: bytes) -> None:
+    """A bearer token of a ServiceAccount, as far as it is read before the API server is asked about it."""
+    token = data.decode("latin-1")
+    if looks_like_token(token):
+        ACCOUNTS._refuse_early(token)
+
+
+def read_query(data: bytes) -> None:
+    """The query of a list."""
+    check_query(data, ("limit", "after", "purpose"))
 
 
 def read_cursor_text(data: bytes) -> None:
@@ -240,6 +277,14 @@ def picture(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     return written.getvalue()
 
 
+def signed() -> bytes:
+    """A picture with a manifest."""
+    created = {"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/digitalsourcetype/empty"}
+    actions = {"label": "c2pa.actions.v2", "data": {"actions": [created]}}
+    manifest = {"claim_generator_info": [{"name": "fuzz"}], "assertions": [actions]}
+    return credentials().sign(picture("PNG"), "image/png", manifest).content
+
+
 def example_bodies() -> tuple[bytes, ...]:
     """The example of each JSON body of the route table, under its number."""
     examples = {each.body: json.dumps(dict(each.example)).encode() for each in OPERATIONS if each.example}
@@ -302,6 +347,16 @@ PARSERS: tuple[Parser, ...] = (
             picture("PNG") + b"--mask--" + picture("PNG", "RGBA"),
         ),
     ),
+    Parser("provenance_file", read_provenance, (*map(picture, ("PNG", "JPEG", "WEBP")), signed()), max_bytes=16_384),
+    Parser(
+        "token",
+        read_token,
+        tuple(
+            b"eyJh." + base64.urlsafe_b64encode(claims).rstrip(b"=") + b".c2ln"
+            for claims in (b'{"aud": ["bowerbird"], "exp": 9999999999}', b'{"aud": 7}', b'{"aud": ["bowerbird"]}', b"[")
+        ),
+    ),
+    Parser("query", read_query, (b"limit=2&after=x", b"limit=2&limit=3", b"%6cimit=%ff", b"&=&;a=b")),
     Parser("xmp", read_xmp, (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a b="c">d</a></x:xmpmeta>', b"<x:xmpmeta" * 40)),
     Parser("cursor", read_cursor_text, (write_cursor(SECRET, "tenant", 1_795_281_245_000, "job_1").encode(), b"=")),
     Parser(

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.timeout(300)
 
 PROMPT = "an american robin perched on a branch in winter"
 MANY_STEPS = 50
+"""Of what is not drawn to its end."""
+LONG_STEPS = 30
+"""Of what something dies under, and what is drawn then."""
 
 
 def draw(stack: RunningStack, timeout: float = 120, **fields: object) -> httpx2.Response:
@@ -37,15 +40,6 @@ def denoise_steps(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
 def steps_begun_after(spans: list[ReceivedSpan], cancelled_at: float) -> int:
     """Of a drawing whose steps take much longer than a cancel takes through all hops."""
     return sum(span.begun > cancelled_at for span in denoise_steps(spans))
-
-
-def until_seen_down(stack: RunningStack, stage: str) -> None:
-    """Waits until the gateway's look at the stages, one a second, has met the gap."""
-    for _ in range(100):
-        if stack.stage_states()[stage] != "ready":
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"the gateway did not see {stage} go down")
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +94,7 @@ def test_safety_that_was_killed_is_named_and_drawing_works_again_when_it_is_back
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stage_unavailable")
     assert answer.json()["error"]["stage"] == "safety"
     assert int(answer.headers["retry-after"]) > 0
-    until_seen_down(stack, "safety")
+    stack.wait_until_away("safety")
     stack.wait_until_ready()
     assert draw(stack, steps=1).status_code == 200
 
@@ -108,7 +102,7 @@ def test_safety_that_was_killed_is_named_and_drawing_works_again_when_it_is_back
 @pytest.mark.parametrize("stage", ["text-to-image", "curation"])
 def test_stage_that_was_killed_is_waited_for(stack: RunningStack, stage: str) -> None:
     stack.kill(stage)
-    until_seen_down(stack, stage)
+    stack.wait_until_away(stage)
     answer = draw(stack, steps=1)
 
     assert answer.status_code == 200
@@ -118,11 +112,12 @@ def test_stage_that_was_killed_is_waited_for(stack: RunningStack, stage: str) ->
 
 def test_request_whose_model_dies_while_it_draws_is_drawn_when_it_is_back(stack: RunningStack) -> None:
     answers: list[httpx2.Response] = []
-    drawing = threading.Thread(target=lambda: answers.append(draw(stack, steps=MANY_STEPS, candidates=4, seed=7)))
+    drawing = threading.Thread(target=lambda: answers.append(draw(stack, steps=LONG_STEPS, candidates=4, seed=7)))
     drawing.start()
-    time.sleep(1.0)
+    stack.wait_until_drawing()
+    time.sleep(0.5)  # whoever has a slot is on the way to the model
     stack.kill("text-to-image")
-    drawing.join(110)
+    drawing.join(150)
 
     [answer] = answers
     assert answer.status_code == 200, answer.text

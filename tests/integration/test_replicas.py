@@ -313,7 +313,7 @@ def test_an_owner_that_is_told_to_end_hands_over_and_sends_those_elsewhere_who_w
         assert int(answer.result().headers["retry-after"]) >= 1
     stages.held = False
     assert_drawn(drawing)
-    owner.process.wait(30)
+    owner.process.wait(120)
     assert owner.process.returncode == 0
     assert_drawn(elsewhere)
     assert follower.role() == "owner"

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from bowerbird.safety.policy import PACKAGED_POLICY
-
-from ..embedded_stack import RunningStack, running_stack
+from ..embedded_stack import RunningStack
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -72,17 +69,13 @@ def test_drawn_anew_it_is_another_file_with_another_tag(gateway: httpx2.Client) 
     assert (after.headers["cache-status"], after.headers["etag"]) == (HIT, fresh.headers["etag"])
 
 
-def test_another_policy_has_it_drawn_and_checked_anew(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(PACKAGED_POLICY.read_text("utf-8") + "\n# One comment more is another policy.\n", "utf-8")
-    statuses = []
-    for environment in ({}, {"BOWERBIRD_SAFETY_POLICY": str(policy)}):
-        with (
-            running_stack(home, "--no-self-check", **environment) as stack,
-            httpx2.Client(base_url=stack.url, timeout=120, trust_env=False) as client,
-        ):
-            statuses.append([draw(client).headers["cache-status"] for _ in range(2)])
+def test_another_policy_has_it_drawn_and_checked_anew(gateway: httpx2.Client, stack: RunningStack) -> None:
+    before = [draw(gateway, seed=5).headers["cache-status"] for _ in range(2)]
+    with stack.policy.open("a", encoding="utf-8") as policy:
+        policy.write("\n# One comment more is another policy.\n")
+    stack.kill("safety")
+    stack.wait_until_away("safety")
+    stack.wait_until_ready()
+    after = [draw(gateway, seed=5).headers["cache-status"] for _ in range(2)]
 
-    assert statuses == [[MISS, HIT], [MISS, HIT]]
+    assert (before, after) == ([MISS, HIT], [MISS, HIT])

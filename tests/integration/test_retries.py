@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import secrets
-import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
 import numpy as np
 import openai
 import pytest
@@ -21,17 +19,7 @@ from ..embedded_stack import RunningStack
 pytestmark = pytest.mark.timeout(300)
 
 PROMPT = "an american robin perched on a branch in winter"
-SLOW = {"steps": 50, "candidates": 4}
-
-
-def until_drawn(stack: RunningStack) -> None:
-    """Waits until a slot is taken."""
-    for _ in range(600):
-        metrics = httpx2.get(f"{stack.url}/metrics", trust_env=False).text
-        if "bowerbird_slots_held 1.0" in metrics:
-            return
-        time.sleep(0.02)
-    raise AssertionError("nothing is drawn")
+SLOW = {"steps": 30, "candidates": 4}
 
 
 def pixels(answer: ImagesResponse) -> NDArray[np.int16]:
@@ -48,7 +36,7 @@ def test_a_client_whose_gateway_is_killed_gets_its_picture_by_its_own_retry(stac
         ThreadPoolExecutor(1) as drawing,
     ):
         answer = drawing.submit(client.images.generate, prompt=PROMPT, extra_body=asked)
-        until_drawn(stack)
+        stack.wait_until_drawing()
         stack.kill("gateway")
         first = answer.result()
         again = client.images.generate(prompt=PROMPT, extra_body={**asked, "cache": "fresh"})

@@ -111,7 +111,10 @@ def test_what_cannot_be_is_said_in_a_sentence(typed: Type, arguments: tuple[str,
     assert "Traceback" not in result.output
 
 
-def test_without_a_key_and_without_a_gateway_it_says_so(typed: Type, tmp_path: Path) -> None:
+def test_without_a_key_and_without_a_gateway_it_says_so(
+    typed: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.client.retrying.FIRST_REST_SECONDS", 0.01)
     assert typed("tenants", "list", BOWERBIRD_KEY="").exit_code == 3
     result = typed("tenants", "list", BOWERBIRD_URL="http://127.0.0.1:9", BOWERBIRD_HOME=str(tmp_path))
     assert result.exit_code == 4

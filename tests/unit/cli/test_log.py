@@ -80,7 +80,7 @@ async def test_a_log_into_which_nothing_is_written_ends_as_well(
     monkeypatch.setattr("bowerbird.embedded.log.MAX_FILE_DAYS", 0)
     reader = asyncio.StreamReader()
     copying = asyncio.create_task(log.copy(reader))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await asyncio.to_thread(said_in, tmp_path, "once"):  # noqa: ASYNC110 - files tell nobody
             await asyncio.sleep(0.01)
     reader.feed_eof()

@@ -43,7 +43,7 @@ def of(home: Path, *stages: str) -> Callable[[Settings], Stack]:
 
 
 async def until_ready(told: Told, task: asyncio.Task[None]) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not told.summary and not task.done():  # noqa: ASYNC110 - a fact about what was printed
             await asyncio.sleep(0.05)
     stack_id: str = json.loads(told.summary)["stack_id"]
@@ -69,7 +69,8 @@ async def test_a_home_is_free_again_after_a_stack_gave_up(tmp_path: Path) -> Non
             await run(Settings(home=tmp_path), Told().display, self_check=False, plan=of(tmp_path, "die"))
 
 
-async def test_a_stack_that_cannot_draw_is_not_up(tmp_path: Path) -> None:
+async def test_a_stack_that_cannot_draw_is_not_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bowerbird.client.retrying.FIRST_REST_SECONDS", 0.01)
     told = Told()
     with pytest.raises(SelfCheckFailed, match="Every service is ready, but the first picture failed"):
         await run(Settings(home=tmp_path), told.display, self_check=True, plan=of(tmp_path))
@@ -85,6 +86,6 @@ async def test_the_first_picture_is_drawn_as_any_client_would(gateway: Gateway, 
 
 
 async def test_why_the_first_picture_failed_is_told(gateway: Gateway, tmp_path: Path) -> None:  # noqa: F811
-    gateway.error = StageUnavailable("curation is not ready.")
+    gateway.error = StageUnavailable("curation is not ready.", retry_after_seconds=0)
     with pytest.raises(SelfCheckFailed, match=r"curation is not ready\."):
         await draw_first_picture(gateway.url, None, tmp_path / "first.png")

@@ -117,5 +117,6 @@ def test_a_gateway_that_does_not_answer_in_time_is_a_deadline() -> None:
     def never(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ReadTimeout("too late", request=request)
 
-    with Client(transport=httpx2.MockTransport(never)) as client, pytest.raises(DeadlineExceeded):
+    transport = httpx2.MockTransport(never)
+    with Client(transport=transport, max_retries=0) as client, pytest.raises(DeadlineExceeded):
         client.draw("a blue jay")

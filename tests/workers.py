@@ -1,0 +1,62 @@
+"""How pytest's workers share the tests (`make test`): what is dear to set up is set up once, and what is long comes
+first.
+
+A file's tests stay in one worker, as `--dist loadfile` has it; so do those of a folder that share something dear: the
+running stack of `tests/integration`, the graphs that the compiler's tests export. Every worker would make its own.
+There is one worker more than there are processors, since many tests wait for processes that they started.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+TOGETHER = ("tests/unit/compiler/", "tests/integration/")
+"""Whose session fixtures, `exports` and `stack`, are dear."""
+
+FIRST = ("tests/chaos/test_chaos.py", "tests/unit/compiler/", "tests/unit/benchmarks/test_gateway_rows.py", TOGETHER[1])
+"""Minutes each; begun late, one of them would run alone at the end. Faults and the stack follow each other in one
+worker: two tests are so few that a worker is given what comes next as well."""
+
+
+def scope_of(nodeid: str) -> str:
+    """What stays in one worker: a folder, or a file."""
+    return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+
+def rank_of(nodeid: str) -> int:
+    """When it is begun."""
+    scope = scope_of(nodeid)
+    return FIRST.index(scope) if scope in FIRST else len(FIRST)
+
+
+class TogetherScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Hands out files, and those that belong together at once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
+    """For every `--dist`: the tests are written for this one."""
+    return TogetherScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n logical` is."""
+    return (psutil.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The same order in every worker, or xdist refuses to begin."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank_of(item.nodeid))
