@@ -43,6 +43,8 @@ ENDING = (
     "rotate_key",
 )
 """What ends with being asked for."""
+REMOVED = {"create_webhook_endpoint": ("delete_webhook_endpoint", "webhook_endpoint_id")}
+"""What a tenant may have few of -> what takes it away again, and by which name; that is not counted either."""
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(2_000)
 LINE = {"custom_id": "1", "method": "POST", "url": "/v1/moderations", "body": {"input": "a robin"}}
 FILES = {"image": PICTURE, "file": PICTURE}
@@ -141,7 +143,11 @@ async def _once(client: Client, operation: Operation, made: dict[str, str]) -> A
         maker = f"admin_{ends}" if administers and f"admin_{ends}" in MAKERS else ends
         named[ends] = await _made(client, maker, made)
     body = dict(operation.example or {}) | (FITTED[name](made) if name in FITTED else {})
-    return await client.ask(_request(operation, body, named))
+    answer = await client.ask(_request(operation, body, named))
+    if name in REMOVED:
+        remover, called = REMOVED[name]
+        await client.ask(_request(BY_NAME[remover], {}, {called: str(answer.json()["id"])}))
+    return answer
 
 
 async def _made(client: Client, name: str, made: dict[str, str]) -> str:

@@ -35,8 +35,16 @@ class BothWays:
 
 
 @pytest.fixture(scope="package")
-def _both_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
-    stand_ins, stages_url = request.getfixturevalue("_stand_ins")
+def _stand_ins() -> Iterator[tuple[StandIns, str]]:
+    """Of these tests alone: other gateways would hear what changes here."""
+    stand_ins = StandIns()
+    with served(stand_ins.app()) as url:
+        yield stand_ins, url
+
+
+@pytest.fixture(scope="package")
+def _both_ways(_stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
+    stand_ins, stages_url = _stand_ins
     stand_ins.behaviour.safety = SAYS
     home = tmp_path_factory.mktemp("home")
     app = BothWays(create_app(settings_for(stages_url, home, result_bytes=10_000_000, api_keys=KEYS)))

@@ -13,7 +13,7 @@ from bowerbird.contracts import Action, PolicyReference, SafetyDescription
 from bowerbird.errors import StageUnavailable
 from bowerbird.gateway.hot.hits import Hits
 
-from ..conftest import PROMPT
+from ..conftest import PROMPT, until_ready
 from ..stand_ins import CURATION, MODEL, POLICY, StandIns, decision
 from .conftest import KEYS, SAYS, UNSAMPLED
 from .test_both_ways import GENERATIONS, STORED, stored
@@ -35,6 +35,15 @@ def until_heard(client: httpx2.Client, stages: StandIns) -> None:
     while checks(stages) == before:
         asked(client)
         time.sleep(0.02)
+
+
+def restart(client: httpx2.Client, stages: StandIns) -> None:
+    """The stages go away and come back, so that the gateway asks them anew what they are."""
+    stages.behaviour.answers["/readyz"] = lambda: StageUnavailable("restarts")
+    while any(each["state"] == "ready" for each in client.get("/readyz").json()["stages"]):
+        time.sleep(0.02)
+    del stages.behaviour.answers["/readyz"]
+    until_ready(client, "safety", "text-to-image", "curation")
 
 
 def test_safety_is_not_asked_twice_about_the_same_while_it_says_that_nothing_changed(
@@ -105,12 +114,11 @@ def test_what_another_chain_would_draw_is_not_given(
     stored(both_ways, body)
     for name, value in change.items():
         setattr(stages.behaviour, name, value)
-    if "described" in change:
-        stages.behaviour.answers["/readyz"] = lambda: StageUnavailable("restarts")
-        until_heard(both_ways, stages)
-        del stages.behaviour.answers["/readyz"]
+    restart(both_ways, stages)
     while both_ways.post(GENERATIONS, json=body).headers.get("cache-status") == "bowerbird; hit":
         time.sleep(0.02)
+    stages.reset()
+    restart(both_ways, stages)
 
 
 def test_another_tenant_is_not_given_it(both_ways: httpx2.Client, stages: StandIns) -> None:
