@@ -139,7 +139,6 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
         app.state.election = election
         elected = election.running() if election else nullcontext()
         carried = jobs.running(lambda: stages.chain_may_come)
-        followed = following(settings, partial(_take_over_keys, identities, webhooks))
         async with (
             discovering(settings, stages, urls) as discovery,
             stages.watched(),
@@ -148,7 +147,7 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
             carried,
             files.running(),
             batches.running(),
-            followed,
+            following(settings, partial(_take_over_keys, identities, webhooks)),
         ):
             yield
 

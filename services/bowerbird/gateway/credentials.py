@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bowerbird.gateway.background import in_background
 from bowerbird.gateway.identity.configured import is_closed
 from bowerbird.settings import Settings, secrets_folder
 
@@ -72,12 +73,8 @@ async def following(settings: Settings, take_over: TakeOver) -> AsyncIterator[No
     if folder is None:
         yield
         return
-    looking = asyncio.create_task(_look_again_and_again(Credentials(folder, settings, take_over)))
-    try:
+    async with in_background(_look_again_and_again(Credentials(folder, settings, take_over))):
         yield
-    finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
 
 
 def mark_of(folder: Path) -> Mark:

@@ -1,4 +1,4 @@
-"""`/v1/usage` as CSV says what it says as JSON."""
+"""`/v1/usage`: each request and job once, day by day; as CSV it says what it says as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import io
 import httpx2
 import pytest
 
-from .conftest import draw
+from .conftest import StartGateway, draw
+from .jobs.test_job_api import ended, submit
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,24 @@ def test_usage_is_json_where_nothing_else_is_asked_for(gateway: httpx2.Client, a
 def test_another_format_is_refused(gateway: httpx2.Client) -> None:
     answer = gateway.get("/v1/usage", params={"format": "xml"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "format")
+
+
+def test_usage_counts_requests_and_jobs_once(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    draw(gateway, candidates=2, n=2)
+    ended(gateway, submit(gateway))
+    (day,) = gateway.get("/v1/usage").json()["data"]
+    assert (day["requests"], day["pictures"], day["pixels"]) == (2, 3, 5 * 32 * 32)
+    assert day["variant"] == "fledgling"
+    assert day["compute_units"] > 0
+    long_ago = {"first_day": "2020-01-01", "last_day": "2020-12-31"}
+    assert gateway.get("/v1/usage", params=long_ago).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"first_day": "yesterday"}, {"last_day": "20261121"}, {"first_day": "2026-11-21", "last_day": "2026-11-20"}],
+)
+def test_days_that_are_none_are_refused(gateway: httpx2.Client, query: dict[str, str]) -> None:
+    answer = gateway.get("/v1/usage", params=query)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(query)))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from bowerbird.gateway.background import in_background
 from bowerbird.gateway.demand.level import Demand
 from bowerbird.gateway.demand.phase import Phase, Progress, is_paused, progress_of
 from bowerbird.gateway.discovery.api_server import ApiServer, ApiServerAway, ApiServerRefused, Json
@@ -84,12 +85,8 @@ class Climbs:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks until the context ends."""
-        looking = asyncio.create_task(self._look_again_and_again())
-        try:
+        async with in_background(self._look_again_and_again()):
             yield
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
 
     async def _look_again_and_again(self) -> None:
         while True:

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from bowerbird.gateway.background import in_background
 from bowerbird.gateway.discovery.api_server import ApiServer, ApiServerAway, ApiServerRefused
 from bowerbird.gateway.discovery.endpoint_slices import Found
 
@@ -48,12 +49,8 @@ class DeletionCosts:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks until the context ends."""
-        looking = asyncio.create_task(self._look_again_and_again())
-        try:
+        async with in_background(self._look_again_and_again()):
             yield
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
 
     async def _look_again_and_again(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
+from bowerbird.gateway.background import in_background
 from bowerbird.gateway.discovery.api_server import ApiServer, Json
 from bowerbird.gateway.discovery.endpoint_slices import SERVICE_LABEL, Found, endpoints_of
 from bowerbird.gateway.discovery.reflecting import Reflection
@@ -36,15 +37,11 @@ class Discovery:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follows the slices until the context ends; begins when they were listed, or after FIRST_LIST_SECONDS."""
-        following = asyncio.create_task(self._reflection.run())
-        try:
+        async with in_background(self._reflection.run()):
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_LIST_SECONDS):
                     await self._listed.wait()
             yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
     def _told(self, slices: Mapping[str, Json]) -> None:
         for stage, service in self.services.items():

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.background import in_background
 from bowerbird.gateway.records.job_events import JobEvents
 
 LOOK_SECONDS = 1.0
@@ -60,12 +61,8 @@ class JobWatch:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks for news from other replicas until the context ends."""
-        looking = asyncio.create_task(self._look_again_and_again())
-        try:
+        async with in_background(self._look_again_and_again()):
             yield
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
 
     async def _look_again_and_again(self) -> None:
         while True:

@@ -387,27 +387,6 @@ def test_a_job_that_is_removed_while_its_picture_is_read_is_unknown(gateway_in: 
         assert answer.result().json()["error"]["code"] == "job_not_found"
 
 
-def test_usage_counts_requests_and_jobs_once(start_gateway: StartGateway) -> None:
-    gateway = start_gateway()
-    draw(gateway, candidates=2, n=2)
-    ended(gateway, submit(gateway))
-    (day,) = gateway.get("/v1/usage").json()["data"]
-    assert (day["requests"], day["pictures"], day["pixels"]) == (2, 3, 5 * 32 * 32)
-    assert day["variant"] == "fledgling"
-    assert day["compute_units"] > 0
-    long_ago = {"first_day": "2020-01-01", "last_day": "2020-12-31"}
-    assert gateway.get("/v1/usage", params=long_ago).json()["data"] == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    [{"first_day": "yesterday"}, {"last_day": "20261121"}, {"first_day": "2026-11-21", "last_day": "2026-11-20"}],
-)
-def test_days_that_are_none_are_refused(gateway: httpx2.Client, query: dict[str, str]) -> None:
-    answer = gateway.get("/v1/usage", params=query)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(query)))
-
-
 def test_the_prompt_stands_in_no_event(gateway: httpx2.Client) -> None:
     job_id = submit(gateway)
     assert PROMPT not in str(heard(gateway, job_id))
