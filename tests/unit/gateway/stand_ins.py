@@ -85,6 +85,8 @@ class Behaviour:
     seconds_per_step: float = 0.0
     until_frames: threading.Event | None = None
     """What /draw waits for after its previews, before its first frame."""
+    finished_draws: int | None = None
+    """How many draws come to an end; what is asked for after them waits, until this is changed."""
     preview_digest: str = DIGEST
     transparent: bool = False
     """Whether /open finds that the picture is its own mask."""
@@ -119,6 +121,7 @@ class StandIns:
         self.behaviour = Behaviour()
         self.seen: list[Seen] = []
         self.draws_stopped = threading.Event()
+        self._begun_draws = 0
         self.descriptions = 0
         """How often curation was asked what it chooses by and signs with."""
 
@@ -127,6 +130,7 @@ class StandIns:
         self.behaviour = Behaviour()
         self.seen.clear()
         self.draws_stopped.clear()
+        self._begun_draws = 0
 
     def asked(self, path: str) -> list[Seen]:
         """The requests that came to a path."""
@@ -215,14 +219,20 @@ class StandIns:
             seen.asked = DrawRequest.model_validate_json(await request.body())
         return StreamingResponse(self._drawing(seen.asked), media_type=CONTENT_TYPE)
 
+    def _must_wait(self, number: int) -> bool:
+        until, finished = self.behaviour.until_frames, self.behaviour.finished_draws
+        return (until is not None and not until.is_set()) or (finished is not None and number > finished)
+
     async def _drawing(self, asked: DrawRequest) -> AsyncIterator[bytes]:
         finished = False
+        self._begun_draws += 1
+        number = self._begun_draws
         try:
             steps = range(asked.preview_steps, asked.steps, asked.preview_steps) if asked.preview_steps else range(0)
             for step in steps[: asked.max_previews]:
                 facts = PreviewFacts(index=0, step=step, steps=asked.steps, digest=self.behaviour.preview_digest)
                 yield part(Kind.PREVIEW, preview(asked.seed, step), facts)
-            while self.behaviour.until_frames and not self.behaviour.until_frames.is_set():  # noqa: ASYNC110 - a test's
+            while self._must_wait(number):  # noqa: ASYNC110 - a test's
                 await asyncio.sleep(0.005)
             for index in reversed(range(asked.count)):
                 for step in range(asked.steps if self.behaviour.seconds_per_step else 1):

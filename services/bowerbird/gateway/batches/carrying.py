@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.background import to_its_end
 from bowerbird.gateway.batches.batch import BatchClaim, BatchState
 from bowerbird.gateway.batches.claims import BatchClaims, ClaimVoid
 from bowerbird.gateway.batches.metrics import BatchMetrics
@@ -86,8 +87,11 @@ class BatchCarrier:
         self._wake.clear()
         free = BATCHES_IN_HAND - len(self._hands)
         if self._claiming and free > 0:
-            for claim in await self._claims.claim(free, LEASE_SECONDS, list(self._hands)):
-                self._take(claim)
+            await to_its_end(self._claim_up_to(free))
+
+    async def _claim_up_to(self, free: int) -> None:
+        for claim in await self._claims.claim(free, LEASE_SECONDS, list(self._hands)):
+            self._take(claim)
 
     async def _renew(self) -> None:
         await asyncio.sleep(RENEW_SECONDS)

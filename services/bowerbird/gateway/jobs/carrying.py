@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.admission.ticket import Place
+from bowerbird.gateway.background import to_its_end
 from bowerbird.gateway.call import tracer
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.outcome import ending_of
@@ -139,11 +140,15 @@ class Carrier:
                 await self._wake.wait()
         self._wake.clear()
         while self._claiming and self._can_draw() and (free := JOBS_IN_HAND - len(self._hands)) > 0:
-            claims = await self._records.claims.claim(free, LEASE_SECONDS)
-            for claim in claims:
-                self._take(claim)
-            if len(claims) < free:
+            if await to_its_end(self._claim_up_to(free)) < free:
                 return
+
+    async def _claim_up_to(self, free: int) -> int:
+        """How many it were."""
+        claims = await self._records.claims.claim(free, LEASE_SECONDS)
+        for claim in claims:
+            self._take(claim)
+        return len(claims)
 
     async def _renew(self) -> None:
         await asyncio.sleep(RENEW_SECONDS)

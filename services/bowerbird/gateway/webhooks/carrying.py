@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from prometheus_client import CollectorRegistry, Counter
 
 from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.background import to_its_end
 from bowerbird.gateway.records.leases import Leases
 from bowerbird.gateway.webhooks.deliveries import Deliveries, InHand
 from bowerbird.gateway.webhooks.sealing import SealBroken, Sealer
@@ -120,7 +121,7 @@ class WebhookCarrier:
                     await self._wake.wait()
             self._wake.clear()
             try:
-                await self.look()
+                await to_its_end(self.look())
             except RecordsUnavailable:
                 await asyncio.sleep(AGAIN_SECONDS)
             except Exception:  # a bug: webhooks must not stand still for it
