@@ -15,7 +15,9 @@ from .otlp import Collector, running_collector
 from .postgresql import postgresql  # noqa: F401 - a fixture
 from .s3 import s3  # noqa: F401 - a fixture
 from .workers import (  # noqa: F401 - hooks
+    pytest_collection_finish,
     pytest_collection_modifyitems,
+    pytest_sessionstart,
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
 )
