@@ -26,6 +26,7 @@ from bowerbird.gateway.app import create_app
 from bowerbird.gateway.garbage import settle_heap
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.identity.configured import open_binding
+from bowerbird.gateway.records.migrating import migrate_apart
 from bowerbird.gateway.replicas.opening import reachable
 from bowerbird.gateway.slow_clients import BoundedHttpProtocol
 from bowerbird.settings import Settings
@@ -50,6 +51,7 @@ def serve(settings: Settings) -> None:
     if objection := open_binding(settings):
         raise SystemExit(objection)
     listener = bind(settings)
+    migrate_apart(settings)
     app = create_app(reachable(settings, listener))
     logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
     with announced(settings, listener):

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     URL,
@@ -34,7 +34,6 @@ from sqlalchemy import (
     literal_column,
     make_url,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -43,6 +42,9 @@ from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.migrations import upgrade
 from bowerbird.gateway.records.rewriting import rewrite_file, rewrite_tables
 from bowerbird.gateway.records.sqlite_reads import PointRead, SQLiteReads
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 FILE_NAME = "records.sqlite"
 BUSY_SECONDS = 10.0
@@ -145,7 +147,14 @@ class Database:
 
 def upsert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that may say `ON CONFLICT`, which SQLAlchemy keeps by dialect although both speak the same."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    # Only the dialect that is spoken is imported: what the other needs is megabytes of a process that never asks it.
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def database_url(configured: str | None, home: Path) -> URL:
@@ -161,19 +170,21 @@ def database_url(configured: str | None, home: Path) -> URL:
 
 
 @asynccontextmanager
-async def open_database(url: URL, now: Clock | None = None) -> AsyncIterator[Database]:
+async def open_database(
+    url: URL, now: Clock | None = None, patience_seconds: float = OPEN_SECONDS
+) -> AsyncIterator[Database]:
     """The database at its newest revision; `now` replaces its clock, for tests of what time does."""
     database = Database(*_engines(url), now)
     try:
-        await _bring_up_to_date(database)
+        await _bring_up_to_date(database, patience_seconds)
         yield database
     finally:
         await asyncio.shield(database.close())
 
 
-async def _bring_up_to_date(database: Database) -> None:
-    """Waits OPEN_SECONDS for a database that cannot be asked yet: it may be starting as well, or its disk be full."""
-    ends_at = time.monotonic() + OPEN_SECONDS
+async def _bring_up_to_date(database: Database, patience_seconds: float) -> None:
+    """Waits for a database that cannot be asked yet: it may be starting as well, or its disk be full."""
+    ends_at = time.monotonic() + patience_seconds
     while True:
         try:
             async with database.writing() as connection:

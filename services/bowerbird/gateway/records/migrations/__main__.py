@@ -9,20 +9,9 @@ from __future__ import annotations
 
 import asyncio
 
-from bowerbird.errors import RecordsUnavailable
-from bowerbird.gateway.records.database import database_url, open_database
+from bowerbird.gateway.records.migrating import migrate
 from bowerbird.settings import Settings
 from bowerbird.telemetry import set_up_telemetry
-
-
-async def migrate(settings: Settings) -> None:
-    """Raises SystemExit with a sentence where the database cannot be asked, or is not for this release."""
-    try:
-        async with open_database(database_url(settings.database_url, settings.home)):
-            return
-    except RecordsUnavailable as error:
-        raise SystemExit(f"The database was not migrated: {error}") from error
-
 
 if __name__ == "__main__":
     set_up_telemetry("migrations")
