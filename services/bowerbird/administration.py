@@ -1,4 +1,4 @@
-"""`bowerbird tenants`, `keys`, `usage` and `audit`: what administrators type. `cli` mounts these commands.
+"""`bowerbird tenants`, `keys`, `demand`, `usage` and `audit`: what administrators type. `cli` mounts these commands.
 
 They speak to a running gateway (`--url`, or the one in BOWERBIRD_HOME) with an administrator's key (`--key`, better
 BOWERBIRD_KEY: an argument stands in the shell's history). Exit codes are those of `bowerbird draw`: 0 done, 2 wrong
@@ -7,10 +7,8 @@ usage, 3 refused, 4 not reachable.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 tenants = typer.Typer(help="Tenants: who is served, on which terms.", no_args_is_help=True)
 keys = typer.Typer(help="Keys of tenants: issue, rotate, revoke.", no_args_is_help=True)
+demand = typer.Typer(help="Pods that are wanted of each service; more of them for a while.", no_args_is_help=True)
 
 Url = Annotated[str | None, typer.Option(envvar="BOWERBIRD_URL", help="Default: BOWERBIRD_HOME's gateway.")]
 Key = Annotated[
@@ -41,6 +40,7 @@ Lifetime = Annotated[str | None, typer.Option(help="How long it works: 90d, 12h,
 TENANT_COLUMNS = ("id", "name", "tier", "weight", "cache", "disabled_at")
 KEY_COLUMNS = ("id", "tenant", "name", "prefix", "role", "expires_at", "revoked_at", "last_used_at")
 USAGE_COLUMNS = ("day", "variant", "requests", "pictures", "pixels", "compute_units", "model_digest")
+DEMAND_COLUMNS = ("service", "source", "queued", "running", "draining", "pods", "expires_at")
 AUDIT_COLUMNS = ("number", "at_ms", "actor", "action", "subject", "request_id")
 TIMEOUT_SECONDS = 30.0
 
@@ -172,11 +172,37 @@ def list_keys(
         _show(found, KEY_COLUMNS, as_json=as_json)
 
 
+@demand.command("list")
+def list_demand(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List who wants pods of which service."""
+    from bowerbird.client import administration
+
+    with gateway_client(url, key) as client:
+        _show(client.send(administration.demand())["data"], DEMAND_COLUMNS, as_json=as_json)
+
+
+@demand.command("prewarm")
+def prewarm(  # noqa: PLR0913, PLR0917 - the options of a command
+    service: Annotated[str, typer.Argument(help="Its name in the chart: text-to-image, say.")],
+    pods: Annotated[int, typer.Option(help="Pods, whatever the work; 0 takes back what was asked for.")] = 1,
+    lasting: Annotated[str, typer.Option("--for", help="How long they are wanted: 90m, 12h, 7d.")] = "1h",
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have pods made that nobody needs yet."""
+    from bowerbird.client import administration
+
+    with gateway_client(url, key) as client:
+        row = client.send(administration.prewarm(service, pods, _seconds(lasting) or 0))
+    _show([row], DEMAND_COLUMNS, as_json=as_json)
+
+
 def usage(  # noqa: PLR0913, PLR0917 - the options of a command
     tenant: Annotated[str | None, typer.Option(help="Needs an administrator's key; else the key's own tenant.")] = None,
     first_day: Annotated[str | None, typer.Option(help="YYYY-MM-DD, UTC; 30 days ago if absent.")] = None,
     last_day: Annotated[str | None, typer.Option(help="YYYY-MM-DD, UTC; today if absent.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, as the API answers it.")] = False,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -184,14 +210,12 @@ def usage(  # noqa: PLR0913, PLR0917 - the options of a command
     """Show what was drawn, by day, model and variant."""
     from bowerbird.client import administration
 
+    days = {"first_day": first_day, "last_day": last_day}
     with gateway_client(url, key) as client:
-        answer = client.send(administration.usage(tenant, {"first_day": first_day, "last_day": last_day}))
-    if as_csv:
-        table = csv.DictWriter(sys.stdout, USAGE_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        table.writerows(answer["data"])
-    else:
-        _show(answer["data"], USAGE_COLUMNS, as_json=as_json)
+        if as_csv:
+            typer.echo(client.send(administration.usage_table(tenant, days)), nl=False)
+        else:
+            _show(client.send(administration.usage(tenant, days))["data"], USAGE_COLUMNS, as_json=as_json)
 
 
 def audit(

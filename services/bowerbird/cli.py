@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(administration.tenants, name="tenants")
 app.add_typer(administration.keys, name="keys")
+app.add_typer(administration.demand, name="demand")
 app.add_typer(rights.people, name="people")
 app.command("usage")(administration.usage)
 app.command("audit")(administration.audit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.timeout(900)
 KEYS = ("--set", "credentials.existingSecret=keys")
 MODELS = ("safety", "text-to-image", "animation", "curation")
 ASLEEP = (*KEYS, *KEDA, "--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
+
+TLS = ("--set", "keda.tls.existingSecret=gateways")
 
 
 def refusal(*options: str) -> str:
@@ -83,6 +86,11 @@ def test_a_wrong_value_is_named_with_its_path(options: tuple[str, ...], names: s
         ((*KEYS, "--set", "services.safety.scaling.kind=hpa"), "minReplicas must be 1 or more"),
         ((*KEYS, "--set-json", 'services.safety.scaling.metrics=[{"type": "Resource"}]'), "is for kind hpa"),
         ((*ASLEEP, "--set", "services.safety.scaling.minReplicas=2"), "is more than maxReplicas"),
+        ((*KEYS, "--set", "services.safety.scaling.floor=1"), "floor is for kind keda"),
+        ((*ASLEEP, "--set", "services.safety.scaling.floor=2"), "floor is more than maxReplicas"),
+        ((*ASLEEP, "--set", "keda.tls.clientSecret=keda"), "keda.tls.existingSecret is empty"),
+        ((*KEYS, "--set", "services.gateway.settings.drain_seconds=9"), "gives BOWERBIRD_DRAIN_SECONDS by values"),
+        ((*KEYS, "--set", "services.safety.settings.log_level=DEBUG"), "gives BOWERBIRD_LOG_LEVEL by values"),
         ((*KEYS, "--set", "services.gateway.scaling.kind=hpa"), "several gateways share one PostgreSQL"),
         ((*KEYS, "--set", "services.curation.model.image=judge:1"), "model.path is empty"),
         ((*KEYS, "--set", "services.safety.model.path=x"), "takes no bundle"),
@@ -114,6 +122,68 @@ def counts(rendered: list[Any]) -> dict[str, int | None]:
     """What is said of how many pods each Deployment has."""
     deployments = [each for each in rendered if each["kind"] == "Deployment"]
     return {each["metadata"]["name"]: each["spec"].get("replicas") for each in deployments}
+
+
+def test_a_setting_is_the_json_that_the_services_read() -> None:
+    stated = {"result_bytes": 2 * 1024**3, "limits_alone_part": 0.5, "webhook_plain_http": True}
+    stated |= {"tenant_weights": {"birds": 2}, "webhook_networks": ["10.0.0.0/8"]}
+    rendered = objects(render(None, *KEYS, "--set-json", f"services.gateway.settings={json.dumps(stated)}"))
+    said = environment(rendered, "gateway")
+    assert {name: json.loads(said[f"BOWERBIRD_{name.upper()}"]) for name in stated} == stated
+
+
+def test_what_is_said_of_waking_reaches_the_gateway() -> None:
+    said = environment(objects(render(None, *ASLEEP, "--set", "services.safety.scaling.floor=1")), "gateway")
+    assert json.loads(said["BOWERBIRD_STAGES_ASLEEP"]) == sorted(MODELS)
+    assert json.loads(said["BOWERBIRD_DEMAND_FLOORS"]) == {"safety": 1}
+    assert (said["BOWERBIRD_WAKE_SECONDS"], said["BOWERBIRD_NODE_SECONDS"]) == ("300", "600")
+
+
+def test_keda_and_the_gateway_show_each_other_certificates_where_secrets_are_named() -> None:
+    rendered = objects(render(None, *ASLEEP, *TLS, "--set", "keda.tls.clientSecret=kedas"))
+    assert authentications(rendered) == [{"name": "scaler"}] * len(MODELS)
+    (trusted,) = [each["spec"]["secretTargetRef"] for each in rendered if each["kind"] == "TriggerAuthentication"]
+    assert {each["parameter"]: (each["name"], each["key"]) for each in trusted} == {
+        "caCert": ("kedas", "ca.crt"),
+        "tlsClientCert": ("kedas", "tls.crt"),
+        "tlsClientKey": ("kedas", "tls.key"),
+    }
+    pod = pod_of(rendered, "gateway")
+    (mounted,) = [each["mountPath"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == "scaler"]
+    (secret,) = [each["secret"] for each in pod["volumes"] if each["name"] == "scaler"]
+    assert secret["secretName"] == "gateways"
+    said = environment(rendered, "gateway")
+    files = [said[f"BOWERBIRD_SCALER_{name}"] for name in ("CERTIFICATE", "KEY", "CLIENT_CA")]
+    assert files == [f"{mounted}/{item['path']}" for item in secret["items"]]
+
+
+def test_without_such_secrets_nothing_is_said_of_certificates() -> None:
+    rendered = render(None, *ASLEEP)
+    assert authentications(objects(rendered)) == [None] * len(MODELS)
+    assert "TriggerAuthentication" not in rendered
+    assert "BOWERBIRD_SCALER_CERTIFICATE" not in rendered
+
+
+def authentications(rendered: list[Any]) -> list[dict[str, str] | None]:
+    """How each ScaledObject's trigger says who it is."""
+    triggers = [each["spec"]["triggers"] for each in rendered if each["kind"] == "ScaledObject"]
+    return [trigger.get("authenticationRef") for (trigger,) in triggers]
+
+
+def pod_of(rendered: list[Any], service: str) -> dict[str, Any]:
+    """The pods of a service."""
+    (pod,) = [
+        each["spec"]["template"]["spec"]
+        for each in rendered
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == service
+    ]
+    return dict(pod)
+
+
+def environment(rendered: list[Any], service: str) -> dict[str, str]:
+    """What a service's container is told by variables that have a value."""
+    (container,) = pod_of(rendered, service)["containers"]
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)

@@ -5,6 +5,7 @@ installs it: see own-replicas.yaml. */}}
 {{- $service := .service -}}
 {{- $isGateway := eq .name "gateway" -}}
 {{- $claim := $isGateway | ternary (include "bowerbird.claim" .root) "" -}}
+{{- $tlsSecret := and $isGateway (include "bowerbird.asleep" .root | fromJsonArray) $values.keda.tls.existingSecret -}}
 {{- $isSigned := and (eq .name "curation") $values.signing.existingSecret -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -140,6 +141,9 @@ spec:
             {{- if $isGateway }}
             - {name: credentials, mountPath: /etc/bowerbird/secrets, readOnly: true}
             {{- end }}
+            {{- if $tlsSecret }}
+            - {name: scaler, mountPath: /etc/bowerbird/scaler, readOnly: true}
+            {{- end }}
             {{- if $service.model.path }}
             - {name: models, mountPath: /models, readOnly: true}
             {{- end }}
@@ -158,6 +162,16 @@ spec:
         {{- if $isGateway }}
         - name: credentials
           projected: {{- include "bowerbird.credentials" . | nindent 12 }}
+        {{- end }}
+        {{- if $tlsSecret }}
+        - name: scaler
+          secret:
+            secretName: {{ $tlsSecret }}
+            defaultMode: 0440
+            items:
+              - {key: {{ $values.keda.tls.certificateKey }}, path: tls.crt}
+              - {key: {{ $values.keda.tls.privateKeyKey }}, path: tls.key}
+              - {key: {{ $values.keda.tls.caKey }}, path: ca.crt}
         {{- end }}
         {{- if $service.model.image }}
         - name: models

@@ -1,5 +1,30 @@
-{{/* The environment of a service's container. Takes {root, name, service}. */}}
+{{/* The environment of a service's container: what the chart says, then the service's own settings. A variable that
+stood there twice would be the API server's to refuse, with less of a reason. Takes {root, name, service}. */}}
 {{- define "bowerbird.environment" -}}
+{{- $given := include "bowerbird.givenEnvironment" . -}}
+{{ $given }}
+{{- range $setting, $value := .service.settings }}
+{{- $variable := printf "BOWERBIRD_%s" (upper $setting) }}
+{{- if contains (printf "name: %s," $variable) (replace "\n" "," $given) }}
+{{- fail (printf "services.%s.settings.%s: the chart gives %s by values of its own (README.md)." $.name $setting $variable) }}
+{{- end }}
+- {name: {{ $variable }}, value: {{ include "bowerbird.setting" (dict "value" $value) | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* A setting as text: JSON where it is a list or a map; a whole number without an exponent. Takes {value}. */}}
+{{- define "bowerbird.setting" -}}
+{{- if or (kindIs "map" .value) (kindIs "slice" .value) -}}
+{{ toJson .value }}
+{{- else if and (kindIs "float64" .value) (eq .value (floor .value)) -}}
+{{ int64 .value }}
+{{- else -}}
+{{ .value }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the chart itself says to a service. */}}
+{{- define "bowerbird.givenEnvironment" -}}
 {{- $values := .root.Values -}}
 - {name: BOWERBIRD_HOME, value: /var/lib/bowerbird}
 - {name: BOWERBIRD_LOG_LEVEL, value: {{ $values.telemetry.logLevel }}}
@@ -20,9 +45,6 @@
 {{- if $values.signing.trustAnchorsKey }}
 - {name: BOWERBIRD_TRUST_ANCHORS, value: /etc/bowerbird/signing/{{ $values.signing.trustAnchorsKey }}}
 {{- end }}
-{{- end }}
-{{- range $setting, $value := .service.settings }}
-- {name: BOWERBIRD_{{ upper $setting }}, value: {{ $value | toString | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -53,6 +75,16 @@
 {{- with include "bowerbird.asleep" .root | fromJsonArray }}
 - {name: BOWERBIRD_STAGES_ASLEEP, value: {{ . | toJson | quote }}}
 - {name: BOWERBIRD_SCALER_PORT, value: {{ include "bowerbird.scalerPort" $.root | quote }}}
+- {name: BOWERBIRD_WAKE_SECONDS, value: {{ $values.keda.wakeSeconds | quote }}}
+- {name: BOWERBIRD_NODE_SECONDS, value: {{ $values.keda.nodeSeconds | quote }}}
+{{- with include "bowerbird.floors" $.root | fromJson }}
+- {name: BOWERBIRD_DEMAND_FLOORS, value: {{ . | toJson | quote }}}
+{{- end }}
+{{- if $values.keda.tls.existingSecret }}
+- {name: BOWERBIRD_SCALER_CERTIFICATE, value: /etc/bowerbird/scaler/tls.crt}
+- {name: BOWERBIRD_SCALER_KEY, value: /etc/bowerbird/scaler/tls.key}
+- {name: BOWERBIRD_SCALER_CLIENT_CA, value: /etc/bowerbird/scaler/ca.crt}
+{{- end }}
 {{- end }}
 {{- if $values.serviceAccountTokens.tenants }}
 - {name: BOWERBIRD_SERVICE_ACCOUNTS, value: {{ $values.serviceAccountTokens.tenants | toJson | quote }}}

@@ -54,6 +54,24 @@ gateway
 {{- $asleep | toJson -}}
 {{- end -}}
 
+{{/* Service -> pods that the gateway wants of it whatever the work: a JSON map. */}}
+{{- define "bowerbird.floors" -}}
+{{- $floors := dict -}}
+{{- range $name, $service := include "bowerbird.services" . | fromJson -}}
+{{- if and (eq $service.scaling.kind "keda") $service.scaling.floor -}}
+{{- $_ := set $floors $name (int64 $service.scaling.floor) -}}
+{{- end -}}
+{{- end -}}
+{{- $floors | toJson -}}
+{{- end -}}
+
+{{/* Secret with the certificate that KEDA shows the gateway; nothing where they speak without TLS. */}}
+{{- define "bowerbird.kedaSecret" -}}
+{{- with .Values.keda.tls -}}
+{{- if .existingSecret -}}{{ .clientSecret | default .existingSecret }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether the gateway has to watch the services' pods: "true" where they come and go, else nothing. */}}
 {{- define "bowerbird.watchesPods" -}}
 {{- $watches := "" -}}
@@ -95,6 +113,9 @@ gateway
 {{- if and .Values.database.existingSecret (not .Values.pictures.url) -}}
 {{- fail "database.existingSecret is set and pictures.url is empty: pictures of jobs would lie in one gateway's own volume. Name a bucket: s3://bucket/path." -}}
 {{- end -}}
+{{- if and .Values.keda.tls.clientSecret (not .Values.keda.tls.existingSecret) -}}
+{{- fail "keda.tls.clientSecret is set and keda.tls.existingSecret is empty: KEDA would show a certificate to a gateway that has none." -}}
+{{- end -}}
 {{- range $name, $service := $services -}}
 {{- if and (eq $name "gateway") (eq $service.scaling.kind "keda") -}}
 {{- fail "services.gateway.scaling.kind is keda: the gateway is what wakes the others. Use fixed or hpa." -}}
@@ -110,6 +131,12 @@ gateway
 {{- end -}}
 {{- if and (ne $service.scaling.kind "fixed") (gt (int $service.scaling.minReplicas) (int $service.scaling.maxReplicas)) -}}
 {{- fail (printf "services.%s.scaling.minReplicas is more than maxReplicas." $name) -}}
+{{- end -}}
+{{- if and $service.scaling.floor (ne $service.scaling.kind "keda") -}}
+{{- fail (printf "services.%s.scaling.floor is for kind keda; with fixed there are `replicas` pods, with hpa `minReplicas` at least." $name) -}}
+{{- end -}}
+{{- if gt (int $service.scaling.floor) (int $service.scaling.maxReplicas) -}}
+{{- fail (printf "services.%s.scaling.floor is more than maxReplicas." $name) -}}
 {{- end -}}
 {{- if and $service.model.image $service.model.claim -}}
 {{- fail (printf "services.%s.model has an image and a claim: one of them holds the bundle." $name) -}}

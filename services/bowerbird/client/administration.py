@@ -1,4 +1,4 @@
-"""The calls of administrators: tenants, keys, usage and the audit log, as the API answers them.
+"""The calls of administrators: tenants, keys, usage, demand and the audit log, as the API answers them.
 
 They go over the same HTTP as everything else, so that roles, limits and the audit log hold for them too, and nobody who
 administers needs to reach the database. `Client.send` sends one.
@@ -17,6 +17,7 @@ Answer = dict[str, Any]
 TENANTS = "/v1/admin/tenants"
 KEYS = "/v1/admin/keys"
 AUDIT = "/v1/admin/audit"
+DEMAND = "/v1/admin/demand"
 PAGE = 100
 
 
@@ -62,13 +63,31 @@ def keys(tenant_id: str | None, after: str | None) -> Call[Answer]:
 
 def usage(tenant_id: str | None, days: Mapping[str, str | None]) -> Call[Answer]:
     """The usage of a tenant, or of the caller's own; `days` are first_day and last_day, YYYY-MM-DD."""
-    path = "/v1/usage" if tenant_id is None else f"{TENANTS}/{quote(tenant_id, safe='')}/usage"
-    return get(with_query(path, days), object_of)
+    return get(with_query(_usage_of(tenant_id), days), object_of)
+
+
+def usage_table(tenant_id: str | None, days: Mapping[str, str | None]) -> Call[bytes]:
+    """The same as the gateway's CSV (RFC 4180)."""
+    return get(with_query(_usage_of(tenant_id), {**days, "format": "csv"}), lambda received: received.body)
 
 
 def audit(after: int) -> Call[Answer]:
     """One page of `GET /v1/admin/audit`."""
     return get(_page(AUDIT, {"after": str(after)}), object_of)
+
+
+def _usage_of(tenant_id: str | None) -> str:
+    return "/v1/usage" if tenant_id is None else f"{TENANTS}/{quote(tenant_id, safe='')}/usage"
+
+
+def demand() -> Call[Answer]:
+    """`GET /v1/admin/demand`."""
+    return get(DEMAND, object_of)
+
+
+def prewarm(service: str, pods: int, seconds: int) -> Call[Answer]:
+    """`POST /v1/admin/demand`; to ask again changes nothing but the time."""
+    return Call("POST", DEMAND, object_of, json={"service": service, "pods": pods, "seconds": seconds})
 
 
 def _page(path: str, query: Mapping[str, str | None]) -> str:

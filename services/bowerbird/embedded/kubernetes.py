@@ -114,7 +114,8 @@ def _referred(pod: Object) -> Iterator[tuple[str, str]]:
 def _mounted(volume: Object) -> Iterator[tuple[str, str]]:
     """Name and key (or none) of each Secret that a volume is made of."""
     if "secret" in volume:
-        yield volume["secret"]["secretName"], ""
+        for item in volume["secret"].get("items") or [{"key": ""}]:
+            yield volume["secret"]["secretName"], item["key"]
     for source in volume.get("projected", {}).get("sources", ()):
         for item in source.get("secret", {}).get("items", ()):
             yield source["secret"]["name"], item["key"]

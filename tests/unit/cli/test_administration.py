@@ -1,4 +1,4 @@
-"""`bowerbird tenants`, `keys`, `usage` and `audit`, typed against a real gateway."""
+"""`bowerbird tenants`, `keys`, `demand`, `usage` and `audit`, typed against a real gateway."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from typer.testing import CliRunner, Result
 
 from bowerbird.cli import app
 from bowerbird.client import Client, administration
+from bowerbird.gateway.api.usage import COLUMNS
 from bowerbird.gateway.app import create_app
 from bowerbird.gateway.identity.access_key import is_key
 from bowerbird.settings import Settings
@@ -26,7 +28,7 @@ Type = Callable[..., Result]
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A gateway whose stages nobody started: administration needs none."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), admin_keys=frozenset({ADMIN}))
+    settings = Settings(home=tmp_path_factory.mktemp("home"), admin_keys=frozenset({ADMIN}), scaler_port=0)
     with served(create_app(settings)) as address:
         yield address
 
@@ -75,6 +77,14 @@ def test_lists_are_tables_for_people(typed: Type) -> None:
     assert "tenant.create" in typed("audit").stdout
 
 
+def test_pods_are_asked_for_and_taken_back(typed: Type) -> None:
+    [made] = rows(typed("demand", "prewarm", "text-to-image", "--pods", "2", "--for", "30m", "--json"))
+    assert (made["service"], made["source"], made["pods"]) == ("text-to-image", "prewarm", 2)
+    assert "prewarm" in typed("demand", "list").stdout
+    assert typed("demand", "prewarm", "text-to-image", "--pods", "0").exit_code == 0
+    assert rows(typed("demand", "list", "--json")) == []
+
+
 def test_the_log_is_checked_over_all_its_pages(typed: Type, url: str) -> None:
     with Client(url, ADMIN) as client:
         client.send(administration.create_tenant("finches", {}))
@@ -86,10 +96,12 @@ def test_the_log_is_checked_over_all_its_pages(typed: Type, url: str) -> None:
     assert "unbroken" in checked.stdout
 
 
-def test_usage_is_csv_too(typed: Type) -> None:
+def test_usage_as_csv_is_the_apis_to_the_byte(typed: Type, url: str) -> None:
     typed("tenants", "create", "jays")
-    printed = typed("usage", "--tenant", "jays", "--csv")
-    assert printed.stdout == "day,variant,requests,pictures,pixels,compute_units,model_digest\n"
+    printed = typed("usage", "--tenant", "jays", "--first-day", "2026-11-01", "--last-day", "2026-11-21", "--csv")
+    path = "/v1/admin/tenants/jays/usage?first_day=2026-11-01&last_day=2026-11-21&format=csv"
+    assert printed.stdout_bytes == httpx2.get(url + path, headers={"Authorization": f"Bearer {ADMIN}"}).content
+    assert printed.stdout_bytes == ",".join(COLUMNS).encode() + b"\r\n"
     assert rows(typed("usage", "--tenant", "jays", "--last-day", "2026-11-21", "--json")) == []
 
 
@@ -102,6 +114,7 @@ def test_usage_is_csv_too(typed: Type) -> None:
         (("keys", "revoke", "key_none"), 3, "key_none"),
         (("keys", "create", "birds", "--expires", "soon"), 2, "soon"),
         (("usage", "--first-day", "yesterday"), 3, "first_day"),
+        (("demand", "prewarm", "painter"), 3, "text-to-image"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(typed: Type, arguments: tuple[str, ...], code: int, said: str) -> None:

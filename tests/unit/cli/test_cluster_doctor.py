@@ -118,6 +118,14 @@ def test_a_secret_that_the_environment_is_made_of_is_looked_for_too() -> None:
     assert "others is not there." in failures(deployments=[deployment(container={"env": [variable]})])
 
 
+def test_a_secret_that_a_volume_is_made_of_needs_the_keys_that_are_mounted() -> None:
+    items = [{"key": key, "path": key} for key in ("tls.crt", "ca.crt")]
+    volume = {"name": "scaler", "secret": {"secretName": "keys", "items": items}}
+    said = failures(deployments=[deployment(volumes=[volume])])
+    assert "keys has no key tls.crt; it has admin-keys." in said
+    assert "keys has no key ca.crt; it has admin-keys." in said
+
+
 def test_a_secret_without_the_key_that_is_read_says_what_it_has() -> None:
     other = {"metadata": {"name": "keys"}, "data": {"api-keys": ""}}
     assert "keys has no key admin-keys; it has api-keys." in failures(secrets=[other])

@@ -58,7 +58,11 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "pictures": ("n", "pictures", "partial_images"),
     "candidates": ("candidates",),
     "species": ("compared",),
-    "requests": ("requests", "requests_per_*", "concurrent_requests", "total", "completed", "failed"),
+    "pods": ("pods",),
+    "requests": (
+        *("requests", "requests_per_*", "concurrent_requests", "total", "completed", "failed"),
+        *("queued", "running", "draining"),
+    ),
     "frames per second": ("fps",),
     "stars": ("stars",),
     "times": ("attempts",),

@@ -24,6 +24,7 @@ from bowerbird.gateway.api import (
 from bowerbird.gateway.api.admin_operations import ADMIN_OPERATIONS
 from bowerbird.gateway.api.batch_operations import BATCH_OPERATIONS
 from bowerbird.gateway.api.body import MAX_JSON_BYTES
+from bowerbird.gateway.api.demand_operations import DEMAND_OPERATIONS
 from bowerbird.gateway.api.edit_request import EditForm
 from bowerbird.gateway.api.file_operations import FILE_OPERATIONS
 from bowerbird.gateway.api.idempotency import remembered
@@ -270,4 +271,5 @@ OPERATIONS = (
     *WEBHOOK_OPERATIONS,
     *RIGHTS_OPERATIONS,
     *ADMIN_OPERATIONS,
+    *DEMAND_OPERATIONS,
 )

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -20,6 +19,7 @@ from bowerbird.gateway.demand.rows import DemandRows
 from bowerbird.gateway.demand.sharing import Sharing
 from bowerbird.gateway.demand.waking import Waking
 from bowerbird.gateway.discovery.discovery import Discovery
+from bowerbird.gateway.discovery.endpoint_slices import Found
 from bowerbird.gateway.in_flight import InFlight
 from bowerbird.gateway.records.database import database_url
 from bowerbird.gateway.records.listening import Listener
@@ -52,7 +52,8 @@ class DemandRoom:
         return cls(stages, admission, demand, Waking(stages, demand, settings))
 
     def stop(self) -> None:
-        """This process is about to end: KEDA's streams go to another."""
+        """This process is about to end: who waits for what sleeps, and KEDA's streams, go to another."""
+        self.waking.stop()
         if self.scaler is not None:
             self.scaler.end()
 
@@ -78,8 +79,12 @@ async def running(
                 listener = Listener(database_url(settings.database_url, settings.home))
             room.sharing = Sharing(room.demand, rows, variants, lambda: settings.demand_floors, listener)
             if discovery is not None:
-                drawing = partial(discovery.found.__getitem__, Stage.TEXT_TO_IMAGE)
-                costs = DeletionCosts(discovery.server, drawing, lambda: room.admission.in_flight)
+                found = discovery.found
+                costs = DeletionCosts(
+                    discovery.server,
+                    lambda: found.get(Stage.TEXT_TO_IMAGE, Found()),
+                    lambda: room.admission.in_flight,
+                )
                 room.sharing.may_fall = lambda: costs.settled
                 await stack.enter_async_context(costs.running())
             await stack.enter_async_context(room.sharing.running())

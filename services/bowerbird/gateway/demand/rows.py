@@ -7,7 +7,7 @@ idle deployment writes nothing; one that dies is forgotten with the expiry of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Executable, delete, select, text
@@ -21,6 +21,9 @@ ROW_SECONDS = 5.0
 """How long a row holds: four renewals may fail before it is forgotten."""
 CHANNEL = "bowerbird_demand"
 PREWARMED = "prewarm"
+
+Note = Callable[[AsyncConnection, int], Awaitable[None]]
+"""Writes down, in the transaction of what is asked for, what was asked for before: pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,17 @@ class DemandRows:
                 await connection.execute(text("SELECT pg_notify(:channel, :source)"), self._told())
         self._written = bool(active)
 
-    async def prewarm(self, variant: str, pods: int, seconds: float) -> Row:
+    async def prewarm(self, variant: str, pods: int, seconds: float, note: Note | None = None) -> Row:
         """So many pods are wanted for so long, whatever the work; 0 of either takes that back."""
         row = Row(PREWARMED, variant, Level(pods=pods), seconds)
+        theirs = demand.c.source == PREWARMED, demand.c.variant == variant
         async with self._database.writing() as connection:
+            if note is not None:
+                unexpired = demand.c.expires_ms > self._database.now()
+                await note(connection, await connection.scalar(select(demand.c.pods).where(*theirs, unexpired)) or 0)
             if pods and seconds:
                 await connection.execute(self._put(connection, row))
             else:
-                theirs = demand.c.source == PREWARMED, demand.c.variant == variant
                 await connection.execute(delete(demand).where(*theirs))
             if self._database.is_postgresql:
                 await connection.execute(text("SELECT pg_notify(:channel, :source)"), self._told())

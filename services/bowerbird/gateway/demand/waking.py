@@ -6,7 +6,8 @@ returns at once where these are ready, which is nearly always. Else the request 
 waits for the named ones, so that a cold start takes as long as its slowest stage. How long it may take has bounds of
 its own (`wake_seconds`, and beside it `node_seconds` while a node is provisioned): the time to compute begins after.
 
-What does not pass by waiting (`phase.Progress.hopeless`) ends the wait with its reason, as does the bound.
+What does not pass by waiting (`phase.Progress.hopeless`) ends the wait with its reason, as do the bound and the end of
+this process: a pod's grace need not cover a cold start, since nothing has begun of what is sent elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import suppress
 
 from bowerbird.contracts import ModelDescription
 from bowerbird.errors import StageUnavailable
+from bowerbird.gateway.admission.admission import stopping
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.demand.level import Demand
 from bowerbird.gateway.demand.phase import Phase, Progress
@@ -43,10 +45,15 @@ class Waking:
         self._demand = demand
         self._wake_seconds = settings.wake_seconds
         self._node_seconds = settings.node_seconds
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Holds nobody any more: who waits, and who comes, is told that this gateway is about to stop."""
+        self._stopped = True
 
     async def until_awake(self, needed: Sequence[Stage], call: Call, chain: Sequence[Stage] = ()) -> None:
         """Returns when each of these stages is ready, or is none that sleeps; raises StageUnavailable with the reason,
-        or DeadlineExceeded when the caller waits no longer.
+        GatewayStopping, or DeadlineExceeded when the caller waits no longer.
 
         `chain` is what the request will need besides, which is woken as well and not waited for.
         """
@@ -77,6 +84,8 @@ class Waking:
     async def _wait(self, needed: Sequence[Stage], call: Call) -> None:
         left = {True: self._node_seconds, False: self._wake_seconds}
         while asleep := self.asleep(needed):
+            if self._stopped:
+                raise stopping()
             stage, progress = self._slowest(asleep)
             if progress.hopeless:
                 raise _unavailable(stage, "cannot be woken", progress)
@@ -91,7 +100,7 @@ class Waking:
                         async with asyncio.timeout(min(LOOK_SECONDS, left[for_node])):
                             await self._stages.change()
                     left[for_node] -= time.monotonic() - began
-                    if left[for_node] <= 0:
+                    if self._stopped or left[for_node] <= 0:
                         break
 
     def _slowest(self, asleep: Sequence[Stage]) -> tuple[Stage, Progress]:

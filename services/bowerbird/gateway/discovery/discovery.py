@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from bowerbird.gateway.background import in_background
@@ -63,5 +64,15 @@ class Discovery:
 
 
 def services_of(urls: Mapping[Stage, tuple[str, ...]]) -> dict[Stage, str]:
-    """The Service behind each stage's URL: the first label of its host's name."""
-    return {stage: (urlsplit(url).hostname or "").partition(".")[0] for stage, (url, *_) in urls.items()}
+    """The Service behind each stage's URL: the first label of its host's name. A host that is an address is none: a
+    release without that stage leaves it at what the settings have by themselves."""
+    hosts = {stage: urlsplit(url).hostname or "" for stage, (url, *_) in urls.items()}
+    return {stage: host.partition(".")[0] for stage, host in hosts.items() if not _is_address(host)}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

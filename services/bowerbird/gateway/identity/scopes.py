@@ -41,6 +41,8 @@ class Scope(StrEnum):
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     AUDIT_READ = "audit:read"
+    DEMAND_READ = "demand:read"
+    DEMAND_WRITE = "demand:write"
     ADMINISTRATION = "administration"
     """What an operation needs that states nothing; no role but `admin` has it, and no narrower key."""
 
@@ -53,7 +55,7 @@ class Role(StrEnum):
     REVIEWER = "reviewer"
     """A person who looks at pictures that safety or curation did not decide alone."""
     OPERATOR = "operator"
-    """Keeps it running: sees tenants, keys, limits and the audit log; changes and draws nothing."""
+    """Keeps it running: sees tenants, keys, limits, demand and the audit log; changes and draws nothing."""
     ADMIN = "admin"
     """Everything."""
 
@@ -99,6 +101,7 @@ SCOPES_OF: Mapping[Role, frozenset[Scope]] = MappingProxyType(
                 Scope.TENANTS_READ,
                 Scope.KEYS_READ,
                 Scope.AUDIT_READ,
+                Scope.DEMAND_READ,
             }
         ),
         Role.ADMIN: frozenset(Scope),

@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bowerbird.gateway.app import create_app
+from bowerbird.gateway.discovery.discovery import services_of
+from bowerbird.gateway.upstream import Stage
 
 from ..conftest import PROMPT, draw, opened, pictures, settings_for
 from ..stand_ins import StandIns, frame, served
@@ -74,14 +77,21 @@ def pods(cluster: Cluster) -> Iterator[Pods]:
 
 
 @pytest.fixture
-def start(pods: Pods, tmp_path: Path) -> Iterator[Callable[..., httpx2.Client]]:
+def apps() -> list[Starlette]:
+    """What `start` has made."""
+    return []
+
+
+@pytest.fixture
+def start(pods: Pods, apps: list[Starlette], tmp_path: Path) -> Iterator[Callable[..., httpx2.Client]]:
     """Starts a gateway in the cluster, whose Services have names that nothing resolves."""
     with ExitStack() as stack:
 
         def started(**changes: Any) -> httpx2.Client:
             urls = {f"{service.replace('-', '_')}_url": f"http://{service}.invalid:3000" for service in SERVICES}
             settings = settings_for("http://unused", tmp_path / "home", **urls, **inside(pods.cluster), **changes)
-            return stack.enter_context(opened(stack.enter_context(served(create_app(settings)))))
+            apps.append(create_app(settings))
+            return stack.enter_context(opened(stack.enter_context(served(apps[-1]))))
 
         yield started
 
@@ -147,6 +157,11 @@ def test_a_pod_that_drains_finishes_its_picture_and_gets_no_other(
     assert len(new.asked("/draw")) == 1, "it was drawn where it was begun"
 
 
+def test_a_stage_that_the_release_does_not_have_is_no_service() -> None:
+    urls = {Stage.SAFETY: ("http://safety.birds.svc:3000",), Stage.ANIMATION: ("http://127.0.0.1:8003",)}
+    assert services_of(urls) == {Stage.SAFETY: "safety"}
+
+
 def test_while_the_api_server_is_away_pictures_are_drawn(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
     chain(pods)
     gateway = start()
@@ -207,6 +222,19 @@ def test_what_does_not_wake_in_time_says_how_far_it_came(pods: Pods, start: Call
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stage_unavailable")
     assert answer.json()["error"]["phase"] == "decide"
     assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_who_waits_for_a_chain_that_sleeps_is_sent_elsewhere_when_the_gateway_ends(
+    start: Callable[..., httpx2.Client], apps: list[Starlette], behind: Callable[..., Future[httpx2.Response]]
+) -> None:
+    gateway = start(stages_asleep=frozenset(SERVICES[:3]))
+    until(gateway, dict.fromkeys(SERVICES[:3], "asleep"))
+    held = [behind(gateway, seed=5), behind(gateway, headers={"Prefer": "respond-async"})]
+    apps[0].state.gateway.demand.stop()
+    for each in held:
+        answer = each.result()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gateway_stopping"), answer.text
+        assert int(answer.headers["retry-after"]) >= 1
 
 
 def test_a_job_waits_for_a_chain_that_sleeps(pods: Pods, start: Callable[..., httpx2.Client]) -> None:
