@@ -124,6 +124,10 @@ class Settings(BaseSettings):
     model: Path = PACKAGED_MODELS / "fledgling"
     """The bundle that text-to-image draws with; the one that comes with it by default."""
 
+    motion_model: Path | None = None
+    """The bundle that animation draws clips with; None: `models/fledgling-motion` where that comes along. Without a
+    motion denoiser animation answers 501."""
+
     judge: Path = PACKAGED_MODELS / "fledgling-judge"
     """The bundle that curation judges with."""
 
@@ -231,6 +235,9 @@ class Settings(BaseSettings):
 
     max_request_pixels: int = Field(default=20 * 1024 * 1024, ge=1)
     """Bound of n x candidates x width x height of one request: twenty frames of 1024 x 1024."""
+
+    max_clip_pixels: int = Field(default=30 * 1024 * 1024, ge=1)
+    """Bound of candidates x frames x width x height of one clip: five seconds of 24 frames of 512 x 512."""
 
     slots: int = Field(default=0, ge=0, le=1024)
     """Requests a model service admits at once, 429 beyond; 0: twice the largest batch that pays on this machine."""

@@ -23,8 +23,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird.contracts import DrawRequest
+from bowerbird.engine.serving.fence import Fence
 from bowerbird.errors import GrantStale, StageFull
-from bowerbird.text_to_image.fence import Fence
 
 from ..embedded_stack import RunningStack
 from ..gateways import RunningGateway, RunningGateways, running_gateways

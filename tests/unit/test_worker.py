@@ -123,7 +123,7 @@ async def test_an_error_after_the_first_byte_is_the_streams_last_part(fails: str
 
 
 @pytest.mark.parametrize(("path", "method"), [("/animate", "POST"), ("/describe", "GET")])
-async def test_animation_says_that_it_cannot_draw_yet(path: str, method: str) -> None:
+async def test_animation_without_a_model_that_moves_says_so(path: str, method: str) -> None:
     async with client(httpx.ASGITransport(animation)) as http:
         answer = await http.request(method, path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented")

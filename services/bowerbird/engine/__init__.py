@@ -1,6 +1,7 @@
 """The engine: draws from a compiled bundle, without torch and without diffusers.
 
-`text_to_image` draws with it and `curation` judges with it. Read it in this order; a quarter of an hour is enough.
+`text_to_image` and `animation` draw with it, `curation` judges with it. Read it in this order; a quarter of an hour is
+enough.
 
 The story, from a folder to a frame:
 
@@ -13,10 +14,11 @@ The story, from a folder to a frame:
     progress.py   what is kept of an order on its way: groups, seconds, spans
     backend.py    what runs a graph: the interface, and where a backend is chosen
 
-and below it four rooms, each with its own reading order:
+and below it five rooms, each with its own reading order:
 
     scheduling/   who is next, and who shares a step
     model/        what is computed: tokens, conditioning, noise, sampler, denoiser, previews, decoder
     lora/         LoRA files, the folder they lie in, their slots and banks on the device
     backends/     what it runs on: ONNX Runtime on CPU and GPU, OpenVINO, TensorRT
+    serving/      what the services that draw with it say and do alike
 """

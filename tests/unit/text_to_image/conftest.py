@@ -13,7 +13,8 @@ from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.executor import Executor
-from bowerbird.text_to_image.service import equip, routes
+from bowerbird.engine.serving.answering import equip
+from bowerbird.text_to_image.service import routes
 from bowerbird.worker import create_worker_app
 
 from ..engine.tiny_bundle import Tiny, write_tiny_bundle

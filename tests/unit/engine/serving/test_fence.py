@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bowerbird.contracts import GRANT_HEADER
+from bowerbird.engine.serving.fence import MAX_QUEUES, Fence
 from bowerbird.errors import GrantStale, RequestInvalid
-from bowerbird.text_to_image.fence import MAX_QUEUES, Fence
 
 
 def stated(grant: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A drawing as a stream of parts: what the engine makes, in the form in which it leaves.
 
-`service` answers `/draw` with a `DrawResponse`. The computing thread hands over events and goes on with its next batch;
+`answering` answers with a `DrawResponse`. The computing thread hands over events and goes on with its next batch;
 arrays become bytes and digests here, large ones in a thread of their own (a picture of 1024 x 1024 takes some
 milliseconds, for which neither the event loop nor a GPU should wait).
 """
@@ -26,7 +26,7 @@ LARGE_BYTES = 1024 * 1024
 
 
 class DrawResponse(PartsResponse):
-    """The answer to `/draw`: speaks before anything is computed, and takes its job along when the client leaves."""
+    """A drawing as an answer: speaks before anything is computed, and takes its job along when the client leaves."""
 
     def __init__(self, job: Job, order: Order, bundle: Bundle, *, tells_steps: bool = True) -> None:
         super().__init__(_spoken(job, order, bundle, tells_steps=tells_steps))
@@ -42,7 +42,7 @@ class DrawResponse(PartsResponse):
 
 async def _spoken(job: Job, order: Order, bundle: Bundle, *, tells_steps: bool) -> AsyncIterator[bytes | LastParts]:
     """Progress (of each step where somebody reads it), previews where asked for, a frames part per frame, `done`."""
-    yield part(Kind.PROGRESS, DrawProgress(step=0, steps=order.steps, finished=0, count=order.count))
+    yield part(Kind.PROGRESS, DrawProgress(step=0, steps=order.steps, finished=0, count=order.frames))
     async for made in job.turns():
         events = [event for event in made if tells_steps or not isinstance(event, Step)]
         if not events:
@@ -62,7 +62,7 @@ def part_of(event: Event, order: Order, bundle: Bundle) -> bytes:
     """One event as one part."""
     match event:
         case Step(step, steps, finished):
-            return part(Kind.PROGRESS, DrawProgress(step=step, steps=steps, finished=finished, count=order.count))
+            return part(Kind.PROGRESS, DrawProgress(step=step, steps=steps, finished=finished, count=order.frames))
         case PreviewFrame(index, step, steps, pixels):
             facts = PreviewFacts(index=index, step=step, steps=steps, digest=bundle.digest, loras=_digests(order))
             return part(Kind.PREVIEW, npy(pixels[None]), facts)
