@@ -30,6 +30,21 @@ class ServiceAccount(BaseModel):
     role: Literal["tenant", "reviewer", "operator", "admin"] = "tenant"
 
 
+class DemandSchedule(BaseModel):
+    """Pods of a service that are wanted at certain hours, whatever the work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    service: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    cron: str = Field(max_length=200)
+    """Five fields, as Debian's cron reads them: when it begins."""
+    timezone: str = Field(default="UTC", max_length=64)
+    """Of the IANA database, whose hours these are: `Europe/Berlin`."""
+    seconds: int = Field(ge=60, le=7 * 86_400)
+    """How long it holds each time."""
+    pods: int = Field(default=1, ge=1, le=1000)
+
+
 class Settings(BaseSettings):
     """Every setting of every process, with its unit and the reason for its default."""
 
@@ -120,6 +135,10 @@ class Settings(BaseSettings):
 
     demand_floors: dict[str, Annotated[int, Field(ge=0, le=1000)]] = {}
     """Service -> pods that are wanted whatever the work, as JSON: `{"safety": 1}` keeps one awake."""
+
+    demand_schedules: tuple[DemandSchedule, ...] = ()
+    """The same at certain hours, as a JSON list: `[{"service": "text-to-image", "cron": "0 7 * * 1-5", "timezone":
+    "Europe/Berlin", "seconds": 36000, "pods": 1}]`."""
 
     model: Path = PACKAGED_MODELS / "fledgling"
     """The bundle that text-to-image draws with; the one that comes with it by default."""

@@ -58,7 +58,8 @@ def build(target: str, archive_file: Path) -> None:
     archive_file.parent.mkdir(parents=True, exist_ok=True)
     draft = archive_file.with_suffix(".draft")
     draft.unlink(missing_ok=True)
-    buildah("push", "--quiet", name, f"oci-archive:{draft}:{name}")
+    # A node takes a layer of zstd in seconds, one of gzip in a minute on two busy cores.
+    buildah("push", "--quiet", "--compression-format", "zstd", name, f"oci-archive:{draft}:{name}")
     draft.rename(archive_file)
 
 

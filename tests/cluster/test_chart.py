@@ -19,6 +19,7 @@ KEYS = ("--set", "credentials.existingSecret=keys")
 MODELS = ("safety", "text-to-image", "animation", "curation")
 ASLEEP = (*KEYS, *KEDA, "--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 
+OFFICE = {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin", "seconds": 36_000, "pods": 2}
 TLS = ("--set", "keda.tls.existingSecret=gateways")
 
 
@@ -86,8 +87,9 @@ def test_a_wrong_value_is_named_with_its_path(options: tuple[str, ...], names: s
         ((*KEYS, "--set", "services.safety.scaling.kind=hpa"), "minReplicas must be 1 or more"),
         ((*KEYS, "--set-json", 'services.safety.scaling.metrics=[{"type": "Resource"}]'), "is for kind hpa"),
         ((*ASLEEP, "--set", "services.safety.scaling.minReplicas=2"), "is more than maxReplicas"),
-        ((*KEYS, "--set", "services.safety.scaling.floor=1"), "floor is for kind keda"),
+        ((*KEYS, "--set", "services.safety.scaling.floor=1"), "are for kind keda"),
         ((*ASLEEP, "--set", "services.safety.scaling.floor=2"), "floor is more than maxReplicas"),
+        ((*ASLEEP, "--set-json", f"defaults.scaling.schedules=[{json.dumps(OFFICE)}]"), "more pods than maxReplicas"),
         ((*ASLEEP, "--set", "keda.tls.clientSecret=keda"), "keda.tls.existingSecret is empty"),
         ((*KEYS, "--set", "services.gateway.settings.drain_seconds=9"), "gives BOWERBIRD_DRAIN_SECONDS by values"),
         ((*KEYS, "--set", "services.safety.settings.log_level=DEBUG"), "gives BOWERBIRD_LOG_LEVEL by values"),
@@ -125,7 +127,7 @@ def counts(rendered: list[Any]) -> dict[str, int | None]:
 
 
 def test_a_setting_is_the_json_that_the_services_read() -> None:
-    stated = {"result_bytes": 2 * 1024**3, "limits_alone_part": 0.5, "webhook_plain_http": True}
+    stated: dict[str, object] = {"result_bytes": 2 * 1024**3, "limits_alone_part": 0.5, "webhook_plain_http": True}
     stated |= {"tenant_weights": {"birds": 2}, "webhook_networks": ["10.0.0.0/8"]}
     rendered = objects(render(None, *KEYS, "--set-json", f"services.gateway.settings={json.dumps(stated)}"))
     said = environment(rendered, "gateway")
@@ -133,9 +135,12 @@ def test_a_setting_is_the_json_that_the_services_read() -> None:
 
 
 def test_what_is_said_of_waking_reaches_the_gateway() -> None:
-    said = environment(objects(render(None, *ASLEEP, "--set", "services.safety.scaling.floor=1")), "gateway")
+    wanted = ["--set", "services.safety.scaling.floor=1", "--set", "services.curation.scaling.maxReplicas=2"]
+    wanted += ["--set-json", f"services.curation.scaling.schedules=[{json.dumps(OFFICE)}]"]
+    said = environment(objects(render(None, *ASLEEP, *wanted)), "gateway")
     assert json.loads(said["BOWERBIRD_STAGES_ASLEEP"]) == sorted(MODELS)
     assert json.loads(said["BOWERBIRD_DEMAND_FLOORS"]) == {"safety": 1}
+    assert json.loads(said["BOWERBIRD_DEMAND_SCHEDULES"]) == [{"service": "curation", **OFFICE}]
     assert (said["BOWERBIRD_WAKE_SECONDS"], said["BOWERBIRD_NODE_SECONDS"]) == ("300", "600")
 
 

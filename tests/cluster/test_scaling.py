@@ -1,60 +1,107 @@
-"""From no pod to one and back: KEDA counts by what the gateways say, and Helm never counts."""
+"""From no pod to one and back: KEDA counts by what the gateways say over mutual TLS, and Helm never counts.
+
+The tests of this file are one story, told in its order: they share a release, which sleeps or is awake.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx2
 import pytest
 
 from .binaries import program
+from .certificates import Authority
 from .cluster import Cluster
 from .release import PICTURE, Release, created, loaded, release_of
 
 pytestmark = pytest.mark.timeout(900)
 
+NAMESPACE = "asleep"
 MODELS = ("safety", "text-to-image", "curation")
 ASLEEP = dict.fromkeys(MODELS, 0)
 AWAKE = dict.fromkeys(MODELS, 1)
 COOLDOWN_SECONDS = 15
-KEDA = (
-    "--set",
-    "defaults.scaling.kind=keda",
-    "--set",
-    f"defaults.scaling.cooldownSeconds={COOLDOWN_SECONDS}",
-    "--set",
-    "services.gateway.scaling.kind=fixed",
-)
+TOGETHER_SECONDS = 1.0
+"""How far apart the stages of one chain may be told to come; the issue's."""
+REASON_SECONDS = 5.0
+KEDA = {
+    "defaults.scaling.kind": "keda",
+    "defaults.scaling.cooldownSeconds": COOLDOWN_SECONDS,
+    "services.gateway.scaling.kind": "fixed",
+    "keda.tls.existingSecret": "scaler",
+    "keda.tls.clientSecret": "keda",
+}
 COMPONENT = r"custom-columns=COMPONENT:.metadata.labels.app\.kubernetes\.io/component"
+REPLICAS = "custom-columns=NAME:.metadata.name,REPLICAS:.spec.replicas"
 
 
 @pytest.fixture(scope="module")
-def release(cluster: Cluster) -> Iterator[Release]:
-    """A namespace in which nothing is installed yet."""
+def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """A namespace in which nothing is installed yet, with the certificates of KEDA and of the gateway."""
     loaded(cluster)
-    made = release_of(cluster, "asleep", *KEDA)
+    values = [option for name, value in KEDA.items() for option in ("--set", f"{name}={value}")]
+    made = release_of(cluster, NAMESPACE, *values)
     created(made)
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
+    for name, host in (("scaler", f"scaler.{NAMESPACE}"), ("keda", "keda")):
+        certificate, key = authority.issue(folder / name, host, hosts=[host])
+        files = {"tls.crt": certificate, "tls.key": key, "ca.crt": authority.certificate_file}
+        sources = [f"--from-file={file_name}={file}" for file_name, file in files.items()]
+        made.kubectl("create", "secret", "generic", name, *sources)
     yield made
     cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
 def test_install_upgrade_and_rollback_make_no_model_pod_while_nobody_asks(release: Release) -> None:
-    with seen(release) as components:
+    with watched(release, "pods", COMPONENT) as components:
         release.upgrade()
         release.upgrade("--set", "defaults.podAnnotations.round=two")
         release.rollback()
-    assert set(components) <= {"gateway", "own-replicas"}
+    assert {component for _, component in components} <= {"gateway", "own-replicas"}
     assert counts(release) == ASLEEP
-
-
-def test_one_request_wakes_the_whole_chain_and_is_answered(release: Release) -> None:
     with release.reached() as client:
+        stages = client.get("/readyz").json()["stages"]
+    assert {each["name"] for each in stages if each["state"] == "asleep"} >= set(MODELS)
+
+
+def test_what_a_paused_service_cannot_do_is_told_within_seconds(release: Release) -> None:
+    release.kubectl("annotate", "scaledobject", "text-to-image", "autoscaling.keda.sh/paused=true")
+    try:
+        with release.reached() as client:
+            began = time.monotonic()
+            answer = client.post("/v1/images/generations", json=PICTURE)
+            took = time.monotonic() - began
+    finally:
+        release.kubectl("annotate", "scaledobject", "text-to-image", "autoscaling.keda.sh/paused-")
+    assert answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE, answer.text
+    assert "Paused" in answer.json()["error"]["reason"]
+    assert took < REASON_SECONDS
+    fall_asleep(release)
+
+
+def test_one_request_wakes_the_whole_chain_at_once_and_is_answered(release: Release) -> None:
+    with watched(release, "deployments", REPLICAS) as changes, release.reached() as client:
         answer = client.post("/v1/images/generations", json=PICTURE, timeout=300)
+        metrics = client.get("/metrics").text
     assert answer.status_code == httpx2.codes.OK, answer.text
     assert counts(release) == AWAKE
+    told = sorted({line.split()[0]: seen for seen, line in reversed(changes) if line.split() in WOKEN}.values())
+    assert len(told) == len(MODELS)
+    assert told[-1] - told[0] <= TOGETHER_SECONDS
+    for model in MODELS:
+        assert f'bowerbird_wake_seconds_count{{phase="total",service="{model}"}} 1.0' in metrics
+    assert first_pods(metrics) == 0, "KEDA made them"
+
+
+WOKEN = [[model, "1"] for model in MODELS]
 
 
 def test_upgrade_and_rollback_change_no_count_while_they_are_awake(release: Release) -> None:
@@ -64,8 +111,61 @@ def test_upgrade_and_rollback_change_no_count_while_they_are_awake(release: Rele
     assert counts(release) == AWAKE
 
 
+def test_a_pod_that_is_told_to_end_finishes_its_picture(release: Release) -> None:
+    with release.reached() as client, ThreadPoolExecutor(1) as thread:
+        client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300).raise_for_status()
+        several = {**PICTURE, "cache": "fresh", "n": 4}
+        drawing = thread.submit(client.post, "/v1/images/generations", json=several, timeout=300)
+        release.cluster.until(lambda: annotated(release), "a pod of text-to-image that is known as busy")
+        release.kubectl("delete", "pod", "--wait=false", *release.pods("text-to-image"))
+        answer = drawing.result()
+    assert answer.status_code == httpx2.codes.OK, answer.text
+    assert len(answer.json()["data"]) == several["n"]
+
+
 def test_they_fall_asleep_when_nobody_asks(release: Release) -> None:
-    release.cluster.until(lambda: counts(release) == ASLEEP, "every service asleep", seconds=COOLDOWN_SECONDS + 60)
+    fall_asleep(release)
+
+
+def test_pods_that_are_asked_for_come_without_a_request_and_go_again(release: Release) -> None:
+    with release.reached() as client:
+        ask_for(client, pods=1)
+        release.cluster.until(lambda: counts(release) == {**ASLEEP, "safety": 1}, "a pod that was asked for")
+        ask_for(client, pods=0)
+    fall_asleep(release)
+
+
+@pytest.mark.own_cluster
+def test_without_keda_the_gateway_makes_the_first_pods(release: Release) -> None:
+    operator = ["--namespace", "keda", "scale", "deployment/keda-operator"]
+    release.cluster.kubectl(*operator, "--replicas=0")
+    try:
+        with release.reached() as client:
+            answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
+            metrics = client.get("/metrics").text
+    finally:
+        release.cluster.kubectl(*operator, "--replicas=1")
+    assert answer.status_code == httpx2.codes.OK, answer.text
+    assert first_pods(metrics) == len(MODELS)
+    fall_asleep(release)
+
+
+def ask_for(client: httpx2.Client, pods: int) -> None:
+    """Pods of safety for ten minutes, whatever the work."""
+    wish = {"service": "safety", "pods": pods, "seconds": 600}
+    client.post("/v1/admin/demand", json=wish).raise_for_status()
+
+
+def annotated(release: Release) -> bool:
+    """Whether Kubernetes knows that a pod of text-to-image is dear to delete."""
+    selector = "app.kubernetes.io/component=text-to-image"
+    path = r"jsonpath={.items[*].metadata.annotations.controller\.kubernetes\.io/pod-deletion-cost}"
+    return bool(release.kubectl("get", "pods", "--selector", selector, "--output", path).strip())
+
+
+def fall_asleep(release: Release) -> None:
+    """Returns when no model has a pod."""
+    release.cluster.until(lambda: counts(release) == ASLEEP, "every service asleep", seconds=COOLDOWN_SECONDS + 90)
     release.cluster.until(lambda: not any(map(release.pods, MODELS)), "no model pod")
 
 
@@ -74,21 +174,31 @@ def counts(release: Release) -> dict[str, int]:
     return {name: count for name, count in release.wanted().items() if name in MODELS}
 
 
+def first_pods(metrics: str) -> float:
+    """How many Deployments the gateway itself has woken."""
+    return sum(map(float, re.findall(r"^bowerbird_first_pods_total{[^}]*} (.+)$", metrics, re.MULTILINE)))
+
+
 @contextmanager
-def seen(release: Release) -> Iterator[list[str]]:
-    """The component of every pod that the namespace had at any time while the block ran."""
-    command = [str(program("kubectl")), "--namespace", release.namespace, "get", "pods", "--watch", "--no-headers"]
-    components: list[str] = []
+def watched(release: Release, kind: str, columns: str) -> Iterator[list[tuple[float, str]]]:
+    """What the namespace's objects were at any time while the block ran: when it was heard of (monotonic), a line."""
+    command = [str(program("kubectl")), "--namespace", release.namespace, "get", kind, "--watch", "--no-headers"]
+    lines: list[tuple[float, str]] = []
     watch = subprocess.Popen(
-        [*command, "--output", COMPONENT], env=release.cluster.environment, stdout=subprocess.PIPE, text=True
+        [*command, "--output", columns], env=release.cluster.environment, stdout=subprocess.PIPE, text=True
     )
-    assert watch.stdout is not None
-    reader = threading.Thread(target=lambda lines: components.extend(map(str.strip, lines)), args=(watch.stdout,))
+    told = watch.stdout
+    assert told is not None
+
+    def read() -> None:
+        lines.extend((time.monotonic(), line.strip()) for line in told)
+
+    reader = threading.Thread(target=read)
     reader.start()
     try:
-        yield components
+        yield lines
     finally:
         watch.terminate()
         watch.wait()
         reader.join()
-        watch.stdout.close()
+        told.close()

@@ -80,6 +80,9 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 {{- with include "bowerbird.floors" $.root | fromJson }}
 - {name: BOWERBIRD_DEMAND_FLOORS, value: {{ . | toJson | quote }}}
 {{- end }}
+{{- with include "bowerbird.schedules" $.root | fromJsonArray }}
+- {name: BOWERBIRD_DEMAND_SCHEDULES, value: {{ . | toJson | quote }}}
+{{- end }}
 {{- if $values.keda.tls.existingSecret }}
 - {name: BOWERBIRD_SCALER_CERTIFICATE, value: /etc/bowerbird/scaler/tls.crt}
 - {name: BOWERBIRD_SCALER_KEY, value: /etc/bowerbird/scaler/tls.key}

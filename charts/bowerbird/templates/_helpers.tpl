@@ -65,6 +65,17 @@ gateway
 {{- $floors | toJson -}}
 {{- end -}}
 
+{{/* What it wants at certain hours: a JSON list. */}}
+{{- define "bowerbird.schedules" -}}
+{{- $schedules := list -}}
+{{- range $name, $service := include "bowerbird.services" . | fromJson -}}
+{{- range $service.scaling.schedules -}}
+{{- $schedules = append $schedules (mergeOverwrite (dict "service" $name) .) -}}
+{{- end -}}
+{{- end -}}
+{{- $schedules | toJson -}}
+{{- end -}}
+
 {{/* Secret with the certificate that KEDA shows the gateway; nothing where they speak without TLS. */}}
 {{- define "bowerbird.kedaSecret" -}}
 {{- with .Values.keda.tls -}}
@@ -132,11 +143,16 @@ gateway
 {{- if and (ne $service.scaling.kind "fixed") (gt (int $service.scaling.minReplicas) (int $service.scaling.maxReplicas)) -}}
 {{- fail (printf "services.%s.scaling.minReplicas is more than maxReplicas." $name) -}}
 {{- end -}}
-{{- if and $service.scaling.floor (ne $service.scaling.kind "keda") -}}
-{{- fail (printf "services.%s.scaling.floor is for kind keda; with fixed there are `replicas` pods, with hpa `minReplicas` at least." $name) -}}
+{{- if and (or $service.scaling.floor $service.scaling.schedules) (ne $service.scaling.kind "keda") -}}
+{{- fail (printf "services.%s.scaling.floor and schedules are for kind keda; with fixed there are `replicas` pods, with hpa `minReplicas` at least." $name) -}}
 {{- end -}}
 {{- if gt (int $service.scaling.floor) (int $service.scaling.maxReplicas) -}}
 {{- fail (printf "services.%s.scaling.floor is more than maxReplicas." $name) -}}
+{{- end -}}
+{{- range $service.scaling.schedules -}}
+{{- if gt (int .pods) (int $service.scaling.maxReplicas) -}}
+{{- fail (printf "services.%s.scaling.schedules: %q wants more pods than maxReplicas." $name .cron) -}}
+{{- end -}}
 {{- end -}}
 {{- if and $service.model.image $service.model.claim -}}
 {{- fail (printf "services.%s.model has an image and a claim: one of them holds the bundle." $name) -}}

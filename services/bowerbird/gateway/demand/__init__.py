@@ -7,6 +7,7 @@ waits is told how far they are. To be read in this order:
     level.py              what the requests of this process want of each stage
     rows.py, tables.py    the same as rows that expire, for all replicas
     sharing.py            written and read every second, and at once when somebody begins to wait
+    schedules.py          what the settings want at certain hours
     wanted.py             all demand -> whether a variant is needed, and how many pods
     scaler.py             told to KEDA, by its external-push protocol (external_scaler.proto, generated: …_pb2.py)
     phase.py              how far a stage is on its way up, and what keeps it, from what Kubernetes says

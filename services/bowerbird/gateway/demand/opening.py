@@ -16,7 +16,7 @@ from bowerbird.gateway.demand.deletion_cost import DeletionCosts
 from bowerbird.gateway.demand.descriptions import KeptDescriptions
 from bowerbird.gateway.demand.level import Demand
 from bowerbird.gateway.demand.rows import DemandRows
-from bowerbird.gateway.demand.sharing import Sharing
+from bowerbird.gateway.demand.sharing import Floors, Sharing
 from bowerbird.gateway.demand.waking import Waking
 from bowerbird.gateway.discovery.discovery import Discovery
 from bowerbird.gateway.discovery.endpoint_slices import Found
@@ -77,7 +77,7 @@ async def running(
             listener = None
             if records.database.is_postgresql:
                 listener = Listener(database_url(settings.database_url, settings.home))
-            room.sharing = Sharing(room.demand, rows, variants, lambda: settings.demand_floors, listener)
+            room.sharing = Sharing(room.demand, rows, variants, _floors(settings, variants), listener)
             if discovery is not None:
                 found = discovery.found
                 costs = DeletionCosts(
@@ -112,6 +112,18 @@ async def _scaling(room: DemandRoom, sharing: Sharing, settings: Settings) -> As
     listener = listening(settings.host, settings.scaler_port or 0)
     async with serving(room.scaler, listener, _tls(settings)):
         yield
+
+
+def _floors(settings: Settings, variants: Mapping[Stage, str]) -> Floors:
+    named = {*settings.demand_floors, *(each.service for each in settings.demand_schedules)}
+    if unknown := sorted(named - set(variants.values())):
+        known = ", ".join(sorted(variants.values()))
+        raise SystemExit(f"BOWERBIRD_DEMAND_FLOORS, _SCHEDULES: {unknown[0]!r} is no service here. Accepted: {known}.")
+    if not settings.demand_schedules:
+        return lambda: settings.demand_floors
+    from bowerbird.gateway.demand.schedules import Schedules
+
+    return Schedules(settings.demand_floors, settings.demand_schedules).floors
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
