@@ -105,9 +105,12 @@ def search_path() -> str:
     return os.pathsep.join([*(str(folder_of(module)) for module in ALL), "/usr/sbin", "/sbin", os.environ["PATH"]])
 
 
-def build_missing() -> None:
-    """Builds what is missing, one module after the other: two linkers at once want 6 GB. Raises CalledProcessError."""
+def build_missing(*names: str) -> None:
+    """Builds what is missing, of all modules or of these, one after the other: two linkers at once want 6 GB. Raises
+    CalledProcessError."""
     for module in ALL:
+        if names and module.name not in names:
+            continue
         if all((folder_of(module) / name).exists() for name in module.programs):
             continue
         draft = folder_of(module).with_suffix(".draft")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -34,6 +35,11 @@ def render(values: Path | None = None, *options: str) -> str:
     files = ["--values", str(values), *KEDA] if values else []
     command = [str(program("helm")), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *files, *options]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def objects(manifests: str) -> list[dict[str, Any]]:
+    """Every object in a stream of manifests."""
+    return [each for each in yaml.safe_load_all(manifests) if each]
 
 
 def write_derived() -> None:

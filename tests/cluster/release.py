@@ -6,8 +6,9 @@ import json
 import secrets
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,9 @@ from .product_images import TARGETS, archive
 
 READY_SECONDS = 300
 EXAMPLE = CHART / "examples" / "laptop.yaml"
+MODELS = ("safety", "text-to-image", "curation")
+"""What EXAMPLE has beside the gateway."""
+REPLICAS = "custom-columns=NAME:.metadata.name,REPLICAS:.spec.replicas"
 KEYS_SECRET = "bowerbird-keys"
 PICTURE: Final = {"prompt": "an american robin perched on a branch in winter", "seed": 7, "size": "256x256"}
 
@@ -72,10 +76,10 @@ class Release:
         return [pod for pod in listed["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     @contextmanager
-    def reached(self) -> Iterator[httpx2.Client]:
-        """A client of the gateway through a forwarded port, as a developer reaches it."""
+    def reached(self, target: str = "service/gateway") -> Iterator[httpx2.Client]:
+        """A client of a gateway through a forwarded port, as a developer reaches it."""
         port = free_port()
-        command = [str(program("kubectl")), "--namespace", self.namespace, "port-forward", "service/gateway"]
+        command = [str(program("kubectl")), "--namespace", self.namespace, "port-forward", target]
         forward = subprocess.Popen([*command, f"{port}:8000"], env=self.cluster.environment, stdout=subprocess.DEVNULL)
         try:
             headers = {"Authorization": f"Bearer {self.key}"}
@@ -85,6 +89,41 @@ class Release:
         finally:
             forward.terminate()
             forward.wait()
+
+    @contextmanager
+    def watched(self, kind: str, columns: str) -> Iterator[list[tuple[float, str]]]:
+        """What the namespace's objects were at any time while the block ran: when it was heard of (monotonic), a
+        line."""
+        command = [str(program("kubectl")), "--namespace", self.namespace, "get", kind, "--watch", "--no-headers"]
+        lines: list[tuple[float, str]] = []
+        watch = subprocess.Popen(
+            [*command, "--output", columns], env=self.cluster.environment, stdout=subprocess.PIPE, text=True
+        )
+        told = watch.stdout
+        assert told is not None
+
+        def read() -> None:
+            lines.extend((time.monotonic(), line.strip()) for line in told)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield lines
+        finally:
+            watch.terminate()
+            watch.wait()
+            reader.join()
+            told.close()
+
+
+def woken(changes: Iterable[tuple[float, str]]) -> dict[str, float]:
+    """Model -> when it was first wanted, of what `watched` heard with the columns REPLICAS."""
+    found: dict[str, float] = {}
+    for heard, line in changes:
+        name, _, replicas = line.partition(" ")
+        if name in MODELS and replicas.strip() == "1":
+            found.setdefault(name, heard)
+    return found
 
 
 @contextmanager

@@ -6,25 +6,20 @@ The tests of this file are one story, told in its order: they share a release, w
 from __future__ import annotations
 
 import re
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx2
 import pytest
 
-from .binaries import program
 from .certificates import Authority
 from .cluster import Cluster
-from .release import PICTURE, Release, created, loaded, release_of
+from .release import MODELS, PICTURE, REPLICAS, Release, created, loaded, release_of, woken
 
 pytestmark = pytest.mark.timeout(900)
 
 NAMESPACE = "asleep"
-MODELS = ("safety", "text-to-image", "curation")
 ASLEEP = dict.fromkeys(MODELS, 0)
 AWAKE = dict.fromkeys(MODELS, 1)
 COOLDOWN_SECONDS = 15
@@ -39,7 +34,6 @@ KEDA = {
     "keda.tls.clientSecret": "keda",
 }
 COMPONENT = r"custom-columns=COMPONENT:.metadata.labels.app\.kubernetes\.io/component"
-REPLICAS = "custom-columns=NAME:.metadata.name,REPLICAS:.spec.replicas"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +55,7 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_install_upgrade_and_rollback_make_no_model_pod_while_nobody_asks(release: Release) -> None:
-    with watched(release, "pods", COMPONENT) as components:
+    with release.watched("pods", COMPONENT) as components:
         release.upgrade()
         release.upgrade("--set", "defaults.podAnnotations.round=two")
         release.rollback()
@@ -88,20 +82,17 @@ def test_what_a_paused_service_cannot_do_is_told_within_seconds(release: Release
 
 
 def test_one_request_wakes_the_whole_chain_at_once_and_is_answered(release: Release) -> None:
-    with watched(release, "deployments", REPLICAS) as changes, release.reached() as client:
+    with release.watched("deployments", REPLICAS) as changes, release.reached() as client:
         answer = client.post("/v1/images/generations", json=PICTURE, timeout=300)
         metrics = client.get("/metrics").text
     assert answer.status_code == httpx2.codes.OK, answer.text
     assert counts(release) == AWAKE
-    told = sorted({line.split()[0]: seen for seen, line in reversed(changes) if line.split() in WOKEN}.values())
+    told = sorted(woken(changes).values())
     assert len(told) == len(MODELS)
     assert told[-1] - told[0] <= TOGETHER_SECONDS
     for model in MODELS:
         assert f'bowerbird_wake_seconds_count{{phase="total",service="{model}"}} 1.0' in metrics
     assert first_pods(metrics) == 0, "KEDA made them"
-
-
-WOKEN = [[model, "1"] for model in MODELS]
 
 
 def test_upgrade_and_rollback_change_no_count_while_they_are_awake(release: Release) -> None:
@@ -177,28 +168,3 @@ def counts(release: Release) -> dict[str, int]:
 def first_pods(metrics: str) -> float:
     """How many Deployments the gateway itself has woken."""
     return sum(map(float, re.findall(r"^bowerbird_first_pods_total{[^}]*} (.+)$", metrics, re.MULTILINE)))
-
-
-@contextmanager
-def watched(release: Release, kind: str, columns: str) -> Iterator[list[tuple[float, str]]]:
-    """What the namespace's objects were at any time while the block ran: when it was heard of (monotonic), a line."""
-    command = [str(program("kubectl")), "--namespace", release.namespace, "get", kind, "--watch", "--no-headers"]
-    lines: list[tuple[float, str]] = []
-    watch = subprocess.Popen(
-        [*command, "--output", columns], env=release.cluster.environment, stdout=subprocess.PIPE, text=True
-    )
-    told = watch.stdout
-    assert told is not None
-
-    def read() -> None:
-        lines.extend((time.monotonic(), line.strip()) for line in told)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield lines
-    finally:
-        watch.terminate()
-        watch.wait()
-        reader.join()
-        told.close()

@@ -1,0 +1,152 @@
+"""Several gateways on one PostgreSQL and one object store: what one of them was told, the others know and carry on."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from secrets import token_bytes
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from ..postgresql import RunningPostgreSQL
+from ..s3 import RunningS3
+from .cluster import Cluster
+from .outside import reachable
+from .release import MODELS, PICTURE, READY_SECONDS, Release, created, loaded, release_of
+
+pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
+
+NAMESPACE = "shared"
+GATEWAYS = 2
+COOLDOWN_SECONDS = 15
+JOB_SECONDS = 240.0
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster, postgresql: RunningPostgreSQL, s3: RunningS3) -> Iterator[Release]:
+    """Two gateways whose models sleep, installed and ready."""
+    loaded(cluster)
+    postgresql.create(NAMESPACE)
+    store = urlsplit(s3.environment["AWS_ENDPOINT_URL"]).port
+    assert store is not None
+    with reachable(postgresql.port, store) as address:
+        made = release_of(cluster, NAMESPACE, *options(postgresql.port, store))
+        created(made)
+        url = postgresql.url(NAMESPACE).replace("127.0.0.1", address)
+        secret(made, "database", url=url)
+        secret(made, "webhooks", keys=json.dumps([b64encode(token_bytes(32)).decode()]))
+        secret(made, "store", **{**s3.environment, "AWS_ENDPOINT_URL": f"http://{address}:{store}"})
+        made.upgrade()
+        yield made
+        cluster.kubectl("delete", "namespace", made.namespace, "--timeout=120s")
+
+
+def options(database_port: int, store_port: int) -> list[str]:
+    """What Helm is told."""
+    values = {
+        "database.existingSecret": "database",
+        "database.port": database_port,
+        "webhooks.existingSecret": "webhooks",
+        "pictures.existingSecret": "store",
+        "pictures.url": "s3://pictures/cluster",
+        "pictures.port": store_port,
+        "services.gateway.replicas": GATEWAYS,
+        "services.gateway.scaling.kind": "fixed",
+        "defaults.scaling.kind": "keda",
+        "defaults.scaling.cooldownSeconds": COOLDOWN_SECONDS,
+    }
+    return [option for name, value in values.items() for option in ("--set", f"{name}={value}")]
+
+
+def secret(release: Release, name: str, **values: str) -> None:
+    """A Secret of the namespace."""
+    literals = [f"--from-literal={key}={value}" for key, value in values.items()]
+    release.kubectl("create", "secret", "generic", name, *literals)
+
+
+def test_the_database_is_made_by_a_job_before_the_gateways_start(
+    release: Release, postgresql: RunningPostgreSQL
+) -> None:
+    assert len(release.pods("gateway")) == GATEWAYS
+    assert not release.pods("migration"), "it is gone when it has done its work"
+    postgresql.execute("SELECT 1 / count(*) FROM revisions", NAMESPACE)
+
+
+def test_whichever_gateway_is_asked_the_chain_wakes(release: Release) -> None:
+    for gateway in release.pods("gateway"):  # one of them, at most, holds a stream of KEDA's
+        sleep(release)
+        with release.reached(f"pod/{gateway}") as client:
+            answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
+        assert answer.status_code == httpx2.codes.OK, answer.text
+
+
+def test_a_job_of_one_gateway_is_known_at_the_other(release: Release) -> None:
+    one, other = release.pods("gateway")
+    with release.reached(f"pod/{one}") as client:
+        headers = {"Prefer": "respond-async"}
+        made = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, headers=headers)
+        assert made.status_code == httpx2.codes.ACCEPTED, made.text
+    with release.reached(f"pod/{other}") as client:
+        job = finished(client, made.json()["id"])
+        assert job["status"] == "succeeded", job
+        result = client.get(f"/v1/jobs/{job['id']}/result").raise_for_status().json()
+    assert result["data"][0]["b64_json"].startswith("iVBORw0KGgo")  # PNG
+
+
+def test_gateways_are_evicted_one_by_one_and_what_they_were_drawing_is_answered(release: Release) -> None:
+    for gateway in release.pods("gateway"):
+        with release.reached(f"pod/{gateway}") as client, ThreadPoolExecutor(1) as thread:
+            drawing = thread.submit(
+                client.post, "/v1/images/generations", json={**PICTURE, "cache": "fresh", "n": 4}, timeout=300
+            )
+            release.cluster.until(lambda: computing(client), "a picture that is drawn")
+            evict(release, gateway)
+            assert drawing.result().status_code == httpx2.codes.OK, drawing.result().text
+        release.cluster.until(
+            lambda gone=gateway: len(others := release.pods("gateway")) == GATEWAYS and gone not in others,
+            "another gateway in its place",
+        )
+        release.kubectl("rollout", "status", "deployment/gateway", f"--timeout={READY_SECONDS}s")
+
+
+def test_an_upgrade_migrates_again_and_finds_nothing_to_do(release: Release) -> None:
+    before = release.pods("gateway")
+    release.upgrade()
+    assert release.pods("gateway") == before
+
+
+def sleep(release: Release) -> None:
+    """Returns when no model has a pod."""
+    asleep = dict.fromkeys(MODELS, 0)
+    release.cluster.until(
+        lambda: {name: release.wanted()[name] for name in MODELS} == asleep, "every service asleep", seconds=120
+    )
+
+
+def finished(client: httpx2.Client, job: str) -> dict[str, object]:
+    """The job, when it has ended."""
+    deadline = time.monotonic() + JOB_SECONDS
+    while (found := client.get(f"/v1/jobs/{job}").json())["status"] in {"queued", "running"}:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    return dict(found)
+
+
+def computing(client: httpx2.Client) -> bool:
+    """Whether a request of this gateway holds a slot of text-to-image."""
+    (held,) = re.findall(r"^bowerbird_slots_held (.+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(held) > 0
+
+
+def evict(release: Release, pod: str) -> None:
+    """What `kubectl drain` asks for, of one pod."""
+    metadata = {"name": pod, "namespace": release.namespace}
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    path = f"/api/v1/namespaces/{release.namespace}/pods/{pod}/eviction"
+    release.cluster.kubectl("create", "--raw", path, "-f", "-", manifest=json.dumps(eviction))
