@@ -34,7 +34,10 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shape:
-    """The configs of one checkpoint; `text_2` and `preview` are absent where the family has none."""
+    """The configs of one checkpoint; `text_2`, `preview` and `motion` are absent where the family has none.
+
+    `facts` stand in `model_index.json`, `stated` in `bowerbird.json`.
+    """
 
     pipeline: str
     unet: Config
@@ -45,6 +48,8 @@ class Shape:
     preview: Config | None = None
     facts: Config = field(default_factory=dict)
     vae_class: str = "AutoencoderKL"
+    motion: Config | None = None
+    stated: Config = field(default_factory=dict)
 
 
 def _unet(attention: tuple[bool, ...], **config: Any) -> Config:
@@ -104,6 +109,14 @@ SDXL = Shape(
 )  # fmt: skip
 SDXL_TURBO = replace(SDXL, unet={**SDXL.unet, "sample_size": 64}, scheduler=("EulerAncestralDiscreteScheduler", TURBO))
 LCM = replace(SD15, unet={**SD15.unet, "time_cond_proj_dim": 256}, scheduler=("LCMScheduler", BETAS))
+ANIMATEDIFF = replace(
+    SD15,
+    pipeline="AnimateDiffPipeline",
+    motion={"block_out_channels": (320, 640, 1280, 1280), "motion_layers_per_block": 2, "motion_num_attention_heads": 8,
+            "motion_norm_num_groups": 32, "motion_max_seq_length": 32, "use_motion_mid_block": False},
+    scheduler=("DDIMScheduler", {**BETAS, "beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}),
+)  # fmt: skip
+"""The shape of animatediff-motion-adapter-v1-5-2 beside Stable Diffusion 1.5."""
 TAESD = {
     "encoder_block_out_channels": [64] * 4,
     "decoder_block_out_channels": [64] * 4,
@@ -143,6 +156,15 @@ SMALL_SDXL = replace(
     facts={"force_zeros_for_empty_prompt": True},
 )  # fmt: skip
 SMALL_TURBO = replace(SMALL_SDXL, scheduler=("EulerAncestralDiscreteScheduler", TURBO))
+SMALL_ANIMATEDIFF = replace(
+    SMALL_SD,
+    pipeline="AnimateDiffPipeline",
+    unet=_unet((True,), block_out_channels=(8,), cross_attention_dim=16, **SMALL_UNET),
+    motion={"block_out_channels": (8,), "motion_layers_per_block": 1, "motion_num_attention_heads": 2,
+            "motion_norm_num_groups": 4, "motion_max_seq_length": 8, "use_motion_mid_block": False},
+    scheduler=("DDIMScheduler", {**BETAS, "beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}),
+    stated={"motion": {"window": 4, "overlap": 2}},
+)  # fmt: skip
 SMALL_TAESD = {
     "encoder_block_out_channels": [8] * 2,
     "decoder_block_out_channels": [8] * 2,
@@ -153,7 +175,7 @@ SMALL_TAESD = {
 SHAPES = {
     "sd15": SD15, "sd21": SD21, "sdxl": SDXL, "sdxl-turbo": SDXL_TURBO, "lcm": LCM,
     "small-sd": SMALL_SD, "small-v": SMALL_V, "small-lcm": SMALL_LCM, "small-sdxl": SMALL_SDXL,
-    "small-turbo": SMALL_TURBO,
+    "small-turbo": SMALL_TURBO, "animatediff": ANIMATEDIFF, "small-animatediff": SMALL_ANIMATEDIFF,
 }  # fmt: skip
 
 
@@ -173,6 +195,8 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler/scheduler_config.json", {"_class_name": shape.scheduler[0], **shape.scheduler[1]})
     _write_json(folder / "model_index.json", index)
+    if shape.stated:
+        _write_json(folder / "bowerbird.json", shape.stated)
     return folder
 
 
@@ -201,6 +225,8 @@ def _classes(shape: Shape) -> dict[str, tuple[str, Config]]:
     found |= {"unet": ("UNet2DConditionModel", shape.unet), "vae": (shape.vae_class, shape.vae)}
     if shape.preview is not None:
         found["preview_vae"] = ("AutoencoderTiny", shape.preview)
+    if shape.motion is not None:
+        found["motion_adapter"] = ("MotionAdapter", shape.motion)
     return found
 
 
@@ -234,7 +260,9 @@ def _write_weights(folder: Path, stem: str, shapes: dict[str, tuple[int, ...]], 
 
 
 def _weight(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float16]]:
-    """Scales of norms near 1, biases near 0, matrices with columns of length 1."""
+    """Scales of norms near 1, biases near 0, matrices with columns of length 1; positions are sines, as everywhere."""
+    if name.endswith("pos_embed.pe"):
+        return _positions(*shape[1:])
     values = random.standard_normal(shape, np.float32)
     if len(shape) == 1:
         scales = "norm" in name and name.endswith("weight")
@@ -243,6 +271,12 @@ def _weight(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> n
         return (values * np.float32(0.1)).astype(np.float16)
     values /= np.float32(np.sqrt(np.prod(shape[1:])))
     return values.astype(np.float16)
+
+
+def _positions(frames: int, width: int) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """[1, frames, width]: sine and cosine in turn (Vaswani et al., "Attention is all you need", 2017)."""
+    angles = np.arange(frames)[:, None] * np.exp(np.arange(0, width, 2) * (-np.log(10000.0) / width))
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(1, frames, width).astype(np.float16)
 
 
 def _tokenizer(text: Config) -> Tokenizer:

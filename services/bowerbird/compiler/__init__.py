@@ -4,6 +4,7 @@
 happens; judging.py does the same for a judge of pictures:
 
     checkpoint.py      the folder: components, classes, where their weights are
+    animate_diff.py    a UNet and its motion modules brought together
     families.py        which family it is of, and what that means
     measuring.py       its latents, its sizes, the shapes of example inputs
     tokenizing.py      its tokenizers, one file each

@@ -30,6 +30,7 @@ class Checkpoint:
         self.folder = folder
         self.index = read_json(folder / MODEL_INDEX)
         self._elsewhere: dict[str, Path] = {}
+        self._joined: dict[str, tuple[dict[str, Any], list[Path]]] = {}
         self.facts = read_json(folder / FACTS) if (folder / FACTS).exists() else {}
         self.lineage = read_json(folder / LINEAGE) if (folder / LINEAGE).exists() else {}
 
@@ -38,6 +39,15 @@ class Checkpoint:
         if folder is not None:
             self.index[component] = ["diffusers", str(read_json(folder / "config.json").get("_class_name"))]
             self._elsewhere[component] = folder
+
+    def join(self, component: str, model_class: str, config: dict[str, Any], files: list[Path]) -> None:
+        """Makes a component out of others: its class, its config, and the files that together hold its tensors."""
+        self.index[component] = ["diffusers", model_class]
+        self._joined[component] = (config, files)
+
+    def is_joined(self, component: str) -> bool:
+        """True for a component that was made out of others."""
+        return component in self._joined
 
     def folder_of(self, component: str) -> Path:
         """Where the component's config and weights lie."""
@@ -56,6 +66,8 @@ class Checkpoint:
 
     def config(self, component: str) -> dict[str, Any]:
         """The component's own config."""
+        if component in self._joined:
+            return dict(self._joined[component][0])
         name = "scheduler_config.json" if component == "scheduler" else "config.json"
         return read_json(self.folder_of(component) / name)
 
@@ -64,6 +76,8 @@ class Checkpoint:
 
         Pickles (`.bin`) are not read: they run code. Raises CheckpointUnsupported when there is nothing else.
         """
+        if component in self._joined:
+            return self._joined[component][1]
         for stem in WEIGHT_STEMS:
             for variant in ("", ".fp16"):
                 folder = self.folder_of(component)

@@ -41,6 +41,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
     precision: option.Precision = PrecisionOption.fp16,
     sampler: option.Sampler = None,
     preview: option.Preview = None,
+    motion_adapter: option.MotionAdapter = None,
     tiny_decoder: option.TinyDecoder = False,
     lora: option.Lora = True,
     backend: option.Backends = None,
@@ -55,7 +56,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
 ) -> None:
     """Compile a checkpoint to a bundle that is served without torch.
 
-    Stable Diffusion 1.x, 2.x, XL, their Turbos, and LCM-distilled ones, as diffusers saves them:
+    Stable Diffusion 1.x, 2.x, XL, their Turbos, LCM-distilled ones, and AnimateDiff, as diffusers saves them:
 
         bowerbird compile ./sdxl-turbo --to ./bundles/sdxl-turbo --size 512x512 --size 768x512
 
@@ -70,7 +71,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
 
     sizes = tuple(map(_size, size or []))
     in_half = _in_half(half, precision, backend or [])
-    options = Options(sizes, precision.value, sampler, preview, tiny_decoder, lora, thorough=full, half=in_half)
+    options = Options(
+        sizes, precision.value, sampler, preview, motion_adapter, tiny_decoder, lora, thorough=full, half=in_half
+    )
     identity = dict(zip(IDENTITY, (name, version, licence, steps, guidance_scale), strict=True))
     with _reporting("Not compiled.", BundleDiffers, CheckpointUnsupported, TargetOccupied) as report:
         backends, left = preparing.open_backends([each.value for each in backend or []], required=False)

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bowerbird.compiler.animate_diff import join_motion
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 from bowerbird.compiler.export import ExportCache
 from bowerbird.compiler.families import PREVIEW, Family, family_of
@@ -28,7 +29,7 @@ from bowerbird.compiler.tokenizing import read_tokenizers
 from bowerbird.compiler.writing import Staging, now
 from bowerbird.contracts import MAX_STEPS, Size
 from bowerbird.engine.backends.cpu import CpuBackend
-from bowerbird.engine.bundle import SAMPLERS, Bundle, DrawingFacts, Manifest, PictureParity, Precision
+from bowerbird.engine.bundle import MOTION, SAMPLERS, Bundle, DrawingFacts, Manifest, PictureParity, Precision
 
 COMPILED_WITH = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
 MAX_PICTURES_SECONDS = 300.0
@@ -53,15 +54,17 @@ class Options:
     """What of a checkpoint is compiled, and how.
 
     `sizes`: empty takes the checkpoint's own. `sampler`: another scheduler class for the same config. `preview`: the
-    folder of an AutoencoderTiny, else the checkpoint's `preview_vae`. `tiny_decoder` draws every picture with it, not
-    only previews. `thorough` compares every size and whole pictures, however long it takes. `half` adds graphs that
-    compute in fp16 (`halving`); it wants precision fp16.
+    folder of an AutoencoderTiny, else the checkpoint's `preview_vae`. `motion_adapter`: that of a MotionAdapter, else
+    the checkpoint's. `tiny_decoder` draws every picture with the tiny one, not only previews. `thorough` compares every
+    size and whole pictures, however long it takes. `half` adds graphs that compute in fp16 (`halving`); it wants
+    precision fp16.
     """
 
     sizes: tuple[Size, ...] = ()
     precision: Precision = "fp16"
     sampler: str | None = None
     preview: Path | None = None
+    motion_adapter: Path | None = None
     tiny_decoder: bool = False
     lora: bool = True
     thorough: bool = False
@@ -85,6 +88,7 @@ class Compilation:
 
     def __post_init__(self) -> None:
         self.checkpoint.add(PREVIEW, self.options.preview)
+        join_motion(self.checkpoint, self.options.motion_adapter)
         object.__setattr__(self, "family", family_of(self.checkpoint))
         object.__setattr__(self, "scheduler", load_scheduler(self.checkpoint, self.options.sampler))
 
@@ -156,7 +160,7 @@ def _components(compilation: Compilation) -> list[Component]:
                 parts=parts,
                 hollow=partial(hollow_component, checkpoint, name),
                 load=partial(load_component, checkpoint, name),
-                takes_loras=options.lora and name in (*family.text_encoders, "unet"),
+                takes_loras=options.lora and family.motion is None and name in (*family.text_encoders, "unet"),
                 # diffusers asks this of Stable Diffusion XL's autoencoders only, and takes no answer for yes.
                 overflows=name == "vae" and family.size_conditioned and bool(config.get("force_upcast", True)),
             )
@@ -196,6 +200,7 @@ def _drawing_facts(
         size_conditioned=family.size_conditioned,
         zero_empty_negative=family.zero_empty_negative,
         embeds_guidance=family.embeds_guidance,
+        motion=family.motion,
     )
 
 
@@ -211,7 +216,7 @@ def _compare_pictures(
 ) -> tuple[PictureParity | None, list[Pixels]]:
     """The figures and the pictures; nothing, and a word about it, where it would take too long."""
     facts, options = bundle.drawing, compilation.options
-    seconds = seconds_of_pictures(facts, graphs.seconds_per_row["denoiser"])
+    seconds = seconds_of_pictures(facts, graphs.seconds_per_row[MOTION if facts.motion else "denoiser"])
     if seconds > MAX_PICTURES_SECONDS and not options.thorough:
         compilation.report(f"whole pictures: not compared, about {seconds / 60:.0f} minutes (--full does)")
         return None, []

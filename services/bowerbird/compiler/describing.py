@@ -38,7 +38,8 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield "judges", f"pictures of {side}x{side} and texts, {manifest.judging.embedding_dimension} dimensions"
     if manifest.picture_parity is not None:
         parity = manifest.picture_parity
-        yield "fidelity", f"{parity.psnr_db} dB PSNR over {parity.pictures} whole pictures of {parity.steps} steps"
+        kind = "frames of a clip" if manifest.drawing is not None and manifest.drawing.motion else "whole pictures"
+        yield "fidelity", f"{parity.psnr_db} dB PSNR over {parity.pictures} {kind} of {parity.steps} steps"
     elif manifest.drawing is not None:
         yield "fidelity", "part by part, see below; whole pictures were not compared (compile --full does)"
     yield "made with", ", ".join(f"{name} {version}" for name, version in manifest.compiled_with.items())
@@ -46,6 +47,13 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 def _drawing(manifest: Manifest, drawing: DrawingFacts) -> Iterator[tuple[str, str]]:
     yield "draws", ", ".join(str(size) for size in drawing.sizes)
+    if drawing.motion is not None:
+        motion = drawing.motion
+        yield (
+            "clips",
+            f"of at most {motion.max_frames} drawn frames, {motion.window} at a time (neighbours share "
+            f"{motion.overlap}); {motion.frames_per_second:g} of them are a second",
+        )
     guidance = "embedded" if drawing.embeds_guidance else "by a second row"
     yield (
         "when not asked",

@@ -4,6 +4,7 @@
     Stable Diffusion XL, XL Turbo      two, their penultimate hidden states side by side, the second one's pooled
                                        projection, and sizes (`time_ids`)
     distilled by consistency (LCM)     either of them whose UNet embeds the guidance scale instead of being run twice
+    AnimateDiff                        the first of them whose UNet has motion modules: it draws clips, not pictures
 
 Told by the UNet's config, not by the pipeline's name: that is what people edit. What a family needs beyond this table
 is refused by name, because a picture without it would look right and be wrong. Torch-free.
@@ -14,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bowerbird.compiler.animate_diff import motion_facts
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
-from bowerbird.engine.bundle import TEXT_ENCODERS
+from bowerbird.engine.bundle import TEXT_ENCODERS, MotionFacts
 
 PREVIEW = "preview_vae"
 TIME_IDS = 6
@@ -29,7 +31,10 @@ UNREAD = {
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the engine must do for a checkpoint, and what a picture takes when nothing is asked."""
+    """What the engine must do for a checkpoint, and what a picture takes when nothing is asked.
+
+    `motion` is what is said of its clips; None of one that draws pictures.
+    """
 
     name: str
     text_encoders: tuple[str, ...]
@@ -38,6 +43,7 @@ class Family:
     size_conditioned: bool = False
     embeds_guidance: bool = False
     zero_empty_negative: bool = False
+    motion: MotionFacts | None = None
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -52,6 +58,11 @@ def family_of(checkpoint: Checkpoint) -> Family:
     _refuse_unread(unet)
     embeds_guidance = unet.get("time_cond_proj_dim") is not None
     steps, guidance_scale = _defaults(checkpoint, embeds_guidance)
+    motion = motion_facts(checkpoint)
+    if motion is not None:
+        _refuse_clips_told_more(unet, embeds_guidance)
+        _refuse_attention_mask(checkpoint)
+        return Family("AnimateDiff", TEXT_ENCODERS[:1], steps, guidance_scale, motion=motion)
     match unet.get("addition_embed_type"):
         case None:
             _refuse_attention_mask(checkpoint)
@@ -84,6 +95,12 @@ def _refuse_unread(unet: dict[str, Any]) -> None:
             f"The unet reads {unet['in_channels']} channels and answers {unet['out_channels']}: one for inpainting or "
             "editing, which is told more than noise. Text-to-image checkpoints are compiled."
         )
+
+
+def _refuse_clips_told_more(unet: dict[str, Any], embeds_guidance: bool) -> None:
+    if embeds_guidance or unet.get("addition_embed_type") is not None:
+        told = "the guidance scale" if embeds_guidance else "sizes"
+        raise CheckpointUnsupported(f"The unet draws clips and is told {told}, which is compiled for pictures only.")
 
 
 def _refuse_attention_mask(checkpoint: Checkpoint) -> None:

@@ -33,7 +33,7 @@ from bowerbird.compiler.parity import (
     frugal_session,
     usual_question,
 )
-from bowerbird.compiler.parts import Part, Shapes
+from bowerbird.compiler.parts import Part, Shapes, is_of_any_size
 from bowerbird.compiler.precision import Storage, restored
 from bowerbird.compiler.tensor_file import TensorFacts, TensorWriter
 from bowerbird.compiler.weights import link, refer
@@ -214,7 +214,7 @@ class Graphs:
         """Three inputs of the smallest size; one of each other size, unless that takes minutes."""
         part, smallest = self._graphs[role].part, self.sizes[0]
         questions = [usual_question(part, smallest)]
-        if any(2 in names for names in part.free.values()) and len(self.sizes) > 1:
+        if is_of_any_size(part) and len(self.sizes) > 1:
             _, seconds = Question(part, smallest, 1, 1).ask(model)
             questions += [
                 Question(part, shapes, 1, 1)

@@ -25,8 +25,10 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
+from bowerbird.engine.bundle import MOTION
+
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-ROLES = ("denoiser", "denoiser_lora", "decoder")
+ROLES = ("denoiser", "denoiser_lora", MOTION, "decoder")
 SCALARS = ("timestep", "time_ids", "guidance")
 """Ports whose values are far apart, or are made into angles."""
 MATRICES = ("Conv", "Gemm", "MatMul")

@@ -22,6 +22,8 @@ from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 
 LIBRARIES = {"diffusers", "transformers"}
 TENSORS_AT_ONCE = 64
+POSITIONS = ".pos_embed.pe"
+"""Ends of the names of what tells a motion module which frame it looks at: sines, which a file may leave out."""
 
 
 def hollow(model: nn.Module) -> Any:
@@ -54,8 +56,10 @@ def load_component(checkpoint: Checkpoint, name: str) -> Any:
     wanted = set(model.state_dict(keep_vars=True))
     try:
         stored = {key for path in files for key in _keys(path)}
-        if stored == wanted:
+        if stored | {key for key in wanted if key.endswith(POSITIONS)} == wanted:
             _fill(model, files)
+        elif checkpoint.is_joined(name):
+            raise ValueError("its two halves hold other tensors than a UNetMotionModel.")
         else:
             model = _class_of(checkpoint, name).from_pretrained(
                 checkpoint.folder_of(name), torch_dtype=torch.float32, use_safetensors=True, **_variant(files)
@@ -104,11 +108,20 @@ def _without_weights(checkpoint: Checkpoint, name: str) -> nn.Module:
     model_class, folder = _class_of(checkpoint, name), checkpoint.folder_of(name)
     with _meta_parameters():
         if checkpoint.index[name][0] == "diffusers":
-            model = model_class.from_config(model_class.load_config(folder))
+            model = model_class.from_config(checkpoint.config(name))
         else:
             model = model_class(model_class.config_class.from_pretrained(folder))
     module: nn.Module = model
+    _positions_as_parameters(module)
     return module
+
+
+def _positions_as_parameters(model: nn.Module) -> None:
+    """Sines that a class keeps as a buffer become a weight like any other: kept once, and rounded in one place."""
+    for path, module in model.named_modules():
+        if f".{path}.pe".endswith(POSITIONS):
+            values = module._buffers.pop("pe")
+            module.register_parameter("pe", nn.Parameter(values, requires_grad=False))
 
 
 @contextmanager

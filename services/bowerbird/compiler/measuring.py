@@ -52,6 +52,7 @@ def measure(checkpoint: Checkpoint, family: Family, sizes: Sequence[Size]) -> Me
         latent_channels=latents.channels,
         downscale=latents.downscale,
         size_multiple=multiple,
+        window=family.motion.window if family.motion else 0,
     )
     ordered = [latents.shape(size) for size in sorted(wanted, key=_pixels)]
     each = tuple(replace(shapes, latent_height=height, latent_width=width) for _, height, width in ordered)

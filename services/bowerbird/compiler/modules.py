@@ -91,6 +91,15 @@ class SizeConditionedGuidedDenoiser(_Wrapped):
         return _denoised(self.model, sample, timestep, states, added_cond_kwargs=added, timestep_cond=cond)
 
 
+class MotionDenoiser(_Wrapped):
+    """A UNet with motion modules (AnimateDiff); its clips are [batch, frames, c, h, w], each with one prompt."""
+
+    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        by_frame = states[:, None].expand(-1, sample.shape[1], -1, -1).flatten(0, 1)
+        output: torch.Tensor = _denoised(self.model, sample.transpose(1, 2), timestep, by_frame)
+        return output.transpose(1, 2)
+
+
 class Decoder(_Wrapped):
     """Latents as pictures."""
 

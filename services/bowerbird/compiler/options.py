@@ -47,6 +47,9 @@ Sampler = Annotated[str | None, typer.Option(help="a scheduler class of diffuser
 Preview = Annotated[
     Path | None, typer.Option(help="folder of an AutoencoderTiny, for previews; default: its preview_vae/")
 ]
+MotionAdapter = Annotated[
+    Path | None, typer.Option(help="folder of a MotionAdapter (AnimateDiff): the bundle then draws clips")
+]
 TinyDecoder = Annotated[
     bool, typer.Option("--tiny-decoder", help="draw with the tiny autoencoder: faster drafts, less detail")
 ]

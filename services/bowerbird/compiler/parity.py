@@ -29,13 +29,14 @@ from bowerbird.engine.backend import Floats, Session
 from bowerbird.engine.backends.buckets import joined, split
 from bowerbird.engine.backends.cpu import CpuSession
 from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
-from bowerbird.engine.bundle import HalfParity, ParityFacts
+from bowerbird.engine.bundle import MOTION, HalfParity, ParityFacts
 
 ROWS = 3
 TOGETHER_PIXELS = 512 * 512
 """The largest pictures of which ROWS are asked for in one call. Of larger ones activations would need more memory than
 all weights: of three of 1024 x 1024 an autoencoder's take 10 GB. So it is asked for one at a time, as the engine does,
-and a denoiser, whose attention looks at every pair of latents, for two and then one."""
+and so is a denoiser of clips, a row of which is many pictures; one of stills, whose attention looks at every pair of
+latents, for two and then one."""
 PART_TOLERANCE = 2e-4
 ROUNDING_TOLERANCE_DB = 30.0
 MAX_PSNR_DB = 99.0
@@ -93,9 +94,9 @@ class Reference:
 def usual_question(part: Part, shapes: Shapes) -> Question:
     """ROWS rows, in one call where memory allows it."""
     pixels = shapes.latent_height * shapes.latent_width * shapes.downscale**2
-    if pixels <= TOGETHER_PIXELS:
+    if pixels * (shapes.window if part.role == MOTION else 1) <= TOGETHER_PIXELS:
         return Question(part, shapes, ROWS, ROWS)
-    return Question(part, shapes, ROWS, 1 if part.role in AUTOENCODER else 2)
+    return Question(part, shapes, ROWS, 1 if part.role in (*AUTOENCODER, MOTION) else 2)
 
 
 def compare_part(part: Part, session: Session, references: Sequence[Reference]) -> ParityFacts:

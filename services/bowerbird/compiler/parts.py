@@ -6,6 +6,8 @@ A graph has the ports of its role, whatever the class behind it; the engine know
     text_encoder_2  the same                                           -> states, pooled [batch, width]
     denoiser        sample [batch, c, h, w], timestep [batch], states  -> output [batch, c, h, w]
                     and, where the family has them, pooled [batch, width], time_ids [batch, 6], guidance [batch]
+    motion_denoiser sample [batch, window, c, h, w], timestep [batch], states -> output [batch, window, c, h, w]
+                    (a row is a window of a clip's frames, all at one time and told one prompt)
     decoder         latents [batch, c, h, w]                           -> pictures [batch, 3, H, W], -1..1
     preview         the same, of a tiny autoencoder
     encoder         pictures [batch, 3, H, W], -1..1                   -> latents (the distribution's mode)
@@ -29,8 +31,10 @@ import torch
 from torch import nn
 
 from bowerbird.compiler import modules
+from bowerbird.compiler.animate_diff import MOTION_UNET
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 from bowerbird.compiler.families import PREVIEW, TIME_IDS, Family
+from bowerbird.engine.bundle import MOTION
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -39,7 +43,8 @@ Tensors = tuple[torch.Tensor, ...]
 class Shapes:
     """The numbers that example inputs need; what no part of a checkpoint reads stays 0.
 
-    `size_multiple` divides the latents' height and width: what the UNet halves and doubles again.
+    `size_multiple` divides the latents' height and width: what the UNet halves and doubles again. `window` is the
+    frames of a row of clips.
     """
 
     tokens: int
@@ -52,6 +57,7 @@ class Shapes:
     downscale: int = 1
     size_multiple: int = 1
     image_size: int = 0
+    window: int = 0
 
 
 Examples = Callable[[Shapes, int, torch.Generator], Tensors]
@@ -80,7 +86,7 @@ def parts_of(checkpoint: Checkpoint, family: Family, component: str) -> tuple[Pa
     table: dict[str, dict[str, tuple[Part, ...]]] = {
         "text_encoder": {"CLIPTextModel": (_text_encoder(family),)},
         "text_encoder_2": {"CLIPTextModelWithProjection": (TEXT_ENCODER_2,)},
-        "unet": {"UNet2DConditionModel": (_denoiser(family),)},
+        "unet": {"UNet2DConditionModel": (_denoiser(family),), MOTION_UNET: (MOTION_DENOISER,)},
         "vae": dict.fromkeys(("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny"), (DECODER, ENCODER)),
         PREVIEW: {"AutoencoderTiny": (PREVIEW_DECODER,)},
     }
@@ -93,11 +99,17 @@ def parts_of(checkpoint: Checkpoint, family: Family, component: str) -> tuple[Pa
 def with_free_size(part: Part) -> Part:
     """The same part for pictures of any size."""
     names = {"sample": ("height", "width"), "latents": ("height", "width"), "pictures": PICTURE_SIZE}
+    first = 3 if part.role == MOTION else 2
     free = {
-        port: {**dimensions, 2: names[port][0], 3: names[port][1]} if port in names else dimensions
+        port: {**dimensions, first: names[port][0], first + 1: names[port][1]} if port in names else dimensions
         for port, dimensions in part.free.items()
     }
     return replace(part, free=free)
+
+
+def is_of_any_size(part: Part) -> bool:
+    """True for what `with_free_size` made."""
+    return any({"height", PICTURE_SIZE[0]} & set(names.values()) for names in part.free.values())
 
 
 PICTURE_SIZE = ("picture_height", "picture_width")
@@ -123,6 +135,12 @@ def _sized(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
     time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
     pooled = torch.randn(rows, shapes.pooled_width, generator=generator)
     return (*_noisy(shapes, rows, generator), pooled, time_ids.expand(rows, TIME_IDS).contiguous())
+
+
+def _noisy_clips(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
+    _, timestep, states = _noisy(shapes, rows, generator)
+    (latents,) = _latents(shapes, rows * shapes.window, generator)
+    return latents.unflatten(0, (rows, shapes.window)), timestep, states
 
 
 def _latents(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
@@ -166,6 +184,7 @@ DENOISERS: dict[tuple[bool, bool], tuple[type[nn.Module], tuple[str, ...], Examp
 TEXT_ENCODER_2 = _part(
     "text_encoder_2", modules.PenultimateStatesAndPooled, (("token_ids",), ("states", "pooled")), _token_ids
 )
+MOTION_DENOISER = _part(MOTION, modules.MotionDenoiser, (NOISY, ("output",)), _noisy_clips)
 DECODER = _part("decoder", modules.Decoder, (("latents",), ("pictures",)), _latents)
 PREVIEW_DECODER = replace(DECODER, role="preview")
 ENCODER = _part("encoder", modules.Encoder, (("pictures",), ("latents",)), _pictures)

@@ -1,4 +1,4 @@
-"""Whole pictures by the bundle against whole pictures by diffusers, from the same noise and prompts.
+"""Whole pictures, or a whole clip, by the bundle against what diffusers draws from the same noise and prompts.
 
 The last gate of `compiling`: parts may each be right and be put together wrongly. Ours come from the engine that will
 serve them. Theirs come from diffusers' own classes in the order in which its pipelines call them; the tests hold that
@@ -23,7 +23,7 @@ from bowerbird.compiler.families import Family
 from bowerbird.compiler.loading import load_component, load_scheduler
 from bowerbird.compiler.parity import BundleDiffers, psnr
 from bowerbird.compiler.parts import parts_of
-from bowerbird.contracts import DrawRequest
+from bowerbird.contracts import AnimateRequest, DrawRequest
 from bowerbird.engine.backend import Backend
 from bowerbird.engine.bundle import Bundle, DrawingFacts, PictureParity, Precision
 from bowerbird.engine.drawing import Engine, Frame, Order
@@ -35,7 +35,10 @@ Pixels = NDArray[np.uint8]
 
 
 def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> tuple[PictureParity, list[Pixels]]:
-    """One picture per prompt at the smallest size, and how near they are; raises BundleDiffers when not near enough."""
+    """One picture per prompt at the smallest size, and how near they are; raises BundleDiffers when not near enough.
+
+    Of a bundle that draws clips it is one window of frames for the first prompt.
+    """
     orders, ours = _drawn(bundle, backend)
     gc.collect()  # one side in memory at a time
     worst = min(psnr(one, other, 255.0) for one, other in zip(ours, pipeline.pictures(orders), strict=True))
@@ -43,7 +46,7 @@ def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> tu
     if not worst >= tolerance:
         raise BundleDiffers(f"A whole picture differs by {worst:.1f} dB PSNR; at least {tolerance} dB is wanted.")
     parity = PictureParity(
-        psnr_db=round(worst, 2), tolerance_db=tolerance, steps=bundle.drawing.default_steps, pictures=len(orders)
+        psnr_db=round(worst, 2), tolerance_db=tolerance, steps=bundle.drawing.default_steps, pictures=len(ours)
     )
     return parity, ours
 
@@ -51,24 +54,27 @@ def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> tu
 def seconds_of_pictures(facts: DrawingFacts, seconds_per_row: float) -> float:
     """About how long `compare_pictures` takes, from one row of the denoiser."""
     rows = 1 if facts.default_guidance_scale == 1 or facts.embeds_guidance else 2
-    return 2 * len(PROMPTS) * facts.default_steps * rows * seconds_per_row
+    return 2 * len(_prompts(facts)) * facts.default_steps * rows * seconds_per_row
+
+
+def _prompts(facts: DrawingFacts) -> tuple[str, ...]:
+    return PROMPTS[:1] if facts.motion else PROMPTS
 
 
 def _drawn(bundle: Bundle, backend: Backend) -> tuple[list[Order], list[Pixels]]:
     engine = Engine(bundle, backend)
     facts = engine.facts
+    wanted: dict[str, Any] = {
+        "size": min(facts.sizes, key=lambda size: size.width * size.height),
+        "steps": facts.default_steps,
+        "guidance_scale": facts.default_guidance_scale,
+        "count": 1,
+    }
     orders = [
-        engine.order(
-            DrawRequest(
-                prompt=prompt,
-                size=min(facts.sizes, key=lambda size: size.width * size.height),
-                steps=facts.default_steps,
-                guidance_scale=facts.default_guidance_scale,
-                seed=seed,
-                count=1,
-            )
-        )
-        for seed, prompt in enumerate(PROMPTS)
+        engine.animate(AnimateRequest(prompt=prompt, seed=seed, frames=facts.motion.window, **wanted))
+        if facts.motion
+        else engine.order(DrawRequest(prompt=prompt, seed=seed, **wanted))
+        for seed, prompt in enumerate(_prompts(facts))
     ]
     frames = [event.pixels for order in orders for event in engine.draw(order) if isinstance(event, Frame)]
     return orders, frames
@@ -84,15 +90,15 @@ class Pipeline:
     decoder: str
 
     def pictures(self, orders: list[Order]) -> Iterator[Pixels]:
-        """uint8 `[height, width, 3]` of each order's first frame, from the engine's own noise."""
+        """uint8 `[height, width, 3]` of each order's picture, or of its clip's frames, from the engine's own noise."""
         with torch.inference_mode():
             prompts = [self._encoded(order) for order in orders]
             unet = load_component(self.checkpoint, "unet")
             latents = [self._denoised(unet, order, prompt) for order, prompt in zip(orders, prompts, strict=True)]
             del unet
             decoder = modules.Decoder(load_component(self.checkpoint, self.decoder))
-            for each in latents:
-                pixels = ((decoder(each)[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+            for each in torch.cat([frames.reshape(-1, *frames.shape[-3:]) for frames in latents]):
+                pixels = ((decoder(each[None])[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
                 yield pixels.permute(1, 2, 0).numpy()
 
     def _encoded(self, order: Order) -> list[dict[str, torch.Tensor]]:
@@ -121,8 +127,7 @@ class Pipeline:
         denoiser = parts_of(self.checkpoint, self.family, "unet")[0].wrap(unet)
         scheduler = load_scheduler(self.checkpoint, self.facts.sampler)
         times = scheduling.begin(scheduler, order.steps)
-        shape = self.facts.latents.shape(order.size)
-        chance = (torch.from_numpy(noise(order.seed, call, shape))[None] for call in count(INITIAL_CALL + 1))
+        chance = (self._noise(order, call) for call in count(INITIAL_CALL + 1))
 
         def output(call: int, read: torch.Tensor) -> torch.Tensor:
             answers = [denoiser(read, times[call].float()[None], *self._more(order, each)) for each in prompts]
@@ -130,9 +135,14 @@ class Pipeline:
                 return answers[0]
             return answers[0] + order.guidance_scale * (answers[1] - answers[0])
 
-        initial = torch.from_numpy(noise(order.seed, INITIAL_CALL, shape))[None]
-        sample = initial * scheduling.initial_sigma(scheduler)
+        sample = self._noise(order, INITIAL_CALL) * scheduling.initial_sigma(scheduler)
         return scheduling.run(scheduler, times, sample, output, lambda: next(chance))[-1]
+
+    def _noise(self, order: Order, call: int) -> torch.Tensor:
+        """One row of what the engine draws for a call."""
+        shape = self.facts.latents.shape(order.size)
+        drawn = order.clip.noise(order.seed, call, shape) if order.clip else noise(order.seed, call, shape)
+        return torch.from_numpy(drawn)[None]
 
     def _more(self, order: Order, prompt: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         size = order.size

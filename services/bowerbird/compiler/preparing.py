@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bowerbird.engine.backend import Backend, computes_in_half, open_backend
-from bowerbird.engine.bundle import Bundle
+from bowerbird.engine.bundle import Bundle, is_denoiser
 from bowerbird.errors import BackendMissing
 from bowerbird.settings import Settings
 
@@ -52,4 +52,4 @@ def prepare(bundle: Bundle, backends: Sequence[Backend], report: Callable[[str],
         for role in bundle.manifest.parts:
             report(f"{role}: preparing for {backend.name}")
             graph = bundle.graph(role, half=computes_in_half(backend))
-            backend.load(graph, rowwise=role.startswith("denoiser"), key=bundle.part_digest(role))
+            backend.load(graph, rowwise=is_denoiser(role), key=bundle.part_digest(role))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bowerbird.compiler.animate_diff import MOTION_UNET
 from bowerbird.compiler.checkpoint import FACTS, LINEAGE, MODEL_INDEX
 from bowerbird.compiler.precision import SCALE, restored
 from bowerbird.compiler.tensor_file import TensorFacts, TensorReader, TensorWriter
@@ -49,10 +50,13 @@ def restore(bundle: Bundle, target: Path) -> None:
 
 def _index(manifest: Manifest, components: dict[str, str]) -> dict[str, Any]:
     encoders = sum(name.startswith("text_encoder") for name in components)
+    clips = components.get("unet") == MOTION_UNET
     index: dict[str, Any] = {
-        "_class_name": PIPELINES.get(encoders, PIPELINES[1]),
+        "_class_name": PIPELINES.get(encoders, PIPELINES[1]) if not clips else "AnimateDiffPipeline",
         **{name: [LIBRARIES.get(name, "diffusers"), model_class] for name, model_class in components.items()},
     }
+    if clips:
+        index["motion_adapter"] = [None, None]  # it is in the UNet
     if manifest.drawing is not None:
         index["scheduler"] = ["diffusers", manifest.drawing.sampler]
         index |= {name: ["transformers", "CLIPTokenizer"] for name in TOKENIZERS[:encoders]}
@@ -89,6 +93,8 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
     if manifest.drawing is not None:
         facts["default_steps"] = manifest.drawing.default_steps
         facts["default_guidance_scale"] = manifest.drawing.default_guidance_scale
+        if manifest.drawing.motion is not None:
+            facts["motion"] = manifest.drawing.motion.model_dump()
     return facts
 
 

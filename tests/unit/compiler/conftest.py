@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WORDS = ("<pad>", "<unk>", "<begin>", "<end>", "a", "small", "red", "bird", "flower", "on", "branch", "in", "winter")
 TOKENS = 16
 MAX_STEPS = 6
+OF_TWO_SIZES = {"small-sd", "small-v", "small-animatediff"}
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,17 @@ def compile_folder(exports: ExportCache) -> Compile:
 
 @pytest.fixture(scope="session")
 def family(compile_folder: Compile, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Compiled]:
-    """A family of `benchmarks.checkpoints`, compiled when it is first asked for; Stable Diffusion for two sizes."""
+    """A family of `benchmarks.checkpoints`, compiled when it is first asked for; some for two sizes.
+
+    AnimateDiff with a graph in fp16 too: all that a motion denoiser can be compiled to, in one export.
+    """
 
     @cache
     def of(name: str) -> Compiled:
         folder = tmp_path_factory.mktemp(name)
         checkpoint = write_checkpoint(folder / "checkpoint", shape_of(name))
-        sizes = (Size(width=32, height=16), Size(width=16, height=16)) if name in {"small-sd", "small-v"} else ()
-        return compile_folder(checkpoint, folder / "bundle", sizes=sizes)
+        sizes = (Size(width=32, height=16), Size(width=16, height=16)) if name in OF_TWO_SIZES else ()
+        return compile_folder(checkpoint, folder / "bundle", sizes=sizes, half=name == "small-animatediff")
 
     return of
 
