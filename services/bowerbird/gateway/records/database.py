@@ -41,6 +41,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.migrations import upgrade
 from bowerbird.gateway.records.rewriting import rewrite_file, rewrite_tables
+from bowerbird.gateway.records.sqlite_connection import SQLiteConnection
 from bowerbird.gateway.records.sqlite_reads import PointRead, SQLiteReads
 
 if TYPE_CHECKING:
@@ -232,8 +233,9 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
         "isolation_level": "AUTOCOMMIT",
         "skip_autocommit_rollback": True,
     }
-    reader = create_async_engine(url, **only_reads, **limits)
-    writer = create_async_engine(url, pool_size=1, **limits)
+    connects: dict[str, Any] = {"connect_args": {"factory": SQLiteConnection}}
+    reader = create_async_engine(url, **only_reads, **limits, **connects)
+    writer = create_async_engine(url, pool_size=1, **limits, **connects)
     in_thread = create_engine(url.set(drivername="sqlite"), **only_reads, **limits)
     for each in (reader.sync_engine, in_thread):
         _prepare(each, None, "PRAGMA query_only = ON")
