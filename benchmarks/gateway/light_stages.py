@@ -4,7 +4,8 @@ Real HTTP, the contracts' bodies, hardly any work: answers are bytes that were m
 the gateway's own CPU can be measured beside them, and a queue can be driven at a load that is known: `slots` drawings
 at a time, each of as many steps of `step_seconds` as were asked for; one more is answered 429.
 
-They know one request: one picture, one candidate, no LoRA. Spans may be sent here too (`/v1/traces`); they are dropped.
+They know one request: one picture, one candidate, no LoRA; it may begin with a picture, without a mask. Spans may be
+sent here too (`/v1/traces`); they are dropped.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from bowerbird.contracts import (
     LoraCatalogue,
     ModelCosts,
     ModelDescription,
+    OpenDone,
     Picture,
     PolicyReference,
     ProvenanceReport,
@@ -47,7 +49,7 @@ from bowerbird.contracts import (
     SizeCosts,
 )
 from bowerbird.errors import StageFull, error_body
-from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, part
+from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, PartReader, part
 
 DIGEST = "sha256:" + "a" * 64
 POLICY = PolicyReference(id="policy", version="1", digest="sha256:" + "b" * 64)
@@ -99,6 +101,7 @@ class LightStages:
             "/text-to-image/draw": self._draw,
             "/text-to-image/loras": _always(LoraCatalogue(loras=[]).model_dump_json().encode(), JSON),
             "/curation/describe": _always(CURATION.model_dump_json().encode(), JSON),
+            "/curation/open": _always(_opened(self._frame), CONTENT_TYPE.encode()),
             "/curation/judge": _always(_judgement().model_dump_json().encode(), JSON),
             "/curation/check_provenance": _always(_report().model_dump_json().encode(), JSON),
             "/curation/publish": _always(_published(self._picture), CONTENT_TYPE.encode()),
@@ -129,7 +132,7 @@ class LightStages:
         listening = asyncio.create_task(_until_hung_up(receive))
         try:
             tells_steps = (PROGRESS_HEADER.encode(), b"none") not in scope["headers"]
-            await self._steps(json.loads(body), listening, send, tells_steps=tells_steps)
+            await self._steps(_asked_in(body), listening, send, tells_steps=tells_steps)
         finally:
             self._drawing -= 1
             listening.cancel()
@@ -176,6 +179,7 @@ def describe(spec: Spec) -> ModelDescription:
         default_guidance_scale=4,
         max_prompt_tokens=75,
         slots=spec.slots,
+        edits=True,
         costs=ModelCosts(
             unit_seconds=unit_seconds,
             guided_rows=ROWS,
@@ -221,6 +225,11 @@ def _judgement() -> Judgement:
     )
 
 
+def _opened(frame: bytes) -> bytes:
+    done = OpenDone(media_type="image/png", masked=False)
+    return part(Kind.FRAMES, frame) + part(Kind.DONE, done) + END_OF_STREAM
+
+
 def _published(picture: bytes) -> bytes:
     facts = Picture(
         index=0,
@@ -237,6 +246,13 @@ def _report() -> ProvenanceReport:
     return ProvenanceReport(
         outcome="not_detected", validation_state="not_present", verdict="no_evidence", explanation="Nothing says so."
     )
+
+
+def _asked_in(body: bytes) -> dict[str, Any]:
+    """A drawing's request: JSON, or the first part where it begins with a picture."""
+    raw = body if body.startswith(b"{") else next(PartReader().feed(body)).body
+    asked: dict[str, Any] = json.loads(raw)
+    return asked
 
 
 def _progress(step: int, steps: int) -> bytes:

@@ -9,13 +9,14 @@ from benchmarks.gateway.client import client_of, request
 from benchmarks.gateway.light_stages import Spec
 from benchmarks.gateway.peers import CONTENDERS
 from benchmarks.gateway.processes import light_stages
+from benchmarks.gateway.routes import ASKED
 from benchmarks.gateway.scale import Scale
 from benchmarks.rows import measured
 
+LINES = {"cost": 6, "latency": 7, "routes": len(ASKED), "streams": 1, "memory": 1, "fairness": 5, "eta": 1}
 
-@pytest.mark.parametrize(
-    ("name", "lines"), [("cost", 6), ("latency", 7), ("streams", 1), ("memory", 1), ("fairness", 5), ("eta", 1)]
-)
+
+@pytest.mark.parametrize(("name", "lines"), LINES.items())
 def test_a_small_row_gives_its_lines(name: str, lines: int) -> None:
     rows = list(measured(ROWS, name, Scale.smallest()))
     assert len(rows) == lines
