@@ -4,6 +4,7 @@ Read in this order:
 
     tables.py       what a row is
     database.py     where rows live: a SQLite file or PostgreSQL, one clock, brought to the newest revision at the start
+    migrating.py    that, in a process of its own
     sqlite_connection.py  a connection of SQLite that holds nothing when it is closed
     sqlite_reads.py SQLite read in a thread, for what is asked for each request
     rewriting.py    nothing left in its files of what was deleted
