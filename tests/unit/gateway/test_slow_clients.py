@@ -53,7 +53,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def connected(url: str) -> socket.socket:
     where = urlsplit(url)
     connection = socket.create_connection((where.hostname or "", where.port or 0))
-    connection.settimeout(10)
+    connection.settimeout(60)
     return connection
 
 
@@ -91,17 +91,29 @@ def test_after_an_answer_a_stray_line_break_does_not_hold_the_connection(url: st
         assert ended(client)
 
 
-def test_requests_that_follow_each_other_on_one_connection_are_all_answered(url: str) -> None:
+def test_requests_that_follow_each_other_on_one_connection_are_all_answered(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_clients, "HEAD_SECONDS", 0.6)
     with httpx2.Client(base_url=url) as client:
-        for _ in range(4):
+        for _ in range(6):  # together longer than one head may take
             assert client.post("/read", content=b"four").text == "4"
             time.sleep(0.15)
 
 
-def test_an_answer_that_nobody_reads_is_given_up(url: str) -> None:
+def test_an_answer_that_nobody_reads_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up: set[object] = set()
+    lost = slow_clients.BoundedHttpProtocol.connection_lost
+
+    def connection_lost(protocol: slow_clients.BoundedHttpProtocol, error: Exception | None) -> None:
+        given_up.add(protocol.client)
+        lost(protocol, error)
+
+    monkeypatch.setattr(slow_clients.BoundedHttpProtocol, "connection_lost", connection_lost)
     with connected(url) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(1.0)
+        while client.getsockname() not in given_up:
+            time.sleep(0.02)
         received = 0
         with suppress(ConnectionResetError):
             while chunk := client.recv(1 << 20):
@@ -109,7 +121,8 @@ def test_an_answer_that_nobody_reads_is_given_up(url: str) -> None:
         assert received < LONG
 
 
-def test_an_answer_that_is_read_slowly_but_steadily_arrives_whole(url: str) -> None:
+def test_an_answer_that_is_read_slowly_but_steadily_arrives_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_clients, "LOOK_SECONDS", 0.8)  # the whole takes longer
     received = 0
     with httpx2.stream("GET", url, trust_env=False) as answer:
         for chunk in answer.iter_raw(LONG // 100):
@@ -129,7 +142,10 @@ def test_a_body_that_does_not_come_is_408(gateway: httpx2.Client, stages: StandI
     assert not stages.seen
 
 
-def test_a_body_that_comes_in_pieces_but_steadily_is_read(gateway: httpx2.Client) -> None:
+def test_a_body_that_comes_in_pieces_but_steadily_is_read(
+    gateway: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "PAUSE_SECONDS", 10.0)
     text = f'{{"prompt": "{PROMPT}"}}'.encode()
     pieces = [text[at : at + 16] for at in range(0, len(text), 16)]
 

@@ -46,6 +46,8 @@ class Cluster:
     """Where each watch began."""
     patches: list[tuple[str, Json]] = field(default_factory=list)
     token: str = OWN_TOKEN
+    told: int = 0
+    """The version up to which some watch was told what happened."""
     cut: int = 0
     """Grows to have every watch end now, as a restart of the API server does."""
     conflicts: bool = False
@@ -148,6 +150,7 @@ class Cluster:
                     line = json.dumps({"type": kind, "object": changed}, separators=(",", ":")).encode() + b"\n"
                     yield line[:40]  # an event need not be one chunk
                     yield line[40:]
+                    self.told = version
             await asyncio.sleep(0.002)
 
     def _one(self, resource: str) -> Any:

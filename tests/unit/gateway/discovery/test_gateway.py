@@ -108,7 +108,7 @@ def chain(pods: Pods, *but: str) -> dict[str, StandIns]:
 
 
 def until(gateway: httpx2.Client, states: dict[str, str]) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         found = {each["name"]: each["state"] for each in gateway.get("/readyz").json()["stages"]}
         if states.items() <= found.items():
             return

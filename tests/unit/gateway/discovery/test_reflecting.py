@@ -73,8 +73,9 @@ async def test_a_watch_that_is_cut_goes_on_where_it_was(cluster: Cluster, in_clu
     async with mirrored(in_cluster) as mirror:
         await mirror.until({"draws-abcde": ["10.0.0.1"]})
         cluster.bookmark("endpointslices")
-        await asyncio.sleep(0.05)
         seen = cluster.version
+        while cluster.told < seen:  # noqa: ASYNC110 - by its own thread
+            await asyncio.sleep(0.002)
         cluster.cut += 1
         cluster.slice("draws", endpoint("10.0.0.2"))
         await mirror.until({"draws-abcde": ["10.0.0.2"]})

@@ -117,13 +117,13 @@ async def test_who_was_paused_and_overtaken_finishes_nothing_and_leaves_no_file(
 ) -> None:
     monkeypatch.setattr(carrying, "RENEW_SECONDS", 1_000.0)  # as if its process stood still
     monkeypatch.setattr(carrying, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(carrying, "JOBS_IN_HAND", 1)  # and claims nothing any more when it has one
     paused, present = Drawing(), Drawing()
     present.let.set()
     async with replica(settings, paused) as (records, carrier):
         job = new_job()
         await records.jobs.submit(job)
         await until(records, job.id, lambda job: job.state is JobState.RUNNING)
-        monkeypatch.setattr(carrying, "JOBS_IN_HAND", 0)  # and claims nothing any more
         await asyncio.sleep(0.4)
         async with open_records(settings) as other:
             watch = JobWatch(other.events)
@@ -174,8 +174,9 @@ def mortal() -> Iterator[RunningPostgreSQL]:
 
 
 async def test_a_job_is_finished_although_its_database_died_meanwhile(
-    settings: Settings, mortal: RunningPostgreSQL
+    settings: Settings, mortal: RunningPostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(carrying, "LEASE_SECONDS", 600.0)  # however long a server takes to come back
     url = await asyncio.to_thread(mortal.create, "records")
     drawing = Drawing()
     async with replica(settings.model_copy(update={"database_url": url}), drawing) as (records, _):

@@ -52,14 +52,13 @@ async def test_who_has_nothing_to_say_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_silence_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "SILENCE_SECONDS", 0.05)
-
     async def falling_silent() -> AsyncIterator[bytes]:
         yield BEAT
         await asyncio.Event().wait()
 
     lines = heard(falling_silent())
     assert await anext(lines) == BEAT.strip()
+    monkeypatch.setattr(stream, "SILENCE_SECONDS", 0.05)
     with pytest.raises(Silence):
         await anext(lines)
 

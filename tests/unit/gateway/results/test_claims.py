@@ -175,7 +175,7 @@ async def test_a_claim_is_renewed_while_it_is_drawn(shop: Shop, one: Replica, tw
     await one.began.wait()
     second = two.asks()
     for _ in range(4):
-        await asyncio.sleep(0.1)
+        await until(lambda: _renewed(shop))
         shop.clock.advance(CLAIM_SECONDS - 1)
     one.open.set()
 
@@ -206,6 +206,13 @@ async def test_rows_of_the_dead_are_removed(shop: Shop, one: Replica) -> None:
     assert await rows(shop) == 1
     shop.clock.advance(CLAIM_SECONDS + 1)
     await until(lambda: _gone(shop))
+
+
+async def _renewed(shop: Shop) -> bool:
+    """Whether every claim holds for as long as one can from now."""
+    async with shop.database.reading() as connection:
+        until_ms = (await connection.execute(select(func.min(drawings.c.until_ms)))).scalar_one()
+    return bool(until_ms == shop.clock.ms + round(CLAIM_SECONDS * 1000))
 
 
 async def _gone(shop: Shop) -> bool:

@@ -67,6 +67,13 @@ async def results(shop: Shop, request: pytest.FixtureRequest) -> AsyncIterator[R
         yield results
 
 
+async def until_followed(results: Results, count: int) -> None:
+    """Until so many wait for what another draws."""
+    async with asyncio.timeout(60):
+        while results._flights._following < count:  # noqa: ASYNC110 - it says so to nobody
+            await asyncio.sleep(0.005)
+
+
 async def test_the_second_identical_request_gets_the_first_ones_pictures(results: Results, atelier: Atelier) -> None:
     first = await results.give(wanted(), atelier.draw)
     await results.settled()
@@ -163,7 +170,7 @@ async def test_a_fresh_picture_without_a_seed_may_answer_any_later(results: Resu
 async def test_concurrent_identical_requests_are_drawn_once(shop: Shop, results: Results, atelier: Atelier) -> None:
     atelier.open.clear()
     asked = [asyncio.create_task(results.give(wanted(), atelier.draw)) for _ in range(10)]
-    await asyncio.sleep(0.05)
+    await until_followed(results, 9)
     atelier.open.set()
     given = await asyncio.gather(*asked)
 
@@ -183,7 +190,7 @@ async def test_fresh_requests_share_nothing(results: Results, atelier: Atelier) 
 async def test_nobody_interactive_waits_for_the_drawing_of_a_batch(results: Results, atelier: Atelier) -> None:
     atelier.open.clear()
     batch = asyncio.create_task(results.give(wanted(work_class=WorkClass.BATCH), atelier.draw))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # whether it draws already or only looks makes no difference
     interactive = Atelier()
     given = await results.give(wanted(), interactive.draw)
 
@@ -207,7 +214,7 @@ async def test_a_refused_picture_is_refused_to_all_who_want_this_seed_and_to_nob
     atelier.open.clear()
     atelier.fails.append(failure)
     asked = [asyncio.create_task(results.give(wanted(lookup), atelier.draw)) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await until_followed(results, 2)
     atelier.open.set()
     ends = await asyncio.gather(*asked, return_exceptions=True)
 
@@ -294,7 +301,7 @@ async def test_where_nothing_is_stored_identical_requests_are_still_drawn_once(s
     results = results_of(None, shop.metrics)
     atelier.open.clear()
     asked = [asyncio.create_task(results.give(wanted(), atelier.draw)) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await until_followed(results, 2)
     atelier.open.set()
     given = await asyncio.gather(*asked)
     async with results.running():

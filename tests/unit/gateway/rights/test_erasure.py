@@ -149,7 +149,7 @@ def test_a_job_that_comes_while_an_erasure_runs_is_swept_with_the_rest(
     client, headers = office.client, bearer(office.them.key)
     asked = {"safety_identifier": office.them.identifier}
     erasure = client.post("/v1/erasures", json=asked, headers=headers).json()["id"]
-    late = httpx2.Client(base_url=client.base_url, headers=headers, timeout=20)
+    late = httpx2.Client(base_url=client.base_url, headers=headers, timeout=60)
     job = submit(late, seed=office.them.seed, **office.them.fields)
     assert ended(late, job)["status"] in ("succeeded", "cancelled")
     finished(client, office.them.key, erasure)

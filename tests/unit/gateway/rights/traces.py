@@ -63,7 +63,7 @@ def leave(gateway: httpx2.Client, who: Someone) -> Left:
     assert plain.status_code == 200, plain.text
     keyed = {**headers, "Idempotency-Key": f"of {who.identifier}"}
     assert draw(gateway, keyed, seed=who.seed + 1, **who.fields).status_code == 200
-    client = httpx2.Client(base_url=gateway.base_url, headers=headers, timeout=20)
+    client = httpx2.Client(base_url=gateway.base_url, headers=headers, timeout=60)
     job_id = submit(client, seed=who.seed + 2, **who.fields)
     assert ended(client, job_id)["status"] == "succeeded"
     said = {"request_id": job_id, "kind": "like", "text": who.opinion, "safety_identifier": who.identifier}
@@ -74,7 +74,7 @@ def leave(gateway: httpx2.Client, who: Someone) -> Left:
     return Left(job_id, pictures(result), pictures(plain))
 
 
-def until(fact: Any, seconds: float = 20.0) -> None:
+def until(fact: Any, seconds: float = 60.0) -> None:
     """Waits for it."""
     ends_at = time.monotonic() + seconds
     while not fact():
