@@ -28,14 +28,14 @@ async def test_while_a_file_is_decoded_others_are_answered(
 
     def slowly(*_: Any) -> opening.Opened:
         begun.set()
-        assert release.wait(30)
+        assert release.wait(60)
         raise RequestInvalid("image: no picture.", param="image")
 
     monkeypatch.setattr(opening, "open_original", slowly)
     decoding = asyncio.create_task(client.post("/open", content=ASKED, headers=HEADERS))
     try:
-        assert await asyncio.to_thread(begun.wait, 30)
-        async with asyncio.timeout(30):
+        assert await asyncio.to_thread(begun.wait, 60)
+        async with asyncio.timeout(60):
             assert (await client.get("/describe")).status_code == 200
         assert not decoding.done()
     finally:

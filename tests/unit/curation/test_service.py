@@ -112,7 +112,7 @@ async def test_a_frame_is_looked_at_before_the_next_one_arrives(app: Starlette, 
         yield part(Kind.FRAMES, frames[1])[40:] + END_OF_STREAM
 
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://curation") as client, asyncio.timeout(30):
+    async with httpx.AsyncClient(transport=transport, base_url="http://curation") as client, asyncio.timeout(60):
         response = await client.post("/judge", content=chunks(), headers=HEADERS)
     assert response.status_code == 200
 

@@ -152,7 +152,7 @@ async def test_a_caller_that_hangs_up_while_pictures_are_made_frees_the_threads(
 
     async def send(_: Any) -> None: ...
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await app(scope_of("/publish"), receive, send)
     release.set()
     await asyncio.to_thread(app.state.threads.shutdown)

@@ -28,7 +28,7 @@ PATHS = sorted(path for path, methods in document()["paths"].items() if "{" in p
 def said(gateway: httpx2.Client, raw: bytes) -> bytes:
     """Everything that is answered to bytes that no client would send."""
     address = urlsplit(str(gateway.base_url))
-    with socket.create_connection((address.hostname, address.port or 80), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port or 80), timeout=60) as connection:
         connection.sendall(raw)
         answer = b""
         while piece := connection.recv(65_536):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
+import httpx
 import httpx2
 import openai
 import pytest
@@ -17,6 +20,7 @@ from bowerbird.contracts import Picture
 from bowerbird.errors import BowerbirdError, StageFull
 
 from .conftest import PROMPT, StartGateway, closed_url, draw, pictures
+from .leaving import leave_when
 from .stand_ins import MODEL, StandIns, frame, served
 
 
@@ -49,9 +53,13 @@ def figure(gateway: httpx2.Client, name: str) -> float:
     return float(line.split()[1])
 
 
+def is_said(gateway: httpx2.Client, name: str, value: float) -> bool:
+    return figure(gateway, name) == value
+
+
 def until(gateway: httpx2.Client, name: str, value: float) -> None:
     for _ in range(3000):
-        if figure(gateway, name) == value:
+        if is_said(gateway, name, value):
             return
         time.sleep(0.01)
     raise AssertionError(f"{name} did not become {value}")
@@ -134,11 +142,13 @@ def test_quiet_tenant_is_served_beside_one_that_floods(
 def test_wait_has_an_end_that_says_when_to_come_back(
     start_gateway: StartGateway, stages: StandIns, behind: Callable[..., Future[httpx2.Response]]
 ) -> None:
-    one_slot(stages, seconds_per_step=0.1)
+    one_slot(stages)
+    stages.behaviour.until_frames = threading.Event()
     gateway = start_gateway(queue_timeout_seconds=0.3)
     first = behind(gateway)
     until(gateway, "bowerbird_slots_held", 1)
     late = draw(gateway)
+    stages.behaviour.until_frames.set()
 
     assert (late.status_code, late.json()["error"]["code"]) == (429, "queue_timeout")
     assert int(late.headers["retry-after"]) >= 1
@@ -152,24 +162,28 @@ def test_client_that_hangs_up_while_it_waits_leaves_the_queue(
     gateway = start_gateway()
     first = behind(gateway)
     until(gateway, "bowerbird_slots_held", 1)
-    with pytest.raises(httpx2.ReadTimeout):
-        gateway.post("/v1/images/generations", json={"prompt": PROMPT}, timeout=0.2)
-
+    leave_when(partial(is_said, gateway, "bowerbird_waiting_requests", 1), gateway, prompt=PROMPT)
     until(gateway, "bowerbird_waiting_requests", 0)
     assert first.result().status_code == 200
     assert len(stages.asked("/draw")) == 1
 
 
 def test_answer_comes_before_an_openai_client_stops_listening(gateway: httpx2.Client, stages: StandIns) -> None:
-    stages.behaviour.seconds_per_step = 0.1
-    client = openai.OpenAI(
-        base_url=f"{str(gateway.base_url).rstrip('/')}/v1", api_key="any", max_retries=0, timeout=1.0
-    )
-    with pytest.raises(openai.InternalServerError) as late:
-        client.images.generate(prompt="a robin")
-
-    assert late.value.code == "deadline_exceeded"
-    assert stages.draws_stopped.wait(60)
+    stages.behaviour.until_frames = threading.Event()
+    said: list[httpx.Request] = []
+    http = openai.DefaultHttpxClient(event_hooks={"request": [said.append]})
+    url = f"{str(gateway.base_url).rstrip('/')}/v1"
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=60, http_client=http) as client:
+        for seconds in ("0.5", "5", "50"):  # a slow machine does not come to the drawing within the first
+            with pytest.raises(openai.InternalServerError) as late:
+                client.images.generate(prompt="a robin", extra_headers={"x-stainless-read-timeout": seconds})
+            assert late.value.code == "deadline_exceeded"
+            if stages.asked("/draw"):
+                break
+        assert stages.draws_stopped.wait(60)
+        stages.behaviour.until_frames.set()
+        assert client.images.generate(prompt="a robin").data
+    assert float(said[-1].headers["x-stainless-read-timeout"]) == 60, "it says so by itself"
 
 
 @pytest.mark.parametrize("foreign", ["soon", "-1", "0", "nan", "inf", "1e9", ""])
@@ -266,19 +280,26 @@ def test_endpoint_that_cannot_be_reached_is_no_loss_to_anybody(start_gateway: St
     assert gateway.get("/v1/loras").status_code == 200
 
 
+def left_out(gateway: httpx2.Client) -> list[dict[str, str]]:
+    """Endpoints of the model that are not asked, and why."""
+    states = {each["name"]: each for each in gateway.get("/readyz").json()["stages"]}
+    found: list[dict[str, str]] = states["text-to-image"]["left_out"]
+    return found
+
+
 def test_endpoint_with_another_model_draws_nothing_that_was_checked_against_this_one(
     start_gateway: StartGateway, stages: StandIns, second: Second
 ) -> None:
     second.stand_ins.behaviour.described = MODEL.model_copy(update={"digest": "sha256:" + "e" * 64})
     gateway = start_gateway(text_to_image_url=second.both_urls)
-    time.sleep(0.3)  # three looks at both
+    while not left_out(gateway):
+        time.sleep(0.02)
 
     assert [draw(gateway).status_code for _ in range(4)] == [200] * 4
     assert not second.stand_ins.asked("/draw")
-    states = {each["name"]: each for each in gateway.get("/readyz").json()["stages"]}
-    [left_out] = states["text-to-image"]["left_out"]
-    assert left_out["endpoint"] == urlsplit(second.url).netloc
-    assert MODEL.digest in left_out["reason"]
+    [other] = left_out(gateway)
+    assert other["endpoint"] == urlsplit(second.url).netloc
+    assert MODEL.digest in other["reason"]
 
 
 # ---------------------------------------------------------------------------------------------------------- asleep

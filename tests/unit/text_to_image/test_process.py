@@ -53,7 +53,7 @@ def without_training(folder: Path) -> Path:
 
 
 def until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         assert process.poll() is None
         if is_ready(address):
             return
@@ -72,8 +72,8 @@ def test_a_served_bundle_draws_and_its_metrics_tell(tiny_folder: Path, tmp_path:
     wanted = {"prompt": "a bird", "size": {"width": 16, "height": 16}, "steps": 2, "guidance_scale": 1, "seed": 1}
     with served(tiny_folder, tmp_path / "log") as (process, address):
         until_ready(address, process)
-        drawn = httpx.post(f"{address}/draw", json=wanted | {"count": 1}, timeout=30)
-        metrics = httpx.get(f"{address}/metrics", timeout=30).text
+        drawn = httpx.post(f"{address}/draw", json=wanted | {"count": 1}, timeout=60)
+        metrics = httpx.get(f"{address}/metrics", timeout=60).text
     kinds = [each.kind for each in PartReader().feed(drawn.content)]
     assert kinds == [Kind.PROGRESS, Kind.PROGRESS, Kind.PROGRESS, Kind.FRAMES, Kind.DONE]
     assert "bowerbird_steps_total 2.0" in metrics
@@ -82,7 +82,7 @@ def test_a_served_bundle_draws_and_its_metrics_tell(tiny_folder: Path, tmp_path:
 
 
 def until_said(words: str, log: Path) -> str:
-    for _ in range(600):
+    for _ in range(1200):
         if words in log.read_text():
             return log.read_text()
         time.sleep(0.1)

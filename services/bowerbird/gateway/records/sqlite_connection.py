@@ -20,9 +20,9 @@ class SQLiteConnection(sqlite3.Connection):
         super().__init__(*args, **options)
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
 
-    def cursor(self, *args: Any, **options: Any) -> sqlite3.Cursor:
+    def cursor(self, *args: Any, **options: Any) -> Any:
         """A cursor that is closed with the connection; `execute` asks here for its own too."""
-        cursor = super().cursor(*args, **options)
+        cursor: sqlite3.Cursor = super().cursor(*args, **options)
         self._cursors.add(cursor)
         return cursor
 

@@ -89,7 +89,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(shared: httpx2.Cl
         f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {MINE}\r\n"
         f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {300 * 1024**2}\r\n\r\n--b\r\n"
     )
-    with socket.create_connection((host, port), timeout=10) as connection:
+    with socket.create_connection((host, port), timeout=60) as connection:
         connection.sendall(head.encode())
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
 
@@ -112,7 +112,7 @@ def test_of_an_upload_that_breaks_off_nothing_is_kept(gateway_in: GatewayIn, tmp
             f"Content-Length: {50 * 1024**2}\r\n\r\n--b\r\n"
             'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         )
-        with socket.create_connection((host, port), timeout=10) as connection:
+        with socket.create_connection((host, port), timeout=60) as connection:
             connection.sendall(head.encode() + b"x" * (2 * PART_BYTES))
             while not list(tmp_path.rglob("files/*/*")):
                 time.sleep(0.01)

@@ -109,7 +109,7 @@ def test_a_wait_that_would_be_too_long_turns_into_a_job(start_gateway: StartGate
         unit_seconds=1000, guided_rows=2, sizes=[SizeCosts(size=MODEL.sizes[0], encode=0, step=1, decode=0)]
     )
     stages.behaviour.described = MODEL.model_copy(update={"slots": 1, "costs": costs})
-    stages.behaviour.seconds_per_step = 0.1
+    stages.behaviour.until_frames = threading.Event()
     gateway = start_gateway()
     first = [submit(gateway, steps=30) for _ in range(2)]
     while gateway.get(f"/v1/jobs/{first[1]}").json()["position"] is None:
@@ -123,6 +123,7 @@ def test_a_wait_that_would_be_too_long_turns_into_a_job(start_gateway: StartGate
     assert answer.headers["preference-applied"] == "respond-async"
     for job_id in first:
         gateway.delete(f"/v1/jobs/{job_id}")
+    stages.behaviour.until_frames.set()
     assert ended(gateway, answer.json()["id"])["status"] == "succeeded"
 
 
@@ -180,10 +181,10 @@ def test_heartbeats_say_phase_position_and_eta_and_have_no_number(
 
 
 def test_a_job_that_waits_says_its_place(gateway: httpx2.Client, stages: StandIns) -> None:
-    stages.behaviour.seconds_per_step = 0.1
+    stages.behaviour.until_frames = threading.Event()
     jobs = [submit(gateway, steps=30) for _ in range(stages.behaviour.described.slots + 3)]
     positions: set[int | None] = set()
-    for _ in range(200):
+    for _ in range(1000):
         positions |= {gateway.get(f"/v1/jobs/{job_id}").json()["position"] for job_id in jobs}
         if {1, 2} <= positions:
             break
@@ -201,7 +202,7 @@ def test_an_event_id_that_is_none_is_refused(gateway: httpx2.Client, last: str) 
 
 
 def test_cancelling_stops_the_drawing_and_ends_the_job(gateway: httpx2.Client, stages: StandIns) -> None:
-    stages.behaviour.seconds_per_step = 0.1
+    stages.behaviour.until_frames = threading.Event()
     job_id = submit(gateway, steps=29)
     while all(seen.asked is None or seen.asked.steps != 29 for seen in stages.asked("/draw")):  # others' may come
         time.sleep(0.01)
