@@ -22,8 +22,6 @@ SETTLE_SECONDS = 240.0
 ASKING_AT_ONCE = 8
 DRAWN_IN_PEACE = 30
 """Recipes that are drawn anew at the end, of those that were drawn."""
-RECORDED_SECONDS = 1.5
-"""Until usage is written down that nobody waited for."""
 
 
 @dataclass(slots=True)
@@ -62,7 +60,8 @@ class Settling:
         ]
         await self._each(succeeded, self._fetch)
         await self._each(self._to_be_drawn_again(), self._draw_again)
-        await asyncio.sleep(RECORDED_SECONDS)
+        for gateway in range(self._gateways):
+            await self._usage(gateway)  # whoever is asked writes down first what nobody waited for
         usage = [await self._usage(gateway) for gateway in range(self._gateways)]
         return Settled(jobs, usage, round(seconds, 1))
 

@@ -8,6 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from secrets import token_bytes
 from urllib.parse import urlsplit
 
@@ -108,10 +109,7 @@ def test_gateways_are_evicted_one_by_one_and_what_they_were_drawing_is_answered(
             release.cluster.until(lambda: computing(client), "a picture that is drawn")
             evict(release, gateway)
             assert drawing.result().status_code == httpx2.codes.OK, drawing.result().text
-        release.cluster.until(
-            lambda gone=gateway: len(others := release.pods("gateway")) == GATEWAYS and gone not in others,
-            "another gateway in its place",
-        )
+        release.cluster.until(partial(replaced, release, gateway), "another gateway in its place")
         release.kubectl("rollout", "status", "deployment/gateway", f"--timeout={READY_SECONDS}s")
 
 
@@ -119,6 +117,12 @@ def test_an_upgrade_migrates_again_and_finds_nothing_to_do(release: Release) -> 
     before = release.pods("gateway")
     release.upgrade()
     assert release.pods("gateway") == before
+
+
+def replaced(release: Release, gateway: str) -> bool:
+    """Whether there are as many gateways as before, and this one is none of them."""
+    others = release.pods("gateway")
+    return len(others) == GATEWAYS and gateway not in others
 
 
 def sleep(release: Release) -> None:

@@ -17,7 +17,7 @@ from bowerbird.settings import PACKAGED_MODELS
 
 from .cluster import Cluster
 from .oci import write_image
-from .release import PICTURE, Release
+from .release import PICTURE, READY_SECONDS, Release
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
@@ -56,7 +56,9 @@ def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
         return " ".join(each.fact for each in found if each.level is Level.FAIL)
 
     with drawing_with(bowerbird, "image=localhost/fledgling:altered", wait=False):
-        bowerbird.cluster.until(lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file")
+        bowerbird.cluster.until(
+            lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file", seconds=READY_SECONDS
+        )
         assert draws(bowerbird), "the release before goes on serving"
 
 

@@ -6,6 +6,9 @@ order knows what runs where, so that one replica writes for all: BUSY when a pod
 when it has been idle for IDLE_SECONDS, which keeps a pod that is used now and then from being patched all day. While a
 pod that is busy is not known as such, `settled` says so and no fewer pods are asked for (`sharing`).
 
+By the same patch node autoscalers leave a busy pod's node alone, and no other: Cluster Autoscaler by `safe-to-evict`,
+Karpenter by `do-not-disrupt`.
+
 It is a hint: the correctness of a scale-down rests on drain.
 """
 
@@ -23,8 +26,13 @@ from bowerbird.gateway.discovery.endpoint_slices import Found
 
 LOOK_SECONDS = 0.25
 IDLE_SECONDS = 5.0
-ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
-BUSY = "1000"
+BUSY = {
+    "controller.kubernetes.io/pod-deletion-cost": "1000",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""Annotations of a pod that computes."""
+IDLE = dict.fromkeys(BUSY)
 GONE = 404
 PODS = "/api/v1/namespaces/{namespace}/pods/"
 
@@ -84,9 +92,8 @@ class DeletionCosts:
         self.settled = True
 
     async def _tell(self, pod: str, busy: bool) -> None:
-        cost = {ANNOTATION: BUSY if busy else None}
         try:
-            await self._server.patch(PODS + pod, {"metadata": {"annotations": cost}})
+            await self._server.patch(PODS + pod, {"metadata": {"annotations": BUSY if busy else IDLE}})
         except ApiServerRefused as error:
             if error.status != GONE:  # a pod that is gone needs no cost
                 raise
