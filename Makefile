@@ -27,10 +27,10 @@ EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
 DEV := .venv-dev/bin/
 CODE := services tests benchmarks
 
-.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster clean
+.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster bench-cluster motion-bundle clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/synced ## start everything, draw out/first.png, serve until Ctrl-C (BOWERBIRD_PORT, BOWERBIRD_HOME)
 	@exec .venv/bin/bowerbird up
@@ -65,6 +65,13 @@ train: .venv-dev/synced ## train the model that comes with it, anew (hours on tw
 quality: .venv-dev/synced ## draw 600 held-out prompts and measure what was drawn
 	@$(DEV)bowerbird train quality --bundle services/bowerbird/models/fledgling --results benchmarks/results
 
+RUN ?= .bowerbird/fledgling
+TO ?= $(RUN)/motion-bundle
+motion-bundle: .venv-dev/synced ## the motion that was taught so far (RUN) as a bundle (TO), with a sheet of clips to look at
+	@$(DEV)bowerbird train fledgling --stage assemble-motion --work $(RUN)
+	@$(DEV)bowerbird compile $(RUN)/model-motion --to $(TO) --precision int8
+	@$(DEV)bowerbird train clip-sheet --bundle $(TO) --to $(TO).png
+
 bench: .venv-dev/synced ## speed and memory of the whole stack, as a table
 	@$(DEV)python -m benchmarks
 
@@ -92,6 +99,9 @@ cluster-down: .venv-dev/synced ## take it away again
 
 test-cluster: .venv-dev/synced ## the tests that need a cluster (CLUSTER=own, or existing with KUBECONFIG)
 	@CLUSTER=$(or $(CLUSTER),own) $(DEV)pytest tests/cluster $(ARGS)
+
+bench-cluster: .venv-dev/synced ## how long a cluster, a release and a service that sleeps take to be there (takes away what runs)
+	@$(DEV)python -m tests.cluster bench
 
 clean: ## remove environments, tools and what they made; never .bowerbird/ or out/
 	rm -rf .tools .venv .venv-dev .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -39,8 +39,11 @@ def join_motion(checkpoint: Checkpoint, adapter: Path | None) -> None:
     """Makes a UNetMotionModel of the checkpoint's UNet and `adapter`, or of its own `motion_adapter`.
 
     A checkpoint without either, and one whose UNet has its motion modules, are left as they are. Raises
-    CheckpointUnsupported when the two do not fit, or the adapter is of a kind that draws from a picture (PIA).
+    CheckpointUnsupported when the two do not fit, the UNet would not read the adapter, or the adapter is of a kind that
+    draws from a picture (PIA).
     """
+    if adapter is not None and checkpoint.class_of("unet") == MOTION_UNET:
+        raise CheckpointUnsupported(f"The unet has motion modules of its own; nothing reads the adapter {adapter}.")
     checkpoint.add(MOTION_ADAPTER, adapter)
     if not checkpoint.has(MOTION_ADAPTER) or checkpoint.class_of("unet") != "UNet2DConditionModel":
         return

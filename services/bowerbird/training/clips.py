@@ -78,9 +78,12 @@ def draw_clip(clip: Clip, size: int = SIZE, frames: int = FRAMES) -> NDArray[np.
     return np.stack([draw(scene, size, moment) for scene, moment in map(clip.frame, range(frames))])
 
 
-def sample_clip(rng: np.random.Generator, combinations: tuple[Combination, ...] = TAUGHT) -> Clip:
-    """A random clip of scenes from the given combinations, every motion equally often."""
-    motion = MOTIONS[rng.integers(len(MOTIONS))]
+def sample_clip(
+    rng: np.random.Generator, combinations: tuple[Combination, ...] = TAUGHT, motion: str | None = None
+) -> Clip:
+    """A random clip of scenes from the given combinations, every motion equally often, or this one."""
+    if motion is None:
+        motion = MOTIONS[rng.integers(len(MOTIONS))]
     scene = sample_scene(rng, tuple(c for c in combinations if c[1] in POSES_OF[motion]))
     return Clip(
         scene,

@@ -47,6 +47,11 @@ class Stage(enum.StrEnum):
     DECODER = "decoder"
     ASSEMBLE = "assemble"
     MOTION = "motion"
+    ASSEMBLE_MOTION = "assemble-motion"
+    CLIP_CLASSIFIER = "clip-classifier"
+
+
+_CLIP_STAGES = (Stage.MOTION, Stage.ASSEMBLE_MOTION, Stage.CLIP_CLASSIFIER)
 
 
 @app.callback()
@@ -65,7 +70,8 @@ def fledgling(
     """Draw the pictures and train autoencoder, judge, classifier, text encoder and denoiser.
 
     `decoder` then trains the decoder alone for longer, which sharpens pictures and leaves the denoiser valid. `motion`
-    draws clips and teaches the denoiser to move; what it makes is written beside the model of stills.
+    draws clips and teaches the denoiser to move; what it makes, `model-motion`, is written beside the model of stills
+    after every save, and by `assemble-motion` from what was saved last. `bowerbird compile` makes a bundle of either.
     """
     settings = _ready(config)
     if continue_from is not None:
@@ -88,8 +94,8 @@ def fledgling(
         _denoiser(settings, work).run(lambda done: _assemble(settings, work, done))
     elif stage in (Stage.ASSEMBLE, Stage.DECODER):
         _assemble(settings, work, _denoiser(settings, work))
-    if stage is Stage.MOTION:
-        _motion(settings, work)
+    if stage in _CLIP_STAGES:
+        _clip_stage(settings, work, stage)
 
 
 @app.command()
@@ -130,6 +136,45 @@ def quality(  # noqa: PLR0913 - the options of a command
     write_report(report, pictures, sparse_pictures, results or work)
 
 
+@app.command("clip-sheet")
+def clip_sheet(
+    bundle: Annotated[Path, typer.Option(exists=True, help="A bundle that draws clips.")],
+    to: Annotated[Path, typer.Option(help="A PNG: every motion, a clip a row.")] = Path("clips.png"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the bundle's.")] = None,
+) -> None:
+    """Draw a clip of each motion with a bundle, to look at."""
+    from bowerbird.training.clip_sheet import sheet_clips, write_clip_sheet
+    from bowerbird.training.served import clips_by_bundle
+
+    write_clip_sheet(to, sheet_clips(clips_by_bundle(bundle, steps, None)))
+
+
+@app.command("clip-quality")
+def clip_quality(
+    bundle: Annotated[Path, typer.Option(exists=True, help="A bundle that draws clips.")],
+    config: _Config = None,
+    *,
+    work: _Work,
+    results: Annotated[Path | None, typer.Option(help="Folder for clips.json and .png; default: --work.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of the 200 prompts.")] = 200,
+) -> None:
+    """Examine the clips that are drawn for 200 held-out prompts in 20 steps: motion, species, flicker; do they move?
+
+    The clips' classifier is trained first where the folder has none (about a quarter of an hour).
+    """
+    from bowerbird.training.clip_classifier import ClipClassifierStage
+    from bowerbird.training.clip_quality import clip_questions, examine_clips, print_clip_report, write_clip_report
+    from bowerbird.training.sampling import STEPS
+    from bowerbird.training.served import clips_by_bundle
+
+    settings = _ready(config)
+    classifier = ClipClassifierStage(settings, work).run()
+    draw = clips_by_bundle(bundle, STEPS, None)
+    report, clips = examine_clips(draw, classifier, settings.clip_classifier.side, clip_questions(count))
+    print_clip_report(report)
+    write_clip_report(report, clips, results or work)
+
+
 def _examinee(settings: FledglingConfig, work: Path, bundle: Path | None, guidance: float | None) -> tuple[Any, Any]:
     """What draws, and what encodes and decodes: a compiled bundle, or this run's averaged weights."""
     from bowerbird.training.sampling import GUIDANCE, STEPS, sampled
@@ -158,19 +203,27 @@ def _denoiser(settings: FledglingConfig, work: Path) -> Any:
     return DenoiserStage(settings, work, AutoencoderStage(settings, work).averaged())
 
 
-def _motion(settings: FledglingConfig, work: Path) -> None:
-    """Train motion; its model folder, `model-motion`, is written anew after every save."""
+def _clip_stage(settings: FledglingConfig, work: Path, stage: Stage) -> None:
+    if stage is Stage.CLIP_CLASSIFIER:
+        from bowerbird.training.clip_classifier import ClipClassifierStage
+
+        ClipClassifierStage(settings, work).run()
+        return
     from bowerbird.training.assembly import assemble_clips
     from bowerbird.training.motion import MotionStage
 
     stills = _denoiser(settings, work)
     steps = {"autoencoder": _steps_of_autoencoder(settings, work), "denoiser": stills.step}
 
-    def saved(done: MotionStage) -> None:
+    def assemble(done: MotionStage) -> None:
         lineage = {"steps": {**steps, "motion": done.step}}
         assemble_clips(work / "model-motion", done.averaged(), settings, lineage)
 
-    MotionStage(settings, work, stills.averaged()).run(saved)
+    motion = MotionStage(settings, work, stills.averaged())
+    if stage is Stage.MOTION:
+        motion.run(assemble)
+    else:
+        assemble(motion)
 
 
 def _steps_of_autoencoder(settings: FledglingConfig, work: Path) -> int:

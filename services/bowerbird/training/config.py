@@ -128,6 +128,21 @@ class ClassifierConfig(_Section):
     seed: int = 41
 
 
+class ClipClassifierConfig(_Section):
+    """The examiner of `clip-quality`: motion, species and season from clips of `side` pixels, drawn by `workers`."""
+
+    side: int = 96
+    channels: tuple[int, ...] = (24, 48, 96)
+    batch: int = 16
+    steps: int = 900
+    learning_rate: float = 2e-3
+    data_seed: int = 7_000_001
+    clips: int = 1_200
+    examined: int = 300
+    workers: int = Field(2, ge=1)
+    seed: int = 61
+
+
 class FledglingConfig(_Section):
     """The whole run."""
 
@@ -141,6 +156,7 @@ class FledglingConfig(_Section):
     motion: MotionConfig = MotionConfig()
     judge: JudgeConfig = JudgeConfig()
     classifier: ClassifierConfig = ClassifierConfig()
+    clip_classifier: ClipClassifierConfig = ClipClassifierConfig()
 
 
 def read_config(path: Path | None = None) -> FledglingConfig:

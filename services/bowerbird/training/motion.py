@@ -22,28 +22,19 @@ from diffusers import MotionAdapter, UNetMotionModel
 from torch import Tensor, nn
 
 from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
-from bowerbird.training.clip_captions import clip_caption, clip_vocabulary, plain_clip_prompt
+from bowerbird.training.clip_captions import clip_caption, clip_vocabulary
 from bowerbird.training.clip_latents import ClipSet, clip_latents
 from bowerbird.training.clip_sampling import mixed_noise, sampled_clips
-from bowerbird.training.clips import FRAMES, Clip, clip_at
+from bowerbird.training.clip_sheet import sheet_clips, write_clip_sheet
+from bowerbird.training.clips import Clip, clip_at
 from bowerbird.training.config import DenoiserConfig, FledglingConfig, MotionConfig
 from bowerbird.training.denoiser import spread_timesteps, trapezoid
 from bowerbird.training.devices import device_of, training_device
-from bowerbird.training.monitor import Monitor, write_sheet
+from bowerbird.training.monitor import Monitor
 from bowerbird.training.sampling import Parts
-from bowerbird.training.scene import Scene
 from bowerbird.training.text import new_text_encoder, new_tokenizer, token_ids, widened
 
-_SHEET_SEED = 7
 _SHEET_EVERY = 500
-_SHEET_CLIPS = (
-    Clip(Scene("american robin", "flying", "winter"), "flapping"),
-    Clip(Scene("northern cardinal", "perched", "winter"), "taking off"),
-    Clip(Scene("blue jay", "perched", "autumn"), "turning its head"),
-    Clip(Scene("atlantic puffin", "standing", "spring"), "hopping"),
-    Clip(Scene("green parrot", "perched", "winter"), "still"),
-    Clip(Scene("flamingo", "flying", "summer"), "flapping"),
-)
 
 
 def new_motion_adapter(denoiser: DenoiserConfig, motion: MotionConfig) -> MotionAdapter:
@@ -160,11 +151,9 @@ class MotionStage:
 
     def sheet(self) -> None:
         """Draw the sample sheet with the averaged weights: a clip a row."""
-        prompts = [plain_clip_prompt(clip) for clip in _SHEET_CLIPS]
-        seeds = [_SHEET_SEED + index for index in range(len(prompts))]
-        clips = sampled_clips(self.averaged(), prompts, seeds, self.own.shared_noise)
-        small = clips.reshape(-1, *clips.shape[2:])[:, ::2, ::2]
-        write_sheet(self.folder / f"clips-{self.step:06d}.png", small, FRAMES)
+        parts = self.averaged()
+        clips = sheet_clips(lambda prompts, seeds: sampled_clips(parts, prompts, seeds, self.own.shared_noise))
+        write_clip_sheet(self.folder / f"clips-{self.step:06d}.png", clips)
 
     def run(self, saved: Callable[[MotionStage], None] = lambda stage: None) -> Parts:
         """Train to the configured number of steps; `saved` hears after every save. Returns the averaged models."""

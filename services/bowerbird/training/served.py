@@ -1,20 +1,22 @@
 """The compiled bundle as an examinee: `quality` draws with the engine that serves, not with torch.
 
-Called by `bowerbird train quality --bundle`.
+Called by `bowerbird train quality --bundle`, and for clips by `clip-quality` and `clip-sheet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bowerbird.contracts import DrawRequest
+from bowerbird.contracts import AnimateRequest, DrawRequest
 from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.drawing import Frame
 from bowerbird.engine.opening import open_engine
+from bowerbird.training.clip_sheet import DrawClips
+from bowerbird.training.clips import FRAMES
 from bowerbird.training.quality import Draw
 
 
@@ -36,6 +38,28 @@ def drawn_by_bundle(bundle: Path, steps: int | None, guidance: float | None) -> 
             )
             frames += [item.pixels for item in engine.draw(engine.order(request)) if isinstance(item, Frame)]
         return np.stack(frames)
+
+    return draw
+
+
+def clips_by_bundle(bundle: Path, steps: int | None, guidance: float | None) -> DrawClips:
+    """A `draw` that asks the engine for one window of frames per prompt; None takes the bundle's defaults."""
+    engine = open_engine(bundle, CpuBackend())
+    facts = engine.facts
+
+    def draw(prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            request = AnimateRequest(
+                prompt=prompt,
+                size=facts.sizes[0],
+                steps=steps or facts.default_steps,
+                guidance_scale=guidance or facts.default_guidance_scale,
+                seed=seed,
+                count=1,
+                frames=FRAMES,
+            )
+            events = engine.draw(engine.animate(request))
+            yield np.stack([item.pixels for item in events if isinstance(item, Frame)])
 
     return draw
 

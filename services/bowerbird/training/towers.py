@@ -1,6 +1,7 @@
-"""A small convolutional tower, from pixels to a vector; the judge and the classifier each have one of their own.
+"""A small convolutional tower, from pixels to a vector; the judge and the classifiers each have one of their own.
 
-Called by `judge` and `classifier`. Exports to ONNX as it stands: convolutions, group norms, SiLU, one mean.
+Called by `judge`, `classifier` and `clip_classifier`. Exports to ONNX as it stands: convolutions, group norms,
+SiLU, one mean.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ class _Residual(nn.Module):
 
 
 class ConvTower(nn.Module):
-    """float32 [n, 3, side, side] in 0..1 to float32 [n, width]; `side` a multiple of 4 · 2 to the stages less one."""
+    """float32 [n, planes, side, side] in 0..1 to [n, width]; `side` a multiple of 4 · 2 to the stages less one."""
 
-    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int, planes: int = 3) -> None:
         super().__init__()
         layers: list[nn.Module] = [
             nn.PixelUnshuffle(4),
-            nn.Conv2d(48, channels[0], 3, padding=1),
+            nn.Conv2d(16 * planes, channels[0], 3, padding=1),
             _Residual(channels[0]),
         ]
         for before, after in pairwise(channels):

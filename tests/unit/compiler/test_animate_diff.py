@@ -278,3 +278,5 @@ def test_an_adapter_that_lies_elsewhere_makes_a_still_checkpoint_move(compiled: 
     assert checkpoint.class_of("unet") == "UNet2DConditionModel"
     join_motion(checkpoint, tmp_path / "adapter")
     assert checkpoint.class_of("unet") == "UNetMotionModel"
+    with pytest.raises(CheckpointUnsupported, match="motion modules of its own"):
+        join_motion(checkpoint, tmp_path / "adapter")

@@ -36,5 +36,14 @@ def tiny() -> FledglingConfig:
                 "examined": 24,
             },
             "classifier": {"side": 32, "channels": (8, 16), "batch": 4, "steps": 4, "pictures": 12, "examined": 12},
+            "clip_classifier": {
+                "side": 32,
+                "channels": (8, 16),
+                "batch": 2,
+                "steps": 2,
+                "clips": 3,
+                "examined": 2,
+                "workers": 1,
+            },
         }
     )

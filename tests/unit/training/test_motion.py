@@ -73,7 +73,7 @@ def test_what_stills_taught_can_be_frozen(tiny, tmp_path, stills):
 def test_a_run_leaves_a_sheet_and_a_folder_that_diffusers_loads(tiny, tmp_path, stills, monkeypatch):
     from diffusers import UNetMotionModel
 
-    monkeypatch.setattr("bowerbird.training.motion._SHEET_CLIPS", CLIPS[:1])
+    monkeypatch.setattr("bowerbird.training.clip_sheet.SHEET_CLIPS", CLIPS[:1])
     monkeypatch.setattr("bowerbird.training.motion.sampled_clips", partial(sampled_clips, steps=1))
     stage = MotionStage(tiny, tmp_path, stills)
     parts = stage.run(lambda done: assemble_clips(tmp_path / "model", done.averaged(), tiny, {"steps": {"motion": 2}}))
