@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from benchmarks.gateway import light_clips
 from bowerbird.contracts import (
     PROGRESS_HEADER,
     Action,
@@ -93,10 +94,14 @@ class LightStages:
         self._frame = os.urandom(spec.frame_bytes)
         self._frame_digest = hashlib.sha256(self._frame).hexdigest()
         self._decision = _decision().model_dump_json()
+        self._moves = light_clips.moving(describe(spec).model_dump())
         self._routes: dict[str, Handler] = {
             "/safety/describe": _always(SAFETY.model_dump_json().encode(), JSON),
             "/safety/check_prompt": self._check_prompt,
             "/safety/check_images": _always(_verdicts().model_dump_json().encode(), JSON),
+            "/safety/check_clips": _always(light_clips.checked(POLICY).model_dump_json().encode(), JSON),
+            "/animation/describe": _always(self._moves.model_dump_json().encode(), JSON),
+            "/animation/animate": self._animate,
             "/text-to-image/describe": _always(describe(spec).model_dump_json().encode(), JSON),
             "/text-to-image/draw": self._draw,
             "/text-to-image/loras": _always(LoraCatalogue(loras=[]).model_dump_json().encode(), JSON),
@@ -105,6 +110,8 @@ class LightStages:
             "/curation/judge": _always(_judgement().model_dump_json().encode(), JSON),
             "/curation/check_provenance": _always(_report().model_dump_json().encode(), JSON),
             "/curation/publish": _always(_published(self._picture), CONTENT_TYPE.encode()),
+            "/curation/judge_clips": _always(light_clips.judged().model_dump_json().encode(), JSON),
+            "/curation/publish_clip": _always(light_clips.published(self._picture, CURATION), CONTENT_TYPE.encode()),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,6 +129,10 @@ class LightStages:
         prompt = json.dumps(json.loads(body)["prompt"])
         decision = self._decision.replace(f'"{PROMPT_HERE}"', prompt).encode()
         await _answer(send, 200, decision, JSON, b"safety/" + SAFETY.version.encode())
+
+    async def _animate(self, _: Scope, body: bytes, __: Receive, send: Send) -> None:
+        clip = light_clips.animated(body, self._frame, self._moves)
+        await _answer(send, 200, clip, CONTENT_TYPE.encode())
 
     async def _draw(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if self._drawing >= self._spec.slots:

@@ -90,6 +90,9 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     guidance_scale: Annotated[float | None, typer.Option(help="How much the prompt counts; 1 is without.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What should not be seen.")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="NAME or NAME:WEIGHT; may be repeated.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Draw a clip of 2 to 5: into .mp4, .webp or .gif.")] = None,
+    fps: Annotated[int | None, typer.Option(help="Frames of a clip in a second, 8 to 24.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="A clip whose last frame goes over into the first.")] = False,
     url: Annotated[str | None, typer.Option(envvar="BOWERBIRD_URL", help="Default: BOWERBIRD_HOME's gateway.")] = None,
     key: Annotated[
         str | None, typer.Option(envvar="BOWERBIRD_KEY", help="API key; none is needed on loopback.")
@@ -97,17 +100,19 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     timeout: Annotated[float, typer.Option(min=1, max=3600, help="Seconds to wait at most.")] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object about what was drawn.")] = False,
 ) -> None:
-    """Draw pictures with a running gateway.
+    """Draw pictures, or a clip, with a running gateway.
 
     Exit codes: 0 drawn, 1 something broke, 2 wrong usage, 3 refused (the request must change), 4 not reachable or too
     busy (try again).
     """
     from bowerbird.client import Client
+    from bowerbird.client.clip_to_file import ALWAYS_MOVE, draw_clip_to_file
     from bowerbird.client.to_files import draw_to_files, exit_code
     from bowerbird.errors import BowerbirdError
 
+    moves = seconds is not None or fps is not None or loop or output.suffix.lower() in ALWAYS_MOVE
     wanted = {
-        "n": n,
+        "n": None if moves and n == 1 else n,
         "seed": seed,
         "size": size,
         "steps": steps,
@@ -115,11 +120,14 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
         "guidance_scale": guidance_scale,
         "negative_prompt": negative_prompt,
         "lora": [_lora(each) for each in lora] if lora else None,
+        "seconds": seconds,
+        "fps": fps,
+        "loop": loop or None,
     }
     options: Any = {name: value for name, value in wanted.items() if value is not None}
     try:
         with Client(url or gateway_url(), key, timeout_seconds=timeout) as client:
-            draw_to_files(client, prompt, output, options, as_json=as_json)
+            (draw_clip_to_file if moves else draw_to_files)(client, prompt, output, options, as_json=as_json)
     except BowerbirdError as error:
         typer.echo(error.message, err=True)
         raise typer.Exit(exit_code(error)) from error

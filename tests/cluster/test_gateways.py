@@ -45,7 +45,7 @@ def release(cluster: Cluster, postgresql: RunningPostgreSQL, s3: RunningS3) -> I
         secret(made, "store", **{**s3.environment, "AWS_ENDPOINT_URL": f"http://{address}:{store}"})
         made.upgrade()
         yield made
-        cluster.kubectl("delete", "namespace", made.namespace, "--timeout=120s")
+        cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
 def options(database_port: int, store_port: int) -> list[str]:

@@ -31,6 +31,7 @@ from bowerbird.client.models import Lora, Model
 from bowerbird.client.pictures import Answer, Drawing, DrawOptions, EditOptions, Preview
 from bowerbird.client.provenance import Moderation, ProvenanceCheck
 from bowerbird.client.sync_client import Client
+from bowerbird.client.videos import Clip, ClipOptions, Video
 from bowerbird.client.webhooks import WebhookEndpoint
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "AsyncClient",
     "Batch",
     "Client",
+    "Clip",
+    "ClipOptions",
     "ConnectionLost",
     "DrawOptions",
     "Drawing",
@@ -54,5 +57,6 @@ __all__ = [
     "ProvenanceCheck",
     "StoredFile",
     "Usage",
+    "Video",
     "WebhookEndpoint",
 ]

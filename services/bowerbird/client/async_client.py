@@ -16,7 +16,7 @@ from typing import Self, Unpack
 import httpx2
 from tenacity import AsyncRetrying
 
-from bowerbird.client import jobs, pictures
+from bowerbird.client import jobs, pictures, videos
 from bowerbird.client.calls import Call, Event, File, Listening, Result
 from bowerbird.client.connection import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -34,6 +34,7 @@ from bowerbird.client.pictures import Drawing, DrawOptions, EditOptions, Preview
 from bowerbird.client.retrying import DEFAULT_RETRIES, retry_policy
 from bowerbird.client.rooms import AsyncRooms
 from bowerbird.client.sync_client import FAREWELL_SECONDS, WAIT_SECONDS, Progress
+from bowerbird.client.videos import Clip, ClipOptions, Video
 from bowerbird.deadline import Deadline
 from bowerbird.errors import BowerbirdError
 
@@ -82,6 +83,28 @@ class AsyncClient(AsyncRooms):
                 await self._withdraw(call)
             raise
         return answer
+
+    async def animate(
+        self, prompt: str, *, on_progress: Progress | None = None, **options: Unpack[ClipOptions]
+    ) -> Clip:
+        """Draws a clip: a job, which is followed to its end; what is heard of it is handed over to `on_progress`.
+
+        Whoever gives up, or whose time is over, deletes it.
+        """
+        deadline = Deadline.after(self._seconds)
+        call = videos.create_video(prompt, options)
+        try:
+            video = await self._result(call, deadline)
+            async with aclosing(self._heard(jobs.job_events(video.id), deadline)) as events:
+                async for event in events:
+                    if on_progress is not None:
+                        on_progress(event)
+            video = await self._result(videos.get_video(video.id), deadline)
+            return await self._result(videos.video_content(video), deadline)
+        except BaseException as error:
+            if pictures.is_left_behind(error):
+                await self._delete(call)
+            raise
 
     async def edit(
         self, image: File, prompt: str, *, mask: File | None = None, **options: Unpack[EditOptions]
@@ -195,3 +218,10 @@ class AsyncClient(AsyncRooms):
             answer = await self._result(pictures.at_once(call), deadline)
             if isinstance(answer, Job):
                 await self._result(jobs.cancel_job(answer.id), deadline)
+
+    async def _delete(self, call: Call[Video]) -> None:
+        """Deletes the clip that the call became: sent again under its key, it says which."""
+        with suppress(BowerbirdError):
+            deadline = Deadline.after(FAREWELL_SECONDS)
+            video = await self._result(call, deadline)
+            await self._result(videos.delete_video(video.id), deadline)

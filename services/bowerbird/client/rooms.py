@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import update_wrapper
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from bowerbird.client import batches, feedback, jobs, models, pictures, provenance, rights, species, webhooks
+from bowerbird.client import batches, feedback, jobs, models, pictures, provenance, rights, species, videos, webhooks
 from bowerbird.client.calls import Call, Event, Listening, Result
 
 Asked = ParamSpec("Asked")
@@ -113,6 +113,26 @@ class AsyncJobs(AsyncRoom):
     result = awaited(pictures.of_job)
 
 
+class Videos(Room):
+    """`/v1/videos`."""
+
+    create = asked(videos.create_video)
+    get = asked(videos.get_video)
+    list = asked(videos.list_videos)
+    delete = asked(videos.delete_video)
+    content = asked(videos.video_content)
+
+
+class AsyncVideos(AsyncRoom):
+    """`/v1/videos`."""
+
+    create = awaited(videos.create_video)
+    get = awaited(videos.get_video)
+    list = awaited(videos.list_videos)
+    delete = awaited(videos.delete_video)
+    content = awaited(videos.video_content)
+
+
 class Files(Room):
     """`/v1/files`."""
 
@@ -204,7 +224,8 @@ class Rooms(Room):
 
     def __init__(self, sender: Sender) -> None:
         super().__init__(sender)
-        self.jobs, self.files, self.batches = Jobs(sender), Files(sender), Batches(sender)
+        self.jobs, self.videos = Jobs(sender), Videos(sender)
+        self.files, self.batches = Files(sender), Batches(sender)
         self.feedback, self.webhooks, self.rights = Feedback(sender), Webhooks(sender), Rights(sender)
 
     model = asked(models.get_model)
@@ -231,7 +252,8 @@ class AsyncRooms(AsyncRoom):
 
     def __init__(self, sender: AsyncSender) -> None:
         super().__init__(sender)
-        self.jobs, self.files, self.batches = AsyncJobs(sender), AsyncFiles(sender), AsyncBatches(sender)
+        self.jobs, self.videos = AsyncJobs(sender), AsyncVideos(sender)
+        self.files, self.batches = AsyncFiles(sender), AsyncBatches(sender)
         self.feedback, self.webhooks, self.rights = AsyncFeedback(sender), AsyncWebhooks(sender), AsyncRights(sender)
 
     model = awaited(models.get_model)

@@ -19,7 +19,7 @@ from typing import Self, Unpack
 import httpx2
 from tenacity import Retrying
 
-from bowerbird.client import jobs, pictures
+from bowerbird.client import jobs, pictures, videos
 from bowerbird.client.calls import Call, Event, File, Listening, Result
 from bowerbird.client.connection import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -36,6 +36,7 @@ from bowerbird.client.jobs import Job, JobEvent
 from bowerbird.client.pictures import Drawing, DrawOptions, EditOptions, Preview
 from bowerbird.client.retrying import DEFAULT_RETRIES, retry_policy
 from bowerbird.client.rooms import Rooms
+from bowerbird.client.videos import Clip, ClipOptions, Video
 from bowerbird.deadline import Deadline
 from bowerbird.errors import BowerbirdError
 
@@ -91,6 +92,26 @@ class Client(Rooms):
                 self._withdraw(call)
             raise
         return answer
+
+    def animate(self, prompt: str, *, on_progress: Progress | None = None, **options: Unpack[ClipOptions]) -> Clip:
+        """Draws a clip: a job, which is followed to its end; what is heard of it is handed over to `on_progress`.
+
+        Whoever gives up, or whose time is over, deletes it.
+        """
+        deadline = Deadline.after(self._seconds)
+        call = videos.create_video(prompt, options)
+        try:
+            video = self._result(call, deadline)
+            with closing(self._heard(jobs.job_events(video.id), deadline)) as events:
+                for event in events:
+                    if on_progress is not None:
+                        on_progress(event)
+            video = self._result(videos.get_video(video.id), deadline)
+            return self._result(videos.video_content(video), deadline)
+        except BaseException as error:
+            if pictures.is_left_behind(error):
+                self._delete(call)
+            raise
 
     def edit(
         self, image: File, prompt: str, *, mask: File | None = None, **options: Unpack[EditOptions]
@@ -195,3 +216,10 @@ class Client(Rooms):
             answer = self._result(pictures.at_once(call), deadline)
             if isinstance(answer, Job):
                 self._result(jobs.cancel_job(answer.id), deadline)
+
+    def _delete(self, call: Call[Video]) -> None:
+        """Deletes the clip that the call became: sent again under its key, it says which."""
+        with suppress(BowerbirdError):
+            deadline = Deadline.after(FAREWELL_SECONDS)
+            video = self._result(call, deadline)
+            self._result(videos.delete_video(video.id), deadline)

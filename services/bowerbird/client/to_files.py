@@ -40,7 +40,8 @@ def draw_to_files(client: Client, prompt: str, output: Path, options: DrawOption
     """
     console = Console(stderr=True)
     wanted: DrawOptions = {**options, "output_format": format_of(output)}
-    with _told(console, options.get("n", 1)) as on_progress:
+    count = options.get("n", 1)
+    with how_far_shown(console, "a picture" if count == 1 else f"{count} pictures") as on_progress:
         drawings = client.draw(prompt, on_progress=on_progress, **wanted)
     written = list(zip(paths_for(output, len(drawings)), drawings, strict=True))
     for path, drawing in written:
@@ -77,12 +78,11 @@ def exit_code(error: BowerbirdError) -> int:
 
 
 @contextmanager
-def _told(console: Console, count: int) -> Iterator[Callable[[JobEvent], None] | None]:
+def how_far_shown(console: Console, what: str) -> Iterator[Callable[[JobEvent], None] | None]:
     """A line that says how far it is, where somebody looks; None where nobody does."""
     if not console.is_terminal:
         yield None
         return
-    what = "a picture" if count == 1 else f"{count} pictures"
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"drawing {what}", total=None)

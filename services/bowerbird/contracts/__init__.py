@@ -13,7 +13,10 @@ Routes (JSON in and out unless said otherwise):
     text-to-image  GET  /describe                                          -> ModelDescription
                    POST /draw            DrawRequest                       -> parts: progress…, frames…, done | error
                                          or parts: DrawRequest, frames… (what it begins with)
-    animation      GET  /describe, POST /animate                           501 until its own issue
+    animation      GET  /describe                                          -> MotionDescription
+                   POST /animate         AnimateRequest                    -> parts: progress…, frames…, done | error
+                                         or parts: AnimateRequest, frames… (what its clips begin with)
+                                         both 501 where the bundle that is served does not move
     curation       GET  /describe                                          -> CurationDescription
                    POST /judge           parts: JudgeRequest, frames…      -> Judgement
                    POST /open            parts: OpenRequest, file(s)       -> parts: frames…, done
@@ -24,11 +27,12 @@ Routes (JSON in and out unless said otherwise):
 
 `parts` are multipart/mixed streams, written and read by `bowerbird.parts`. A frames part is a raw `.npy` of uint8
 `[1, height, width, 3]`, RGB. Every request carries `Bowerbird-Deadline-Ms` (what is left), `Bowerbird-Request-Id` and
-`traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`). To `draw`, three more may say how its
-steps share the model with those of others: `Bowerbird-Class` (`WorkClass`), `Bowerbird-Flow` (an opaque name of whose
-work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1). `Bowerbird-Grant`
-says who gave the slot, `<queue>:<epoch>`: once a stage has seen a later epoch of that queue, it refuses an earlier one.
-`Bowerbird-Progress: none` says that nobody reads what `draw` tells of its steps: then it tells of its beginning only.
+`traceparent`; every answer says who gave it (`Bowerbird-Service: name/version`). To `draw` and `animate`, three more
+may say how its steps share the model with those of others: `Bowerbird-Class` (`WorkClass`), `Bowerbird-Flow` (an opaque
+name of whose work it is, a tenant's digest say) and `Bowerbird-Weight` (that flow's share, 0.01 to 100, else 1).
+`Bowerbird-Grant` says who gave the slot, `<queue>:<epoch>`: once a stage has seen a later epoch of that queue, it
+refuses an earlier one. `Bowerbird-Progress: none` says that nobody reads what is told of its steps: then it tells of
+its beginning only.
 """
 
 from bowerbird.contracts.animation import (

@@ -43,6 +43,7 @@
     ├── JobCancelled                   409  a cancelled job has no result: final
     ├── JobExpired                     410  the job was not finished in time, and will not be
     ├── IdempotencyKeyReused           422  the key came with another body before
+    ├── RangeUnsatisfiable             416  a range of bytes that begins behind the file's end
     ├── BodyTooLarge                   413  more bytes than stated
     ├── BodyTooSlow                    408  the body did not come in time
     ├── PromptRefused                  400  safety said no to the prompt: final, never retried
@@ -123,6 +124,7 @@ from bowerbird.errors.request import (
     MethodUnsupported,
     ModelUnknown,
     PromptTooLong,
+    RangeUnsatisfiable,
     RequestInvalid,
     RequestUnknown,
     RouteUnknown,
@@ -199,6 +201,7 @@ __all__ = [
     "PromptTooLong",
     "QueueFull",
     "QueueTimeout",
+    "RangeUnsatisfiable",
     "RecordsUnavailable",
     "RequestInvalid",
     "RequestUnknown",

@@ -90,6 +90,14 @@ class BodyTooLarge(BowerbirdError):
     code = "body_too_large"
 
 
+class RangeUnsatisfiable(BowerbirdError):
+    """The range of bytes that was asked for begins behind the end of the file."""
+
+    status = 416
+    type = "invalid_request_error"
+    code = "range_not_satisfiable"
+
+
 class BodyTooSlow(BowerbirdError):
     """The body comes too slowly, or not at all: nobody waits for it any longer."""
 

@@ -30,6 +30,7 @@ from bowerbird.gateway.api.operation import Operation
 from bowerbird.gateway.api.operations import OPERATIONS
 from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
 from bowerbird.gateway.batches.room import BatchRoom
+from bowerbird.gateway.clips.endpoints import Animators
 from bowerbird.gateway.connections import open_connections
 from bowerbird.gateway.credentials import following
 from bowerbird.gateway.demand.opening import DemandRoom
@@ -55,7 +56,7 @@ from bowerbird.gateway.results.opening import open_results
 from bowerbird.gateway.rights.opening import Rooms, open_rights
 from bowerbird.gateway.species.opening import SpeciesFiles, open_species
 from bowerbird.gateway.stages import Stages
-from bowerbird.gateway.upstream import Upstream, open_session, stage_urls
+from bowerbird.gateway.upstream import Stage, Upstream, open_session, stage_urls
 from bowerbird.gateway.webhooks.opening import Webhooks, open_webhooks
 from bowerbird.gateway.webhooks.sealing import read_keys
 from bowerbird.settings import Settings
@@ -108,6 +109,7 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
         stages = Stages(session, urls, settings.stage_poll_seconds, admission, settings.stages_asleep)
         in_flight = InFlight()
         demand = DemandRoom.of(stages, admission, in_flight, settings)
+        animators = Animators(session, stages.urls[Stage.ANIMATION], demand.waking, settings)
         jobs = JobRoom.of(records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry)
         files = FileRoom.of(records, settings)
         trade = partial(LineAnswerer, lambda: app.state.gateway)
@@ -122,6 +124,7 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
             upstream=Upstream(connections, stages.urls, demand.waking.until_one_is_awake, in_flight),
             stages=stages,
             admission=admission,
+            animators=animators,
             demand=demand,
             records=records,
             results=results,
@@ -142,6 +145,7 @@ async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species
         async with (
             discovering(settings, stages, urls) as discovery,
             stages.watched(),
+            animators.watched(),
             demand_told(demand, discovery, records, settings, metrics.registry),
             elected,
             carried,

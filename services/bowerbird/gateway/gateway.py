@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.batches.room import BatchRoom
+from bowerbird.gateway.clips.endpoints import Animators
 from bowerbird.gateway.demand.opening import DemandRoom
 from bowerbird.gateway.feedback.feedback import Feedback
 from bowerbird.gateway.files.room import FileRoom
@@ -39,6 +40,7 @@ class Gateway:
     upstream: Upstream
     stages: Stages
     admission: Admission
+    animators: Animators
     demand: DemandRoom
     records: Records
     results: Results
@@ -58,6 +60,7 @@ class Gateway:
     def stop(self) -> None:
         """Told to end: who waits is sent elsewhere at once, what is computed is finished."""
         self.admission.stop()
+        self.animators.admission.stop()
         self.demand.stop()
         self.jobs.carrier.stop_claiming()
         self.batches.carrier.stop_claiming()

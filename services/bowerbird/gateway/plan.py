@@ -25,7 +25,7 @@ from bowerbird.contracts import (
 )
 from bowerbird.errors import FieldUnknown, ModelUnknown, RequestInvalid, SizeUnsupported
 from bowerbird.gateway.api.edit_request import EditImages
-from bowerbird.gateway.api.image_request import GenerateImages, ImageRequest, Quality
+from bowerbird.gateway.api.image_request import GenerateImages, Quality
 from bowerbird.gateway.results.lookup import Lookup, lookup_of
 from bowerbird.gateway.species.images import SpeciesImages
 
@@ -136,7 +136,7 @@ class Plan:
 
 
 def plan_images(
-    asked: ImageRequest,
+    asked: GenerateImages | EditImages,
     model: ModelDescription,
     max_pixels: int,
     *,
@@ -158,6 +158,12 @@ def plan_images(
     lookup = Lookup.NONE
     if isinstance(asked, GenerateImages):
         lora = tuple(LoraUse(id=each.id, weight=each.weight) for each in asked.lora)
+        if asked.moves:
+            raise RequestInvalid(
+                "output_format: pictures that move are drawn by /v1/images/generations and /v1/videos. Accepted here: "
+                "png, webp or jpeg, without frame_count and frame_duration_ms.",
+                param="output_format",
+            )
         lookup = lookup_of(asked.cache, asked.seed, stores=stores, any_by_default=any_by_default)
     plan = Plan(
         model=model,
@@ -170,7 +176,7 @@ def plan_images(
         images=asked.n,
         candidates=asked.candidates or effort.candidates,
         quality=quality,
-        output_format=asked.output_format,
+        output_format=OutputFormat(asked.output_format),
         output_compression=100 if asked.output_compression is None else asked.output_compression,
         lora=lora,
         lookup=lookup,
@@ -224,7 +230,7 @@ def plan_edit(asked: EditImages, model: ModelDescription, max_pixels: int) -> Pl
     return plan
 
 
-def _refuse_ineffective(asked: ImageRequest, plan: Plan) -> None:
+def _refuse_ineffective(asked: GenerateImages | EditImages, plan: Plan) -> None:
     if asked.output_compression is not None and plan.output_format is OutputFormat.PNG:
         raise FieldUnknown(
             "output_compression has no effect on png. Accepted: with output_format webp or jpeg.",

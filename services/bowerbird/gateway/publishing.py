@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from bowerbird.contracts import (
     PublishRequest,
 )
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.plan import Plan
 from bowerbird.gateway.upstream import Stage, Upstream, as_contract, broken, facts_as
 from bowerbird.parts import Kind, Part, part
@@ -38,7 +39,7 @@ class Published:
 
 
 def label_of(
-    plan: Plan, policy: PolicyReference, seeds: Iterable[int], loras: Mapping[LoraId, Digest], call: Call
+    plan: Plan | ClipPlan, policy: PolicyReference, seeds: Iterable[int], loras: Mapping[LoraId, Digest], call: Call
 ) -> Origin:
     """What the label says; a seed's digest is keyed with the request's id, so nobody searches it."""
     key = call.request_id.encode()
@@ -63,17 +64,22 @@ async def source_of(plan: Plan) -> list[bytes]:
 
 async def publish(request: PublishRequest, body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> Published:
     """The pictures of `body`, encoded and labelled; raises StageBroken unless every one of them came back whole."""
+    return await published(request.count, upstream.publish(body, call))
+
+
+async def published(count: int, publishing: AsyncGenerator[Part]) -> Published:
+    """What curation publishes, pictures or a clip; raises StageBroken unless all of it came whole."""
     pictures: dict[int, bytes] = {}
     done: PublishDone | None = None
-    async with aclosing(upstream.publish(body, call)) as parts:
+    async with aclosing(publishing) as parts:
         async for each in parts:
             if each.kind is Kind.PICTURE:
                 pictures[_index(each)] = each.body
             elif each.kind is Kind.DONE:
                 done = as_contract(PublishDone, each.body, Stage.CURATION)
-    if done is None or sorted(pictures) != list(range(request.count)):
-        raise broken(Stage.CURATION, f"published {len(pictures)} pictures instead of {request.count}")
-    return Published([pictures[index] for index in range(request.count)], done.curation)
+    if done is None or sorted(pictures) != list(range(count)):
+        raise broken(Stage.CURATION, f"published {len(pictures)} pictures instead of {count}")
+    return Published([pictures[index] for index in range(count)], done.curation)
 
 
 def _index(published: Part) -> int:

@@ -45,6 +45,7 @@ from bowerbird.contracts import (
 from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBroken, StageUnavailable
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan, compute_units
@@ -162,7 +163,7 @@ def facts_of(drawn: Drawn, chosen: list[Chosen], curation: CurationDescription, 
     )
 
 
-async def check_prompt(plan: Plan, call: Call, upstream: Upstream) -> Allowed:
+async def check_prompt(plan: Plan | ClipPlan, call: Call, upstream: Upstream) -> Allowed:
     """The prompt when safety lets it through; raises PromptRefused or CrisisSupport when it does not."""
     with call.stage("check_prompt"):
         decision = await upstream.check_prompt(

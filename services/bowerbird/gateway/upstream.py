@@ -2,7 +2,7 @@
 
 The story calls these. What comes back is either what the contract promises or a fact of `errors`: an error that a stage
 stated arrives as the same class; a stage that cannot be reached is `StageUnavailable` with its name; one that answers
-otherwise than its contract says is `StageBroken`. Nothing is retried here. Which of several text-to-image endpoints
+otherwise than its contract says is `StageBroken`. Nothing is retried here. Which of several endpoints
 draws is admission's to say: `at` gives an upstream that draws there. Of several endpoints of another stage the one that
 has the least of this process is asked.
 
@@ -23,6 +23,9 @@ from pydantic import BaseModel, ValidationError
 from bowerbird.contracts import (
     PROGRESS_HEADER,
     SERVICE_HEADER,
+    AnimateRequest,
+    ClipDecisions,
+    ClipJudgement,
     Decision,
     DrawRequest,
     ImageDecisions,
@@ -116,9 +119,9 @@ class Upstream:
         self._wake = wake
         self._in_flight = in_flight or InFlight()
 
-    def at(self, endpoint: str) -> Upstream:
-        """The same stages, with text-to-image at this endpoint."""
-        urls = {**self._urls, Stage.TEXT_TO_IMAGE: (endpoint,)}
+    def at(self, endpoint: str, stage: Stage = Stage.TEXT_TO_IMAGE) -> Upstream:
+        """The same stages, with this one at this endpoint."""
+        urls = {**self._urls, stage: (endpoint,)}
         return Upstream(self._connections, urls, self._wake, self._in_flight)
 
     async def check_prompt(self, check: PromptCheck, call: Call) -> Decision:
@@ -128,6 +131,14 @@ class Upstream:
     async def check_images(self, parts: AsyncIterable[bytes], call: Call) -> ImageDecisions:
         """Safety's verdicts about frames that are still arriving."""
         return await self._ask(Stage.SAFETY, "/check_images", parts, call, ImageDecisions)
+
+    async def check_clips(self, parts: AsyncIterable[bytes], call: Call) -> ClipDecisions:
+        """Safety's verdicts about clips whose frames are still arriving."""
+        return await self._ask(Stage.SAFETY, "/check_clips", parts, call, ClipDecisions)
+
+    async def judge_clips(self, parts: AsyncIterable[bytes], call: Call) -> ClipJudgement:
+        """Curation's scores and ranking of clips whose frames are still arriving."""
+        return await self._ask(Stage.CURATION, "/judge_clips", parts, call, ClipJudgement)
 
     async def judge(self, parts: AsyncIterable[bytes], call: Call) -> Judgement:
         """Curation's scores and rankings of frames that are still arriving."""
@@ -153,6 +164,14 @@ class Upstream:
         """
         body: Payload = body_of(request, *begins_with) if begins_with else request.model_dump_json().encode()
         return self._stream(Stage.TEXT_TO_IMAGE, "/draw", body, call)
+
+    def animate(self, request: AnimateRequest, call: Call) -> AsyncGenerator[Part]:
+        """The parts of clips as they arrive; the last one is `done`, or an error was raised."""
+        return self._stream(Stage.ANIMATION, "/animate", request.model_dump_json().encode(), call)
+
+    def publish_clip(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
+        """The encoded and labelled clip; the last part is `done`, or an error was raised."""
+        return self._stream(Stage.CURATION, "/publish_clip", parts, call)
 
     def open(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
         """A picture file as frames; the last part is `done`, or an error was raised."""

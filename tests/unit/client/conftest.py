@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bowerbird.contracts import Action, OutputFormat, PolicyReference, Score
+from bowerbird.contracts import Action, PolicyReference, Score
 from bowerbird.errors import BowerbirdError
-from bowerbird.gateway.api.image_drawing import GenerationFacts, Image, ImageFacts, ImagesResponse
+from bowerbird.gateway.api.image_drawing import AnswerFormat, GenerationFacts, Image, ImageFacts, ImagesResponse
 from bowerbird.gateway.api.models import Model, ModelFacts, ModelList
 from bowerbird.gateway.api.provenance import C2paResult, ContentProvenanceCheck, ProvenanceFacts
 from bowerbird.gateway.results.metrics import Source
@@ -94,7 +94,7 @@ def _images(body: dict[str, Any]) -> ImagesResponse:
     return ImagesResponse(
         created=0,
         data=[Image(b64_json=base64.b64encode(f"picture {i}".encode()).decode()) for i in range(n)],
-        output_format=OutputFormat(body.get("output_format", "png")),
+        output_format=AnswerFormat(body.get("output_format", "png")),
         quality="medium",
         size="256x256",
         bowerbird=GenerationFacts(

@@ -72,6 +72,7 @@ class Tiny:
     motion: bool = False
     stills: bool = True
     shared_noise: float = 0.0
+    max_frames: int = MAX_FRAMES
 
     @property
     def latent_side(self) -> int | str:
@@ -385,7 +386,11 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
 
 def _motion_facts(tiny: Tiny) -> MotionFacts:
     return MotionFacts(
-        window=WINDOW, overlap=OVERLAP, max_frames=MAX_FRAMES, frames_per_second=8, shared_noise=tiny.shared_noise
+        window=WINDOW,
+        overlap=OVERLAP,
+        max_frames=tiny.max_frames,
+        frames_per_second=8,
+        shared_noise=tiny.shared_noise,
     )
 
 

@@ -50,6 +50,7 @@ from bowerbird.contracts import (
 from bowerbird.errors import BowerbirdError, error_body
 from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, Part, error_part, part, read_parts
 
+from .clip_stand_ins import ANIMATION, CURATION_OF_CLIPS, SAFETY_OF_CLIPS
 from .stand_in_answers import CURATION, DIGEST, LORA, MODEL, POLICY, REPORT, decision, judgement, verdicts
 
 __all__ = [
@@ -148,6 +149,7 @@ class StandIns:
                         Route("/describe", self._describe_safety),
                         self._route("/check_prompt"),
                         self._route("/check_images"),
+                        *SAFETY_OF_CLIPS,
                     ],
                 ),
                 Mount(
@@ -159,7 +161,7 @@ class StandIns:
                         self._route("/loras", "GET"),
                     ],
                 ),
-                Mount("/animation", routes=[ready]),
+                Mount("/animation", routes=[ready, *ANIMATION]),
                 Mount(
                     "/curation",
                     routes=[
@@ -169,6 +171,7 @@ class StandIns:
                         self._route("/open"),
                         self._route("/publish"),
                         self._route("/check_provenance"),
+                        *CURATION_OF_CLIPS,
                     ],
                 ),
             ]

@@ -41,9 +41,19 @@ BAD_FIELDS: list[BadField] = [
     ({"size": "1024x1024"}, 400, "unsupported_size", "size", "'auto', '32x32', '64x32'"),
     ({"model": "dall-e-3"}, 404, "model_not_found", "model", "'fledgling'"),
     ({"model": "m" * 201}, 400, "invalid_value", "model", "200 characters"),
-    ({"output_format": "gif"}, 400, "invalid_value", "output_format", "'png', 'webp' or 'jpeg'"),
-    ({"output_format": "svg"}, 400, "invalid_value", "output_format", "'png', 'webp' or 'jpeg'"),
-    ({"output_format": "bmp"}, 400, "invalid_value", "output_format", "'png', 'webp' or 'jpeg'"),
+    ({"output_format": "svg"}, 400, "invalid_value", "output_format", "'png', 'webp', 'jpeg' or 'gif'"),
+    ({"output_format": "bmp"}, 400, "invalid_value", "output_format", "'png', 'webp', 'jpeg' or 'gif'"),
+    ({"output_format": "gif", "n": 2}, 400, "invalid_value", "n", "Accepted: 1"),
+    ({"output_format": "gif", "stream": True}, 400, "invalid_value", "stream", "cannot be streamed"),
+    ({"output_format": "gif", "partial_images": 1}, 400, "unknown_parameter", "partial_images", "no effect on clips"),
+    ({"output_format": "gif", "output_compression": 50}, 400, "unknown_parameter", "output_compression", "webp"),
+    ({"output_format": "gif", "lora": [{"id": "ink"}]}, 400, "unknown_parameter", "lora", "no effect on clips"),
+    ({"output_format": "gif", "cache": "any"}, 400, "unknown_parameter", "cache", "always drawn"),
+    ({"output_format": "gif", "candidates": 5}, 400, "invalid_value", "candidates", "1 to 4"),
+    ({"output_format": "gif", "frame_count": 1}, 400, "invalid_value", "frame_count", "greater than or equal to 2"),
+    ({"output_format": "gif", "frame_count": 121}, 400, "invalid_value", "frame_count", "less than or equal to 120"),
+    ({"output_format": "gif", "frame_duration_ms": 41}, 400, "invalid_value", "frame_duration_ms", "equal to 42"),
+    ({"output_format": "gif", "size": "1024x1024"}, 400, "unsupported_size", "size", "'32x32', '64x32'"),
     ({"output_compression": 50}, 400, "unknown_parameter", "output_compression", "webp or jpeg"),
     (
         {"output_compression": 101, "output_format": "webp"},
@@ -63,8 +73,8 @@ BAD_FIELDS: list[BadField] = [
     ({"n": 2, "stream": True}, 400, "invalid_value", "n", "1 with stream true"),
     ({"candidates": 2, "stream": True}, 400, "invalid_value", "candidates", "1 with stream true"),
     ({"quality": "high", "stream": True}, 400, "invalid_value", "candidates", "quality high draws 2 candidates"),
-    ({"frame_count": 4}, 400, "unknown_parameter", "frame_count", "moving pictures"),
-    ({"frame_duration_ms": 100}, 400, "unknown_parameter", "frame_duration_ms", "moving pictures"),
+    ({"frame_count": 4}, 400, "unknown_parameter", "frame_count", "gif or webp"),
+    ({"frame_duration_ms": 100}, 400, "unknown_parameter", "frame_duration_ms", "gif or webp"),
     ({"style": "vivid"}, 400, "unknown_parameter", "style", "in the prompt"),
     ({"complexity": "low"}, 400, "unknown_parameter", "complexity", "quality or steps"),
     ({"svg": {"model": "x"}}, 400, "unknown_parameter", "svg", "diffusion"),
@@ -192,7 +202,7 @@ def test_more_pixels_than_one_request_may_have_are_refused(start_gateway: StartG
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/images/variations", "/v1/videos", "/v1/models/", "/v1/images/generations/"]
+    "path", ["/", "/v1", "/v1/images/variations", "/v1/videos/", "/v1/models/", "/v1/images/generations/"]
 )
 def test_path_that_does_not_exist_is_404_in_openais_shape(gateway: httpx2.Client, path: str) -> None:
     answer = gateway.post(path, json={})

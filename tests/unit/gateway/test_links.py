@@ -55,6 +55,10 @@ def job_of_a_species(client: Client) -> httpx2.Response:
     return client.post("/v1/species/american-robin/images", json=body, headers={"Prefer": "respond-async"})
 
 
+def video(client: Client) -> httpx2.Response:
+    return client.post("/v1/videos", json=EXAMPLES["create_video"])
+
+
 def feedback(client: Client) -> httpx2.Response:
     of = draw(client).headers["x-request-id"]
     return client.post("/v1/feedback", json={"request_id": of, "kind": "stars", "stars": 4})
@@ -105,6 +109,8 @@ def first_of_two(path: str, make: Make) -> Make:
 ANSWERS: Mapping[str, Make] = {
     "generate": job,
     "draw_species_image": job_of_a_species,
+    "create_video": video,
+    "list_videos": first_of_two("/v1/videos", video),
     "list_jobs": first_of_two("/v1/jobs", job),
     "list_feedback": first_of_two("/v1/feedback", feedback),
     "list_models": lambda client: client.get("/v1/models"),

@@ -12,7 +12,9 @@ import math
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,14 +25,15 @@ from bowerbird.gateway.api.image_drawing import plan_of
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.job_body import job_body, job_path, progress_of, result_response
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
 from bowerbird.gateway.jobs.request import job_request
-from bowerbird.gateway.plan import compute_units
+from bowerbird.gateway.plan import Plan, compute_units
 from bowerbird.gateway.records.idempotency import KeyedRequest
 from bowerbird.gateway.records.job import Job, NewJob
-from bowerbird.gateway.story import check_prompt
+from bowerbird.gateway.story import Allowed, check_prompt
 from bowerbird.gateway.upstream import Stage
 from bowerbird.telemetry import traced_headers
 
@@ -64,16 +67,54 @@ def acceptance_of(request: Request) -> Acceptance | None:
     return Acceptance(key, respond_async, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to become a job, once safety lets its prompt through."""
+
+    kind: str
+    """How its id begins."""
+    plan: Plan | ClipPlan
+    cost: float
+    """Compute units."""
+    chain: Sequence[Stage]
+    """What it will need."""
+    kept: Callable[[Allowed], str]
+    """The request as the job keeps it, JSON."""
+    end_user: str | None
+
+
 async def accept(request: Request, call: Call, asked: GenerateImages, acceptance: Acceptance) -> Response:
     """The job, or its pictures; raises whatever the story may raise, or IdempotencyKeyReused."""
     gateway: Gateway = request.app.state.gateway
-    keyed = None
-    if acceptance.key is not None:
-        keyed = keyed_request(request, gateway, acceptance.key, asked.as_stated)
+
+    async def wanted() -> Wanted:
+        plan = await plan_of(asked, call, gateway)
+        kept = partial(job_request, asked, plan, locale=call.locale)
+        return Wanted("job", plan, compute_units(plan), CHAIN, kept, asked.end_user)
+
+    job_id = await job_of(request, call, acceptance.key, asked.as_stated, wanted)
+    return await awaited(request, call, job_id, acceptance)
+
+
+async def job_of(
+    request: Request, call: Call, key: str | None, stated: bytes, wanted: Callable[[], Awaitable[Wanted]]
+) -> str:
+    """The id of the job that the request becomes, or that its key stands for already; `stated` is the request.
+
+    Raises IdempotencyKeyReused, what `wanted` raises, and what safety or the tenant's limits say against it.
+    """
+    gateway: Gateway = request.app.state.gateway
+    keyed = None if key is None else keyed_request(request, gateway, key, stated)
     found = await gateway.records.keys.find(keyed) if keyed else None
-    job_id = found.job_id if found else await _submit(request, call, asked, keyed)
+    job_id = found.job_id if found else await _submit(request, call, await wanted(), keyed)
     if job_id is None:
         raise IdempotencyKeyReused("Idempotency-Key belongs to another request.", param="Idempotency-Key")
+    return job_id
+
+
+async def awaited(request: Request, call: Call, job_id: str, acceptance: Acceptance) -> Response:
+    """The job's result, or the job, as the caller is content with; raises DeadlineExceeded where there is neither."""
+    gateway: Gateway = request.app.state.gateway
     settings = gateway.settings
     seconds = settings.queue_timeout_seconds + settings.request_timeout_seconds
     until = time.monotonic() + (acceptance.wait_seconds if acceptance.respond_async else seconds)
@@ -82,7 +123,7 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
     if job.state.final:
         return await result_response(job, gateway)
     if acceptance.respond_async:
-        return _accepted(job, gateway)
+        return accepted_job(job, gateway)
     raise DeadlineExceeded(
         "The deadline passed before the pictures were finished. They will be: ask again with the same Idempotency-Key.",
         retry_after_seconds=1,
@@ -90,25 +131,24 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
     )
 
 
-async def _submit(request: Request, call: Call, asked: GenerateImages, keyed: KeyedRequest | None) -> str | None:
+async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequest | None) -> str | None:
     """The id of the job that this request became, or of the one that its key became meanwhile."""
     gateway: Gateway = request.app.state.gateway
-    plan = await plan_of(asked, call, gateway)
     await gateway.jobs.backlog.admit(request.state.tenant)
 
     async def checked() -> NewJob:
-        await gateway.demand.waking.until_awake([Stage.SAFETY], call, CHAIN)
+        await gateway.demand.waking.until_awake([Stage.SAFETY], call, wanted.chain)
         async with call.within_deadline():
-            allowed = await check_prompt(plan, call, gateway.upstream)
+            allowed = await check_prompt(wanted.plan, call, gateway.upstream)
         return NewJob(
-            id=f"job_{secrets.token_hex(12)}",
+            id=f"{wanted.kind}_{secrets.token_hex(12)}",
             tenant=request.state.tenant,
             work_class=call.work_class,
-            request=job_request(asked, plan, allowed, call.locale),
-            cost=compute_units(plan),
+            request=wanted.kept(allowed),
+            cost=wanted.cost,
             lifetime_seconds=gateway.settings.job_lifetime_seconds,
             traceparent=traced_headers().get("traceparent"),
-            person=gateway.records.people.name(call.flow, asked.end_user),
+            person=gateway.records.people.name(call.flow, wanted.end_user),
         )
 
     job = await unless_hung_up(request, checked())
@@ -135,7 +175,8 @@ def _queued_for_longer(gateway: Gateway, job_id: str, seconds: float) -> bool:
     return place is not None and (place.eta_seconds or 0) > seconds
 
 
-def _accepted(job: Job, gateway: Gateway) -> Response:
+def accepted_job(job: Job, gateway: Gateway) -> Response:
+    """202 with the job, where it is found, and when looking at it makes sense."""
     body = job_body(job, gateway)
     seconds = min(LONGEST_RETRY_SECONDS, max(1, math.ceil(body.eta_seconds or 0)))
     headers = {"Location": job_path(job.id), "Retry-After": str(seconds), "Preference-Applied": "respond-async"}

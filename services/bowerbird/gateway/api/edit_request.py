@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from bowerbird.contracts import MAX_FILE_BYTES, MAX_FILE_PIXELS
+from bowerbird.contracts import MAX_FILE_BYTES, MAX_FILE_PIXELS, OutputFormat
 from bowerbird.errors import BowerbirdError, RequestInvalid
 from bowerbird.gateway.api.body import bounded, refusal, unknown_field
 from bowerbird.gateway.api.image_request import ImageRequest
@@ -35,6 +35,7 @@ _SIZES = f"up to {MAX_FILE_BYTES // 1024**2} MiB together with the mask, and {MA
 class EditImages(ImageRequest):
     """Draw `n` pictures of a prompt that begin with a picture."""
 
+    output_format: OutputFormat = Field(default=OutputFormat.PNG, description="How the pictures are encoded.")
     strength: float | None = Field(
         default=None,
         gt=0,

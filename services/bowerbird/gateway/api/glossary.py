@@ -51,7 +51,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "tokens": ("*_tokens",),
     "compute units": ("compute_units", "compute_units_per_minute"),
     "denoising steps": ("steps", "*_steps"),
-    "percent": ("output_compression",),
+    "percent": ("output_compression", "CreateVideo.quality", "progress"),
     "factor": ("guidance_scale", "*_guidance_scale", "weight"),
     "share, 0 to 1": ("strength", "queue_part", "probability"),
     "columns of a matrix": ("rank", "*_rank"),
@@ -64,6 +64,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
         *("queued", "running", "draining"),
     ),
     "frames per second": ("fps",),
+    "frames": ("frames", "*_frames", "frame_count"),
     "stars": ("stars",),
     "times": ("attempts",),
     "place in a sequence": ("position", "number", "line", "image", "candidate", "partial_image_index"),
@@ -322,8 +323,22 @@ _HEALTH = {
     "ErrorFacts.type": Word("What kind of fact it is, in OpenAI's words.", "invalid_request_error"),
 }
 
+_CLIPS = {
+    "fps": Word("Frames a second.", 24),
+    "format": Word("How the clip is encoded.", "mp4"),
+    "CreateVideo.seconds": Word("How long it is, in seconds.", 3.0),
+    "clip": Word("How it moves; null for pictures that do not."),
+    "prompt": Word("What is drawn.", "a cardinal taking off, winter"),
+    "remixed_from_video_id": Word("Always null."),
+    "facts": Word("How it came to be."),
+    "frame_count": Word("Frames of a picture that moves.", 9),
+    "frame_duration_ms": Word("How long each of them is shown, in milliseconds.", 200),
+    "VideoError.type": Word("What kind of fact it is, in OpenAI's words.", "image_generation_user_error"),
+}
+
 WORDS: Mapping[str, Word] = {
     **_LISTS,
+    **_CLIPS,
     **_MOMENTS,
     **_REQUESTS,
     **_PICTURES,

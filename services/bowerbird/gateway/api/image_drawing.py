@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
 from bowerbird.contracts import (
+    MAX_CLIP_FRAMES,
+    MAX_FRAMES_PER_SECOND,
     Action,
     Digest,
-    FrameJudgement,
-    OutputFormat,
     PolicyReference,
     Score,
     SpeciesCheck,
@@ -51,6 +53,16 @@ CACHE_STATUS = {
 _NOT_A_KEY_CHARACTER = re.compile(r"[^a-z0-9_.*-]")
 
 
+class AnswerFormat(StrEnum):
+    """How what is answered is encoded: of mp4 and gif, and of webp with `clip`, it moves."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPEG = "jpeg"
+    GIF = "gif"
+    MP4 = "mp4"
+
+
 class Image(ResponseBody):
     """One picture."""
 
@@ -79,6 +91,22 @@ class ImageFacts(ResponseBody):
     )
 
 
+class ClipFacts(ResponseBody):
+    """How a clip moves."""
+
+    frames: int = Field(ge=1, le=MAX_CLIP_FRAMES, description="It has so many frames.", examples=[72])
+    drawn_frames: int = Field(
+        ge=1,
+        le=MAX_CLIP_FRAMES,
+        description="So many of them were drawn, at the rate that the model was taught; each of the others lies "
+        "between two of those, in latent space.",
+        examples=[24],
+    )
+    fps: float = Field(ge=1, le=MAX_FRAMES_PER_SECOND, description="Frames a second.", examples=[24.0])
+    duration_seconds: float = Field(ge=0, le=MAX_CLIP_FRAMES, description="How long it is.", examples=[3.0])
+    loop: bool = Field(description="Whether the last frame goes over into the first.", examples=[False])
+
+
 class GenerationFacts(ResponseBody):
     """How the pictures came to be; ours, beside OpenAI's fields."""
 
@@ -98,6 +126,7 @@ class GenerationFacts(ResponseBody):
     candidates: int = Field(description="Drawn for each picture.")
     loras: dict[str, Digest] = Field(description="Name and digest of each LoRA that took part.")
     images: list[ImageFacts] = Field(description="In the order of `data`.")
+    clip: ClipFacts | None = Field(default=None, description="How it moves; null for pictures that do not.")
     safety: Action = Field(description="What safety did with the prompt: allow, flag or redact.")
     policy: PolicyReference = Field(description="Which safety policy decided.")
     species: SpeciesOrigin | None = Field(
@@ -112,7 +141,7 @@ class ImagesResponse(ResponseBody):
     created: int = Field(description="Unix seconds when the pictures were drawn.")
     background: Literal["opaque"] = "opaque"
     data: list[Image]
-    output_format: OutputFormat
+    output_format: AnswerFormat
     quality: Literal["low", "medium", "high", "xhigh", "max"] = Field(description="What `auto` became.")
     safety_identifier: str | None = Field(default=None, description="The effective one of the request.")
     size: str = Field(description="WIDTHxHEIGHT in pixels.")
@@ -236,7 +265,7 @@ def answer(asked: ImageRequest, plan: Plan, told: Told, call: Call) -> ImagesRes
                 seed=each.seed,
                 candidate=each.frame % plan.candidates,
                 total=each.judgement.total,
-                scores=_finite(each.judgement.scores),
+                scores=finite(each.judgement.scores),
                 species_check=each.judgement.species,
             )
             for each in told.result.facts.chosen
@@ -249,7 +278,7 @@ def answer(asked: ImageRequest, plan: Plan, told: Told, call: Call) -> ImagesRes
     return ImagesResponse(
         created=told.result.facts.created,
         data=[Image(b64_json=encoded.decode("ascii"), revised_prompt=revised) for encoded in told.result.encoded],
-        output_format=plan.output_format,
+        output_format=AnswerFormat(plan.output_format),
         quality=plan.quality.value,
         safety_identifier=asked.end_user,
         size=str(plan.size),
@@ -268,17 +297,22 @@ def headers(plan: Plan, told: Told, call: Call) -> dict[str, str]:
         "Cache-Status": CACHE_STATUS[told.source],
         "Bowerbird-Model-Digest": plan.model.digest,
         "Bowerbird-Seeds": ", ".join(str(each.seed) for each in chosen),
-        "Bowerbird-Scores": ", ".join(_scores(each.judgement) for each in chosen),
-        "Server-Timing": ", ".join(f"{name};dur={value * 1000:.1f}" for name, value in call.seconds.items()),
+        "Bowerbird-Scores": ", ".join(scores_header(each.judgement.total, each.judgement.scores) for each in chosen),
+        "Server-Timing": server_timing(call.seconds),
     }
 
 
-def _scores(judgement: FrameJudgement) -> str:
-    parameters = [f"{_key(score)}={score.value:.3f}" for score in _finite(judgement.scores)]
-    return ";".join([f"{judgement.total:.3f}", *parameters])
+def server_timing(seconds: Mapping[str, float]) -> str:
+    """The header of that name: milliseconds by stage."""
+    return ", ".join(f"{name};dur={value * 1000:.1f}" for name, value in seconds.items())
 
 
-def _finite(scores: list[Score]) -> list[Score]:
+def scores_header(total: float, scores: list[Score]) -> str:
+    """One picture's, or clip's, item of `Bowerbird-Scores`."""
+    return ";".join([f"{total:.3f}", *(f"{_key(score)}={score.value:.3f}" for score in finite(scores))])
+
+
+def finite(scores: list[Score]) -> list[Score]:
     """Scores that are numbers in JSON too: neither it nor a structured field has a word for infinity."""
     return [score for score in scores if math.isfinite(score.value)]
 

@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from bowerbird.contracts import (
     MAX_CANDIDATES,
+    MAX_CLIP_FRAMES,
     MAX_IMAGES,
     MAX_LORA_WEIGHT,
     MAX_LORAS,
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
     MAX_STEPS,
+    MIN_CLIP_FRAMES,
     LoraId,
-    OutputFormat,
 )
 from bowerbird.gateway.api.body import RequestBody
 from bowerbird.gateway.results.lookup import Cache
@@ -31,7 +32,10 @@ MAX_PARTIAL_IMAGES = 3
 Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, pattern=r"\S")]
 Identifier = Annotated[str, Field(max_length=256)]
 
-_ANIMATED = "moving pictures come with a later version"
+MOST_FRAMES_PER_SECOND_MS = 42
+"""The shortest duration of a frame: `MAX_FRAMES_PER_SECOND`, in whole milliseconds."""
+
+_ANIMATED = "moving pictures are drawn by /v1/images/generations"
 _SVG = "vector output is not drawn by a diffusion model"
 
 
@@ -44,6 +48,21 @@ class Quality(StrEnum):
     HIGH = "high"
     XHIGH = "xhigh"
     MAX = "max"
+
+
+class ImageFormat(StrEnum):
+    """How pictures are encoded, or one that moves."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPEG = "jpeg"
+    GIF = "gif"
+
+
+# As it is read by clients of the time before gif: their enumeration, and one word more.
+_PICTURE_OR_GIF = {
+    "anyOf": [{"$ref": "#/components/schemas/OutputFormat"}, {"type": "string", "const": "gif"}, {"type": "null"}]
+}
 
 
 class NamedLora(BaseModel):
@@ -85,7 +104,6 @@ class ImageRequest(RequestBody):
         "medium and auto = the default steps, high = 1.5 times and the best of 2, xhigh = twice and the best of 4, "
         "max = as many steps as the model takes and the best of 8.",
     )
-    output_format: OutputFormat = Field(default=OutputFormat.PNG, description="How the pictures are encoded.")
     output_compression: int | None = Field(
         default=None,
         ge=0,
@@ -165,8 +183,26 @@ class ImageRequest(RequestBody):
 
 
 class GenerateImages(ImageRequest):
-    """Draw `n` pictures of a prompt."""
+    """Draw `n` pictures of a prompt, or one that moves."""
 
+    output_format: Annotated[ImageFormat, WithJsonSchema(_PICTURE_OR_GIF)] = Field(
+        default=ImageFormat.PNG,
+        description="How the pictures are encoded. gif moves, and webp does with `frame_count` or `frame_duration_ms`: "
+        "with n 1, without `stream`, and drawn as a job (see /v1/videos).",
+        examples=["png"],
+    )
+    frame_count: int | None = Field(
+        default=None,
+        ge=MIN_CLIP_FRAMES,
+        le=MAX_CLIP_FRAMES,
+        description="Frames of a picture that moves; 9 when absent. Only with gif and webp.",
+    )
+    frame_duration_ms: int | None = Field(
+        default=None,
+        ge=MOST_FRAMES_PER_SECOND_MS,
+        le=1000,
+        description="How long each of them is shown, in milliseconds; 200 when absent. Only with gif and webp.",
+    )
     moderation: Literal["auto"] = Field(default="auto", description="The deployment's policy, for everyone.")
     cache: Cache = Field(
         default=Cache.AUTO,
@@ -182,6 +218,16 @@ class GenerateImages(ImageRequest):
         description=f"Up to {MAX_LORAS} LoRAs that take part in every step, each once.",
         examples=[[]],
     )
+
+    NOT_HERE: ClassVar[Mapping[str, str]] = {
+        name: why for name, why in ImageRequest.NOT_HERE.items() if why is not _ANIMATED
+    }
+
+    @property
+    def moves(self) -> bool:
+        """Whether a clip is asked for."""
+        frames = self.frame_count is not None or self.frame_duration_ms is not None
+        return frames or self.output_format is ImageFormat.GIF
 
     @property
     def as_stated(self) -> bytes:

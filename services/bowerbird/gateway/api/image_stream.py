@@ -285,7 +285,7 @@ def completed_image(drawing: Drawing, shape: type[CompletedImage]) -> CompletedI
     return shape(
         b64_json=answer.data[0].b64_json,
         created_at=answer.created,
-        output_format=answer.output_format,
+        output_format=OutputFormat(answer.output_format),
         quality=answer.quality,
         size=answer.size,
         usage=TokenUsage(

@@ -13,6 +13,7 @@ from bowerbird.gateway.api.edit_request import read_edit
 from bowerbird.gateway.api.image_drawing import Drawing, draw_images, edit_images, usage_of
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.image_stream import EDIT, refuse_to_accept, stream_images
+from bowerbird.gateway.api.moving_images import draw_moving
 from bowerbird.gateway.api.rate_limit import rate_limit
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.hang_up import unless_hung_up
@@ -25,6 +26,8 @@ async def generate(request: Request) -> Response:
     gateway, call = arrive(request)
     asked = await read_json(request, GenerateImages)
     acceptance = acceptance_of(request)
+    if asked.moves:
+        return await draw_moving(request, call, asked, gateway, acceptance)
     if asked.stream:
         refuse_to_accept(acceptance)
         return await stream_images(request, call, lambda told, place: draw_images(asked, told, gateway, place))

@@ -78,7 +78,7 @@ async def result_response(job: Job, gateway: Gateway) -> Response:
     looked up, or PictureLost.
     """
     if job.state is not JobState.SUCCEEDED or job.result is None:
-        raise _no_result(job)
+        raise no_result(job)
     result = JobResult.model_validate_json(job.result)
     try:
         bodies = await _pictures(job.id, len(result.body["data"]), gateway)
@@ -96,7 +96,8 @@ def job_path(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
 
-def _no_result(job: Job) -> BowerbirdError:
+def no_result(job: Job) -> BowerbirdError:
+    """Why a job has no result: what it failed with, or that it was cancelled, expired, or is not finished yet."""
     if job.state is JobState.FAILED:
         body = json.loads(job.error or "{}")
         return error_from_body(None, body) or BowerbirdError("The job failed.")
@@ -113,10 +114,11 @@ async def _pictures(job_id: str, count: int, gateway: Gateway) -> list[bytes]:
     pictures = await gateway.records.jobs.pictures(job_id)
     if len(pictures) != count:
         raise PictureLost(f"{count} pictures were stored, {len(pictures)} are there.")
-    return await asyncio.gather(*(_read(picture, gateway) for picture in pictures))
+    return await asyncio.gather(*(read_picture(picture, gateway) for picture in pictures))
 
 
-async def _read(picture: StoredPicture, gateway: Gateway) -> bytes:
+async def read_picture(picture: StoredPicture, gateway: Gateway) -> bytes:
+    """Its bytes, which are those that were stored; raises PictureLost."""
     body = await gateway.records.pictures.get(picture.key)
     if f"sha256:{hashlib.sha256(body).hexdigest()}" != picture.digest:
         raise PictureLost("A stored picture is not the one that was stored.")

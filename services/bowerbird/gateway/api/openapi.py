@@ -39,6 +39,7 @@ INFO = {
 }
 TAGS = {
     "Pictures": ("Draw, edit, watch.", ("/v1/images", "/v1/species")),
+    "Clips": ("Pictures that move, drawn as jobs.", ("/v1/videos",)),
     "Jobs": ("Pictures that are drawn whatever happens to the connection.", ("/v1/jobs",)),
     "Batches": ("Many requests in one file, answered when nobody else waits.", ("/v1/files", "/v1/batches")),
     "Models": ("What can be drawn with.", ("/v1/models", "/v1/loras")),
@@ -122,7 +123,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         media: dict[str, Any] = {"schema": reference(operation.body)}
         if operation.example is not None:
             media["example"] = dict(operation.example)
-        documented["requestBody"] = {"required": True, "content": {operation.body_media_type: media}}
+        content = {operation.body_media_type: media}
+        if operation.also_body_media_type is not None:
+            content[operation.also_body_media_type] = {"schema": reference(operation.body)}
+        documented["requestBody"] = {"required": True, "content": content}
     if asked := parameters(operation):
         documented["parameters"] = asked
     return documented

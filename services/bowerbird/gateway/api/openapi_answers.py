@@ -57,6 +57,7 @@ def responses(operation: Operation) -> dict[str, Any]:
         "200": _answer(operation),
         **_accepted(operation),
         **_nothing_left(operation),
+        **_partial(operation),
         **_not_modified(operation),
         **_errors(operation.all_errors),
     }
@@ -94,7 +95,7 @@ def _shared(name: str, text: str) -> dict[str, str] | None:
 def _answer(operation: Operation) -> dict[str, Any]:
     """Status 200."""
     if operation.answer is None:
-        content: dict[str, Any] = {operation.text_media_type: {"schema": {"type": "string"}}}
+        content: dict[str, Any] = _texts(operation)
     else:
         content = {JSON: {"schema": reference(operation.answer)}}
     if operation.also_media_type:
@@ -135,6 +136,19 @@ def _nothing_left(operation: Operation) -> dict[str, Any]:
     if operation.nothing_left is None:
         return {}
     return {"204": {"description": operation.nothing_left, "headers": headers(EVERY_ANSWER)}}
+
+
+def _partial(operation: Operation) -> dict[str, Any]:
+    """Status 206, where there is one."""
+    if operation.partial is None:
+        return {}
+    known = {**EVERY_ANSWER, **RATE_LIMIT, **operation.answer_headers, "Content-Range": "RFC 9110: which bytes of all"}
+    return {"206": {"description": operation.partial, "headers": headers(known), "content": _texts(operation)}}
+
+
+def _texts(operation: Operation) -> dict[str, Any]:
+    kinds = (operation.text_media_type, *operation.more_media_types)
+    return {kind: {"schema": {"type": "string"}} for kind in kinds}
 
 
 def _not_modified(operation: Operation) -> dict[str, Any]:

@@ -18,12 +18,15 @@ _FILE = {"file_id": "$response.body#/id"}
 _BATCH = {"batch_id": "$response.body#/id"}
 _TENANT = {"tenant": "$response.body#/id"}
 _KEY = {"key": "$response.body#/id"}
+_VIDEO = {"video": "$response.body#/id"}
 _NEXT = {"after": "$response.body#/next_cursor"}
 _BEHIND = {"after": "$response.body#/last_id"}
 
 LINKS: Mapping[tuple[str, str], Mapping[str, Mapping[str, str]]] = {
     ("generate", "202"): _OF_A_JOB,
     ("draw_species_image", "202"): _OF_A_JOB,
+    ("create_video", "200"): {"get_video": _VIDEO, "get_video_content": _VIDEO, "delete_video": _VIDEO},
+    ("list_videos", "200"): {"list_videos": _BEHIND},
     ("list_jobs", "200"): {"list_jobs": _NEXT, "get_job": {"job": "$response.body#/data/0/id"}},
     ("list_feedback", "200"): {"list_feedback": _NEXT},
     ("list_models", "200"): {"get_model": {"model": "$response.body#/data/0/id"}},

@@ -57,8 +57,17 @@ LAST_EVENT = {
     "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"},
     "example": "2",
 }
+RANGE = {
+    "name": "Range",
+    "in": "header",
+    "description": "One range of bytes (RFC 9110): the answer is 206 with that part. What is no such range is passed "
+    "over, and the answer is the whole.",
+    "schema": {"type": "string"},
+    "example": "bytes=0-65535",
+}
 IN_PATHS: Mapping[str, tuple[str, str]] = {
     "job": ("The job by its id.", "job_0c5f3a1b2d4e6f708192a3b4"),
+    "video": ("The clip by its id.", "video_0c5f3a1b2d4e6f708192a3b4"),
     "model": ("The model by its name.", "fledgling"),
     "tenant": ("The tenant by its id.", "birds"),
     "key": ("The key by its id, which is not its text.", "key_0c5f3a1b2d4e6f70"),
@@ -79,6 +88,7 @@ IN_QUERIES: Mapping[str, tuple[str, Any]] = {
     "last_day": ("The last day.", "2026-11-21"),
     "format": ("JSON or a table.", "csv"),
     "order": ("Which end of the list comes first.", "desc"),
+    "variant": ("What of the clip.", "video"),
     "purpose": ("Only of this purpose.", "batch"),
 }
 """Name in a query -> what it says where its schema does not, and an example."""
@@ -122,6 +132,8 @@ def _headers(operation: Operation) -> Iterator[dict[str, Any]]:
             yield KEY
         if operation.accepted:
             yield PREFER
+    if operation.partial:
+        yield RANGE
     if operation.not_modified:
         yield IF_NONE_MATCH
     if operation.nothing_left and operation.answer is None:

@@ -67,6 +67,8 @@ class Operation:
     """Errors of its own that it answers with."""
     body: type[BaseModel] | None = None
     body_media_type: str = JSON
+    also_body_media_type: str | None = None
+    """In which the same shape may be sent."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of status 200 beyond those of every answer -> what they say."""
     example: Mapping[str, Any] | None = None
@@ -80,6 +82,10 @@ class Operation:
     """Names in the path -> their schema, where it is not just any text."""
     text_media_type: str = TEXT
     """Of status 200 where `answer` is None."""
+    more_media_types: tuple[str, ...] = ()
+    """Of status 200 where `answer` is None: it depends on what is answered."""
+    partial: str | None = None
+    """When the answer is 206; None where it never is."""
     also_media_type: str | None = None
     """Of status 200 where the caller asks for it instead of JSON."""
     scope: Scope | None = Scope.ADMINISTRATION

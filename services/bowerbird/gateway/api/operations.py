@@ -45,6 +45,7 @@ from bowerbird.gateway.api.operation import (
 from bowerbird.gateway.api.paging import ID, LIMIT_SCHEMA
 from bowerbird.gateway.api.rights_operations import RIGHTS_OPERATIONS
 from bowerbird.gateway.api.species_operations import species_operations
+from bowerbird.gateway.api.video_operations import VIDEO_OPERATIONS
 from bowerbird.gateway.api.webhook_operations import WEBHOOK_OPERATIONS
 from bowerbird.gateway.identity.scopes import Scope
 from bowerbird.gateway.records.jobs import MAX_PAGE
@@ -92,7 +93,7 @@ OPERATIONS = (
         images.generate,
         "Draw pictures of a prompt",
         image_drawing.ImagesResponse,
-        facts=(*DRAWS, errors.LoraUnknown, errors.LoraInvalid, *KEYED, *ENDED_JOB),
+        facts=(*DRAWS, errors.LoraUnknown, errors.LoraInvalid, *KEYED, *ENDED_JOB, errors.FeatureUnavailable),
         accepted=JobBody,
         events=(image_stream.PartialImage, image_stream.CompletedImage),
         body=GenerateImages,
@@ -266,6 +267,7 @@ OPERATIONS = (
     ),
     Operation("GET", "/metrics", health.metrics, "Prometheus metrics", None, scope=None),
     *species_operations(DRAWS, CACHED),
+    *VIDEO_OPERATIONS,
     *FILE_OPERATIONS,
     *BATCH_OPERATIONS,
     *WEBHOOK_OPERATIONS,

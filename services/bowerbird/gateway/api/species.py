@@ -17,25 +17,31 @@ from starlette.responses import Response
 
 from bowerbird.contracts import (
     MAX_SPECIES_ID_CHARACTERS,
+    ClipFormat,
     LoraUse,
+    MotionDescription,
     SpeciesId,
     SpeciesOrigin,
     SpeciesSubject,
 )
 from bowerbird.errors import BowerbirdError, FeatureUnavailable, RecordsUnavailable, RequestInvalid
-from bowerbird.gateway.api.accepting import accept, acceptance_of
+from bowerbird.gateway.api.accepting import Wanted, accept, acceptance_of, accepted_job, job_of
 from bowerbird.gateway.api.arrival import arrive
 from bowerbird.gateway.api.body import read_json
+from bowerbird.gateway.api.clip_drawing import wanted_clip
+from bowerbird.gateway.api.idempotency import read_key
 from bowerbird.gateway.api.image_drawing import Drawing, draw_images, usage_of
-from bowerbird.gateway.api.image_request import NamedLora
+from bowerbird.gateway.api.image_request import ImageFormat, NamedLora
 from bowerbird.gateway.api.images import answered
 from bowerbird.gateway.api.rate_limit import rate_limit
 from bowerbird.gateway.api.species_request import SpeciesClip, SpeciesImage, SpeciesRequest
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
 from bowerbird.gateway.results.result import tag_is_known
 from bowerbird.gateway.species.images import FamilyLora, SpeciesImages, family_lora, seed_of_species
+from bowerbird.gateway.species.opening import SpeciesFiles
 from bowerbird.gateway.species.resolution import size_of
 from bowerbird.gateway.species.words import Circumstances, Names, circumstances
 
@@ -67,11 +73,54 @@ async def draw_species_image(request: Request) -> Response:
 
 
 async def draw_species_clip(request: Request) -> Response:
-    """Checks what the body asks for; no clip is drawn in this version."""
-    gateway, _ = arrive(request)
-    _species_of(request)
-    _prompt_of(await read_json(request, SpeciesClip), gateway)
-    raise FeatureUnavailable("Moving pictures come with a later version; /v1/species/{species}/images draws stills.")
+    """Accepts a clip of the species that the path names, as a job."""
+    gateway, call = arrive(request)
+    species = _species_of(request)
+    stated = await read_json(request, SpeciesClip)
+    key = read_key(request)
+    as_stated = f"{species} {stated.model_dump_json()}".encode()
+    with _in_our_fields():
+        said, prompt = _prompt_of(stated, gateway)
+
+        async def wanted() -> Wanted:
+            model = await gateway.animators.model(call)
+            return await wanted_clip(_clip_of(species, stated, (said, prompt), gateway, model), call, gateway)
+
+        job_id = await job_of(request, call, key, as_stated, wanted)
+    return accepted_job(await gateway.records.jobs.get(request.state.tenant, job_id), gateway)
+
+
+def _clip_of(
+    species: SpeciesId,
+    stated: SpeciesClip,
+    said: tuple[Circumstances, str],
+    gateway: Gateway,
+    model: MotionDescription,
+) -> ClipRequest:
+    """The clip that it becomes: of the same seed as the picture of that variation."""
+    family, wanted = gateway.species.families.of(stated.scientific_name)
+    lora = family_lora(wanted, model, None)
+    return ClipRequest(
+        prompt=said[1],
+        size=str(size_of(stated.resolution, model)),
+        frames=stated.seconds * stated.fps,
+        frames_per_second=stated.fps,
+        format=ClipFormat(stated.format),
+        seed=seed_of_species(species, said[0], stated.variation),
+        safety_identifier=stated.safety_identifier,
+        species=SpeciesSubject(scientific_name=stated.scientific_name, origin=_origin(gateway.species, family, lora)),
+    )
+
+
+def _origin(files: SpeciesFiles, family: str | None, lora: FamilyLora) -> SpeciesOrigin:
+    """What a label says of how the species became a prompt."""
+    return SpeciesOrigin(
+        template=files.template.version,
+        families=files.families.version,
+        family=family,
+        lora=lora.id,
+        without_lora=lora.without,
+    )
 
 
 async def _asked(species: SpeciesId, stated: SpeciesImage, call: Call, gateway: Gateway) -> SpeciesImages:
@@ -80,13 +129,7 @@ async def _asked(species: SpeciesId, stated: SpeciesImage, call: Call, gateway: 
     model, files = await gateway.demand.waking.model(call), gateway.species
     family, wanted = files.families.of(stated.scientific_name)
     lora = await _served(wanted, call, gateway)
-    origin = SpeciesOrigin(
-        template=files.template.version,
-        families=files.families.version,
-        family=family,
-        lora=lora.id,
-        without_lora=lora.without,
-    )
+    origin = _origin(files, family, lora)
     return SpeciesImages(
         prompt=prompt,
         size=str(size_of(stated.resolution, model)),
@@ -94,7 +137,7 @@ async def _asked(species: SpeciesId, stated: SpeciesImage, call: Call, gateway: 
         lora=() if lora.use is None else (NamedLora(id=lora.use.id, weight=lora.use.weight),),
         quality=stated.quality,
         candidates=stated.candidates,
-        output_format=stated.output_format,
+        output_format=ImageFormat(stated.output_format),
         output_compression=stated.output_compression,
         safety_identifier=stated.safety_identifier,
         species=SpeciesSubject(scientific_name=stated.scientific_name, origin=origin),

@@ -6,8 +6,9 @@ from bowerbird import errors
 from bowerbird.contracts import MAX_SPECIES_ID_CHARACTERS
 from bowerbird.gateway.api import image_drawing, species
 from bowerbird.gateway.api.job_body import JobBody
-from bowerbird.gateway.api.operation import ENDED_JOB, KEYED, WITH_BODY, Operation
+from bowerbird.gateway.api.operation import ENDED_JOB, KEYED, Operation
 from bowerbird.gateway.api.species_request import SpeciesClip, SpeciesImage
+from bowerbird.gateway.api.video_operations import ACCEPTS as ACCEPTS_CLIPS
 from bowerbird.gateway.identity.scopes import Scope
 
 SPECIES = {
@@ -49,9 +50,10 @@ def species_operations(draws: tuple[type[errors.BowerbirdError], ...], cached: d
             "POST",
             "/v1/species/{species}/clips",
             species.draw_species_clip,
-            "Draw a clip of a species (later)",
+            "Draw a clip of a species, as a job (see /v1/videos)",
             JobBody,
-            facts=(*WITH_BODY, errors.FeatureUnavailable),
+            facts=ACCEPTS_CLIPS,
+            accepted=JobBody,
             body=SpeciesClip,
             example={**EXAMPLE, "behaviour": "resting", "seconds": 3},
             path_schema=SPECIES,

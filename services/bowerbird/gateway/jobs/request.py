@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from bowerbird.contracts import Action
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.call import DEFAULT_LOCALE
+from bowerbird.gateway.clips.plan import ClipPlan
+from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.plan import Plan
 from bowerbird.gateway.results.lookup import Cache, Lookup
 from bowerbird.gateway.species.images import SpeciesImages
@@ -26,7 +28,7 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    asked: SpeciesImages | GenerateImages
+    asked: SpeciesImages | GenerateImages | ClipRequest
     action: Action
     """What safety did with the prompt as it came; `redact` when it is not the one that is kept."""
     locale: str = DEFAULT_LOCALE
@@ -55,6 +57,12 @@ def job_request(asked: GenerateImages, plan: Plan, allowed: Allowed, locale: str
     }
     body = asked.model_copy(update=settled)
     return JobRequest(asked=body, action=allowed.decision.action, locale=locale).model_dump_json(exclude_none=True)
+
+
+def clip_job_request(asked: ClipRequest, plan: ClipPlan, allowed: Allowed, locale: str) -> str:
+    """The JSON of an accepted request for a clip."""
+    settled = plan.settled(asked, allowed.prompt, allowed.negative_prompt)
+    return JobRequest(asked=settled, action=allowed.decision.action, locale=locale).model_dump_json(exclude_none=True)
 
 
 def _settled_lookup(asked: GenerateImages, plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import BigInteger, Select, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.contracts import WorkClass
@@ -98,6 +98,40 @@ class Jobs:
         if len(found) <= limit:
             return JobPage(shown, None)
         return JobPage(shown, write_cursor(self._cursor_secret, tenant, shown[-1].created_ms, shown[-1].id))
+
+    async def of_kind(
+        self, tenant: str, kind: str, limit: int, after: str | None = None, *, newest_first: bool = True
+    ) -> tuple[Sequence[Job], bool]:
+        """Up to `limit` of a tenant's jobs whose ids begin with `kind`, behind the one named `after`; are there more?
+
+        Raises JobUnknown where that one is not there (any more).
+        """
+        place = tuple_(jobs.c.created_ms, jobs.c.id)
+        asking: Select[Any] = select(*_SEEN).where(
+            jobs.c.tenant == tenant, jobs.c.id.startswith(f"{kind}_", autoescape=True)
+        )
+        async with self._database.reading() as connection:
+            if after is not None:
+                last = await _get(connection, tenant, _id(after))
+                behind = tuple_(last.created_ms, last.id)
+                asking = asking.where(place < behind if newest_first else place > behind)
+            columns = (jobs.c.created_ms, jobs.c.id)
+            asking = asking.order_by(*(each.desc() if newest_first else each.asc() for each in columns))
+            rows = (await connection.execute(asking.limit(limit + 1))).all()
+        found = [_job(row._mapping) for row in rows]
+        return found[:limit], len(found) > limit
+
+    async def remove(self, tenant: str, job_id: str) -> list[str]:
+        """Forgets a job with all that belongs to it but its files, whose names it returns; raises JobUnknown.
+
+        Who carries it out finds its claim void, and removes what that has stored.
+        """
+        async with self._database.writing() as connection:
+            await _get(connection, tenant, _id(job_id))
+            naming = select(job_pictures.c.key).where(job_pictures.c.job_id == job_id)
+            keys = (await connection.execute(naming)).scalars().all()
+            await connection.execute(delete(jobs).where(jobs.c.id == job_id))
+        return list(keys)
 
     async def pictures(self, job_id: str) -> list[StoredPicture]:
         """The pictures of a finished job, in the order of the answer."""

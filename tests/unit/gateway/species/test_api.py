@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def test_a_key_is_for_what_was_sent_and_brings_the_first_answer_again(gateway: h
     assert (other_body.status_code, other_path.status_code) == (422, 422)
 
 
-def test_a_clip_is_checked_as_a_whole_and_then_not_drawn_yet(gateway: httpx2.Client, stages: StandIns) -> None:
+def test_a_clip_of_a_species_is_a_job_with_the_seed_of_its_variation(gateway: httpx2.Client, stages: StandIns) -> None:
     path = "/v1/species/american-robin/clips"
     for fields, param in (
         ({"seconds": 9}, "seconds"),
@@ -294,8 +295,17 @@ def test_a_clip_is_checked_as_a_whole_and_then_not_drawn_yet(gateway: httpx2.Cli
     ):
         refused = gateway.post(path, json={**ROBIN, **fields})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
-    answer = gateway.post(path, json={**ROBIN, "seconds": 2, "fps": 12, "format": "gif"})
-
-    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented")
-    assert answer.headers["x-should-retry"] == "false"
     assert not stages.seen
+    wanted = {**ROBIN, "pose": "perched", "season": "winter", "seconds": 2, "fps": 12, "format": "gif"}
+    answers = [gateway.post(path, json=wanted) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    seeds = []
+    for answer in answers:
+        video_id = answer.json()["id"]
+        while (video := gateway.get(f"/v1/videos/{video_id}").json())["status"] in ("queued", "in_progress"):
+            time.sleep(0.02)
+        assert (video["status"], video["prompt"], video["seconds"]) == ("completed", PROMPT, "2")
+        assert video["bowerbird"]["format"] == "gif"
+        seeds.append(video["bowerbird"]["facts"]["images"][0]["seed"])
+    assert seeds == [seed_of_species("american-robin", Circumstances(Pose.PERCHED, Season.WINTER, None), 0)] * 2

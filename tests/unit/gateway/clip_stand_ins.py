@@ -1,0 +1,95 @@
+"""Stand-ins for what animation, safety and curation do with clips: they always behave, and a clip is a few bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from bowerbird.contracts import (
+    Action,
+    AnimateRequest,
+    ClipCheck,
+    ClipDecisions,
+    ClipJudgement,
+    ClipScores,
+    ClipVerdict,
+    DrawDone,
+    FrameFacts,
+    JudgeClips,
+    MotionDescription,
+    Picture,
+    PublishClip,
+    PublishDone,
+    Ranking,
+    seed_of,
+)
+from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, Part, part, read_parts
+
+from .stand_in_answers import CURATION, MODEL, POLICY
+
+MOTION = MotionDescription(**MODEL.model_dump(), window=16, overlap=4, max_frames=120, frames_per_second=8)
+
+
+async def _describe(_: Request) -> Response:
+    return JSONResponse(MOTION.model_dump())
+
+
+async def _animate(request: Request) -> Response:
+    asked = AnimateRequest.model_validate_json(await request.body())
+    return StreamingResponse(_clips(asked), media_type=CONTENT_TYPE)
+
+
+def _clips(asked: AnimateRequest) -> Iterator[bytes]:
+    for index in range(asked.count * asked.frames):
+        seed = seed_of(asked.seed, index // asked.frames)
+        raw = hashlib.sha256(f"{seed} {index}".encode()).digest()
+        yield part(Kind.FRAMES, raw, FrameFacts(index=index, seed=seed))
+    seeds = [seed_of(asked.seed, clip) for clip in range(asked.count)]
+    done = DrawDone(model=MOTION.name, digest=MOTION.digest, seeds=seeds, seconds={"denoise": 0.5}, steps_computed=1)
+    yield part(Kind.DONE, done) + END_OF_STREAM
+
+
+async def _check(request: Request) -> Response:
+    asked = (await _parts(request))[0].read(ClipCheck)
+    verdicts = [
+        ClipVerdict(index=clip, action=Action.ALLOW, reasons=[], category_scores={}, gates=[], looked_at=[0])
+        for clip in range(asked.clips)
+    ]
+    return JSONResponse(ClipDecisions(id="dec_3", verdicts=verdicts, policy=POLICY, latency_ms=1).model_dump())
+
+
+async def _judge(request: Request) -> Response:
+    asked = (await _parts(request))[0].read(JudgeClips)
+    clips = [ClipScores(index=clip, scores=[], total=float(clip)) for clip in range(asked.clips)]
+    ranking = Ranking(image=0, order=list(reversed(range(asked.clips))), margin=1, tie=False)
+    judgement = ClipJudgement(clips=clips, ranking=ranking, tie_margin=0.1, judge="judge@1")
+    return JSONResponse(judgement.model_dump())
+
+
+async def _publish(request: Request) -> Response:
+    first, *frames = await _parts(request)
+    wanted = first.read(PublishClip)
+    assert len(frames) == wanted.frames
+    raw = b"".join(frame.body for frame in frames)
+    digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    media_type = f"image/{wanted.format}"
+    facts = Picture(index=0, media_type=media_type, digest=digest, manifest_bytes=1, encode_ms=1, sign_ms=1)
+    done = PublishDone(count=1, curation=CURATION)
+    stream = part(Kind.PICTURE, raw, facts) + part(Kind.DONE, done) + END_OF_STREAM
+    return Response(stream, media_type=CONTENT_TYPE)
+
+
+async def _parts(request: Request) -> list[Part]:
+    return [each async for each in read_parts(request.stream())]
+
+
+ANIMATION = (Route("/describe", _describe), Route("/animate", _animate, methods=["POST"]))
+SAFETY_OF_CLIPS = (Route("/check_clips", _check, methods=["POST"]),)
+CURATION_OF_CLIPS = (
+    Route("/judge_clips", _judge, methods=["POST"]),
+    Route("/publish_clip", _publish, methods=["POST"]),
+)

@@ -1,0 +1,125 @@
+"""What will be drawn of a clip: windows as the engine lays them, prices, frames between frames, and progress."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bowerbird.contracts import ClipFormat, ModelCosts, MotionDescription, Size, SizeCosts, WorkClass
+from bowerbird.engine.bundle import MotionFacts
+from bowerbird.engine.model.clip import ClipForm
+from bowerbird.errors import RangeUnsatisfiable, RequestInvalid
+from bowerbird.gateway.api.byte_range import range_of
+from bowerbird.gateway.api.job_drawing import computing_seconds
+from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip
+from bowerbird.gateway.clips.progress import Hearing, per_cent
+from bowerbird.gateway.clips.request import ClipRequest
+from bowerbird.gateway.records.job import Claim
+
+from ..stand_ins import MODEL
+
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # a gateway's thread may
+
+COSTS = ModelCosts(
+    unit_seconds=0.1, guided_rows=2, sizes=[SizeCosts(size=Size(width=32, height=32), encode=0.5, step=2, decode=0.25)]
+)
+
+
+def moving(window: int = 16, overlap: int = 4, max_frames: int = 120) -> MotionDescription:
+    facts = {"window": window, "overlap": overlap, "max_frames": max_frames, "frames_per_second": 8, "costs": COSTS}
+    return MotionDescription(**{**MODEL.model_dump(), **facts})
+
+
+def planned(frames: int = 24, fps: float = 8, model: MotionDescription | None = None, **fields: object) -> ClipPlan:
+    asked = {"prompt": "a robin", "frames": frames, "frames_per_second": fps, "format": ClipFormat.GIF, **fields}
+    return plan_clip(ClipRequest.model_validate(asked), model or moving(), 1 << 30)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_step_has_as_many_passes_as_the_engine_makes(data: st.DataObject) -> None:
+    window = data.draw(st.integers(2, 24))
+    overlap = data.draw(st.integers(1, window - 1))
+    frames = data.draw(st.integers(2, 120))
+    loop = data.draw(st.booleans())
+    plan = planned(frames, model=moving(window, overlap), loop=loop)
+    facts = MotionFacts(window=window, overlap=overlap, max_frames=120, frames_per_second=8)
+    assert plan.passes == len(ClipForm(facts, plan.frames, plan.drawn_frames, loop).windows)
+
+
+def test_a_clip_costs_its_prompt_its_windows_and_its_frames() -> None:
+    plan = planned(24, steps=10, candidates=2)
+    assert (plan.passes, plan.drawn_frames) == (2, 24)
+    assert compute_units(plan) == 0.5 + 2 * 10 * 2 * 2 * 2 + 2 * 24 * 0.25
+    assert compute_units(planned(24, steps=10, guidance_scale=1)) == 0.5 + 10 * 2 * 2 + 24 * 0.25
+
+
+@pytest.mark.parametrize(
+    ("cost", "own_failures", "costs", "seconds"),
+    [(9000.0, 0, None, 120), (100.0, 0, COSTS, 120), (9000.0, 0, COSTS, 3600), (9000.0, 2, COSTS, 14_400)],
+)
+def test_a_clip_may_take_four_times_what_was_predicted(
+    cost: float, own_failures: int, costs: ModelCosts | None, seconds: float
+) -> None:
+    claim = Claim("video_1", "birds", 1, WorkClass.INTERACTIVE, "{}", cost, None, 86_400.0, 1, own_failures)
+    assert computing_seconds(claim, 120, costs) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("fps", "drawn"), [(24, 16), (12, 32), (8, 48), (5, 48)])
+def test_frames_beyond_the_models_rate_lie_between_drawn_ones(fps: float, drawn: int) -> None:
+    assert planned(48, fps).drawn_frames == drawn
+
+
+def test_a_stored_request_is_the_same_plan_again() -> None:
+    asked = ClipRequest(prompt="a robin", frames=24, frames_per_second=12, format=ClipFormat.MP4, candidates=3)
+    plan = plan_clip(asked, moving(), 1 << 30)
+    kept = ClipRequest.model_validate_json(plan.settled(asked, "a robin", None).model_dump_json())
+    assert plan_clip(kept, moving(), 1 << 30) == plan
+
+
+@pytest.mark.parametrize(("field", "says"), [("seconds", "up to 1.5 s"), ("frame_count", "up to 36 frames")])
+def test_too_long_a_clip_is_refused_in_the_callers_own_words(field: str, says: str) -> None:
+    with pytest.raises(RequestInvalid, match=says) as refused:
+        planned(72, 24, moving(max_frames=12), length_field=field)
+    assert refused.value.param == field
+
+
+def test_progress_is_told_by_tens_and_never_goes_back() -> None:
+    told: list[str] = []
+    hearing = Hearing(planned(10, candidates=2, steps=20), told.append)
+    for clip in range(2):
+        for step in range(1, 21):
+            hearing.stepped(step, 20, 10 * clip)
+        for frame in range(1, 11):
+            hearing.decoded(10 * clip + frame)
+    assert told == [f"animate.{tens}" for tens in range(10, 100, 10)]
+    assert [per_cent(phase) for phase in ("waiting", "animate", *told[:2], "publish")] == [0, 0, 10, 20, 90]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 99), st.one_of(st.none(), st.integers(0, 150)), st.integers(1, 100))
+def test_a_range_is_the_bytes_that_it_names(first: int, last: int | None, length: int) -> None:
+    file = bytes(length)
+    stated = f"bytes={first}-{'' if last is None else last}"
+    if last is not None and last < first:
+        assert range_of(stated, length) is None
+    elif first >= length:
+        with pytest.raises(RangeUnsatisfiable):
+            range_of(stated, length)
+    else:
+        part = range_of(stated, length)
+        assert part is not None
+        assert len(file[part.first : part.last + 1]) == min(length, (length if last is None else last + 1)) - first
+        assert part.content_range == f"bytes {first}-{part.last}/{length}"
+
+
+@pytest.mark.parametrize("stated", [None, "", "bytes=-", "bytes=a-b", "items=0-1", "bytes=0-1,4-5", "bytes=5-2"])
+def test_what_is_no_single_range_is_passed_over(stated: str | None) -> None:
+    assert range_of(stated, 10) is None
+
+
+def test_a_suffix_longer_than_the_file_is_all_of_it() -> None:
+    part = range_of("bytes=-99", 10)
+    assert part is not None
+    assert (part.first, part.last) == (0, 9)
