@@ -130,7 +130,7 @@ def animator(moving: Bundle, animating: AnimatingWith, _backend: GatedBackend) -
     return animating(moving, _backend)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # real stages are traced: their spans' ids disturb whoever counts on `random` elsewhere
 def _clips(
     gateway_before: GatewayBefore, animator: Starlette, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx2.Client]:
