@@ -9,11 +9,11 @@ from benchmarks.gateway.client import client_of, request
 from benchmarks.gateway.light_stages import Spec
 from benchmarks.gateway.peers import CONTENDERS
 from benchmarks.gateway.processes import light_stages
-from benchmarks.gateway.routes import ASKED
 from benchmarks.gateway.scale import Scale
 from benchmarks.rows import measured
+from bowerbird.gateway.api.operations import OPERATIONS
 
-LINES = {"cost": 6, "latency": 7, "routes": len(ASKED), "streams": 1, "memory": 1, "fairness": 5, "eta": 1}
+LINES = {"cost": 6, "latency": 7, "routes": len(OPERATIONS), "streams": 1, "memory": 1, "fairness": 5, "eta": 1}
 
 
 @pytest.mark.parametrize(("name", "lines"), LINES.items())
