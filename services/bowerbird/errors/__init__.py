@@ -68,6 +68,8 @@
     ├── CertificateInvalid             500  a certificate or key that nothing can be signed with
     ├── PolicyInvalid                  500  a safety policy, or a file it pins, that is not understood
     ├── SpeciesListInvalid             500  a list of species to tell apart that is not understood
+    ├── BackupInvalid                  500  no such backup, or one that is altered, incomplete or of a later release
+    ├── DatabaseNotEmpty               500  a backup is put into an empty database only
     ├── BackendMissing                 500  a runtime or device that was asked for is not here; no other is taken
     └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
         └── BundleTooLarge             500  a bundle that does not fit the memory it was given
@@ -77,6 +79,7 @@ class, so that an error crosses a process border as a fact and not as a status c
 `Retry-After` header. Messages name the field, the value and what would be accepted, and never contain a prompt.
 """
 
+from bowerbird.errors.backups import BackupInvalid, DatabaseNotEmpty
 from bowerbird.errors.bundles import BackendMissing, BundleInvalid, BundleTooLarge, SpeciesListInvalid
 from bowerbird.errors.error import BowerbirdError, error_body, error_from_body
 from bowerbird.errors.files import (
@@ -153,6 +156,7 @@ from bowerbird.errors.webhooks import (
 
 __all__ = [
     "BackendMissing",
+    "BackupInvalid",
     "BatchExpired",
     "BatchFinished",
     "BatchUnknown",
@@ -164,6 +168,7 @@ __all__ = [
     "CertificateInvalid",
     "ComputingTooLong",
     "CrisisSupport",
+    "DatabaseNotEmpty",
     "DeadlineExceeded",
     "DrawingFailed",
     "ErasureUnknown",
