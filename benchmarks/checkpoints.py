@@ -28,13 +28,23 @@ PNDM = {**BETAS, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offse
 EULER = {**BETAS, "timestep_spacing": "leading", "steps_offset": 1, "prediction_type": "epsilon"}
 TURBO = {**BETAS, "timestep_spacing": "trailing", "prediction_type": "epsilon"}
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
+ENCODERS = ("text_encoder", "text_encoder_2", "image_encoder")
+CLIP_IMAGES = {
+    "image_processor_type": "CLIPImageProcessor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "do_normalize": True,
+    "size": {"shortest_edge": 224},
+    "crop_size": {"height": 224, "width": 224},
+}
+"""OpenAI's CLIP, as its preprocessor_config.json has it."""
 
 Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The configs of one checkpoint; `text_2`, `preview` and `motion` are absent where the family has none.
+    """The configs of one checkpoint; encoders, `preview` and `motion` are absent where the family has none.
 
     `facts` stand in `model_index.json`, `stated` in `bowerbird.json`.
     """
@@ -42,12 +52,14 @@ class Shape:
     pipeline: str
     unet: Config
     vae: Config
-    text: Config
+    text: Config | None
     scheduler: tuple[str, Config]
     text_2: Config | None = None
     preview: Config | None = None
     facts: Config = field(default_factory=dict)
+    unet_class: str = "UNet2DConditionModel"
     vae_class: str = "AutoencoderKL"
+    image: Config | None = None
     motion: Config | None = None
     stated: Config = field(default_factory=dict)
 
@@ -77,6 +89,19 @@ def _clip(width: int, layers: int, heads: int, **more: Any) -> Config:
     usual = {"vocab_size": 49408, "max_position_embeddings": 77, "bos_token_id": 49406, "eos_token_id": 49407}
     return {**usual, "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers,
             "num_attention_heads": heads, "pad_token_id": 1, "projection_dim": width, **more}  # fmt: skip
+
+
+def _video(attention: tuple[bool, ...], window: int, **config: Any) -> Config:
+    """UNetSpatioTemporalConditionModel's config: it reads noise beside a picture's latents, and three numbers."""
+    kinds = [(CROSS if attends else PLAIN).replace("Block2D", "BlockSpatioTemporal") for attends in attention]
+    down, up = [kind.format("Down") for kind in kinds], [kind.format("Up") for kind in reversed(kinds)]
+    ids = {"projection_class_embeddings_input_dim": 3 * config["addition_time_embed_dim"], "num_frames": window}
+    return {"in_channels": 8, "out_channels": 4, "down_block_types": down, "up_block_types": up, **ids, **config}
+
+
+def _clip_vision(width: int, layers: int, heads: int, **more: Any) -> Config:
+    return {"image_size": 224, "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "hidden_act": "gelu", **more}  # fmt: skip
 
 
 SD15 = Shape(
@@ -117,6 +142,30 @@ ANIMATEDIFF = replace(
     scheduler=("DDIMScheduler", {**BETAS, "beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}),
 )  # fmt: skip
 """The shape of animatediff-motion-adapter-v1-5-2 beside Stable Diffusion 1.5."""
+SVD = Shape(
+    pipeline="StableVideoDiffusionPipeline",
+    unet=_video((True, True, True, False), 14, block_out_channels=(320, 640, 1280, 1280),
+                num_attention_heads=(5, 10, 20, 20), layers_per_block=2, cross_attention_dim=1024,
+                addition_time_embed_dim=256, sample_size=96),
+    vae={key: value for key, value in _vae(0.18215, 768).items() if key != "up_block_types"},
+    text=None,
+    image=_clip_vision(1280, 32, 16, patch_size=14, projection_dim=1024),
+    scheduler=("EulerDiscreteScheduler", {
+        **BETAS, "prediction_type": "v_prediction", "timestep_type": "continuous", "timestep_spacing": "leading",
+        "steps_offset": 1, "use_karras_sigmas": True, "sigma_min": 0.002, "sigma_max": 700.0,
+    }),
+    unet_class="UNetSpatioTemporalConditionModel",
+    vae_class="AutoencoderKLTemporalDecoder",
+)  # fmt: skip
+"""The shape of stable-video-diffusion-img2vid."""
+SVD_SHALLOW = replace(
+    SVD,
+    unet=_video((True, False), 14, block_out_channels=(320, 640), num_attention_heads=(5, 10), layers_per_block=1,
+                cross_attention_dim=1024, addition_time_embed_dim=256, sample_size=16),
+    vae={**SVD.vae, "layers_per_block": 1, "sample_size": 128},
+    image=_clip_vision(1280, 2, 16, patch_size=14, projection_dim=1024),
+)  # fmt: skip
+"""As wide, with a tenth of the layers: what a machine of two cores compiles in minutes."""
 TAESD = {
     "encoder_block_out_channels": [64] * 4,
     "decoder_block_out_channels": [64] * 4,
@@ -165,6 +214,16 @@ SMALL_ANIMATEDIFF = replace(
     scheduler=("DDIMScheduler", {**BETAS, "beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}),
     stated={"motion": {"window": 4, "overlap": 2}},
 )  # fmt: skip
+SMALL_SVD = replace(
+    SVD,
+    unet=_video((False,), 4, block_out_channels=(32,), num_attention_heads=2, layers_per_block=1,
+                cross_attention_dim=16, addition_time_embed_dim=8, sample_size=8),
+    vae={**SVD.vae, "block_out_channels": (32, 32), "down_block_types": ["DownEncoderBlock2D"] * 2,
+         "layers_per_block": 1, "sample_size": 16, "scaling_factor": 0.5},
+    image=_clip_vision(16, 1, 2, patch_size=56, projection_dim=16),
+    stated={"motion": {"decoded_together": 2}},
+)  # fmt: skip
+"""Thin as it is: diffusers' spatio-temporal blocks normalise in 32 groups, whatever their config says."""
 SMALL_TAESD = {
     "encoder_block_out_channels": [8] * 2,
     "decoder_block_out_channels": [8] * 2,
@@ -176,13 +235,14 @@ SHAPES = {
     "sd15": SD15, "sd21": SD21, "sdxl": SDXL, "sdxl-turbo": SDXL_TURBO, "lcm": LCM,
     "small-sd": SMALL_SD, "small-v": SMALL_V, "small-lcm": SMALL_LCM, "small-sdxl": SMALL_SDXL,
     "small-turbo": SMALL_TURBO, "animatediff": ANIMATEDIFF, "small-animatediff": SMALL_ANIMATEDIFF,
+    "svd": SVD, "svd-shallow": SVD_SHALLOW, "small-svd": SMALL_SVD,
 }  # fmt: skip
 
 
 def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
     """Writes a diffusers folder; returns it."""
     folder.mkdir(parents=True)
-    library = {name: "transformers" if name.startswith("text") else "diffusers" for name in _classes(shape)}
+    library = {name: "transformers" if name.endswith(ENCODERS) else "diffusers" for name in _classes(shape)}
     index: Config = {"_class_name": shape.pipeline, **shape.facts}
     for number, (name, (model_class, config)) in enumerate(_classes(shape).items()):
         index[name] = [library[name], model_class]
@@ -191,6 +251,10 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
         index[name] = ["transformers", "CLIPTokenizer"]
         (folder / name).mkdir()
         _tokenizer(text).save(str(folder / name / "tokenizer.json"))
+    if shape.image is not None:
+        index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+        (folder / "feature_extractor").mkdir()
+        _write_json(folder / "feature_extractor/preprocessor_config.json", CLIP_IMAGES)
     index["scheduler"] = ["diffusers", shape.scheduler[0]]
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler/scheduler_config.json", {"_class_name": shape.scheduler[0], **shape.scheduler[1]})
@@ -219,10 +283,14 @@ def write_component(folder: Path, library: str, model_class: str, config: Config
 
 
 def _classes(shape: Shape) -> dict[str, tuple[str, Config]]:
-    found: dict[str, tuple[str, Config]] = {"text_encoder": ("CLIPTextModel", shape.text)}
+    found: dict[str, tuple[str, Config]] = {}
+    if shape.text is not None:
+        found["text_encoder"] = ("CLIPTextModel", shape.text)
     if shape.text_2 is not None:
         found["text_encoder_2"] = ("CLIPTextModelWithProjection", shape.text_2)
-    found |= {"unet": ("UNet2DConditionModel", shape.unet), "vae": (shape.vae_class, shape.vae)}
+    if shape.image is not None:
+        found["image_encoder"] = ("CLIPVisionModelWithProjection", shape.image)
+    found |= {"unet": (shape.unet_class, shape.unet), "vae": (shape.vae_class, shape.vae)}
     if shape.preview is not None:
         found["preview_vae"] = ("AutoencoderTiny", shape.preview)
     if shape.motion is not None:
@@ -231,7 +299,8 @@ def _classes(shape: Shape) -> dict[str, tuple[str, Config]]:
 
 
 def _tokenizers(shape: Shape) -> Iterator[tuple[str, Config]]:
-    yield "tokenizer", shape.text
+    if shape.text is not None:
+        yield "tokenizer", shape.text
     if shape.text_2 is not None:
         yield "tokenizer_2", shape.text_2
 

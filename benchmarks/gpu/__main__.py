@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Rows G1-G6 on one NVIDIA GPU.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Rows G1-G7 on one NVIDIA GPU.")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seconds", type=float, default=470.0, help="ends within this time")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

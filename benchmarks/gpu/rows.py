@@ -1,4 +1,4 @@
-"""G1-G6: what is measured and against what; each row is a generator of table lines.
+"""G1-G7: what is measured and against what; each row is a generator of table lines.
 
 The peer is torch eager in bfloat16 with what its documentation recommends for inference: channels last, scaled dot
 product attention, inference mode; it runs the very modules that the other backends capture, so nothing but the way
@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from benchmarks.gpu import clips
 from benchmarks.gpu.lora import Banks
 from benchmarks.gpu.meter import Meter, sampled
 from benchmarks.gpu.onnx_cuda import step_seconds
 from benchmarks.gpu.painter import Model, Painter
 from benchmarks.gpu.peer import diffusers_step
-from benchmarks.gpu.shapes import Shape
+from benchmarks.gpu.shapes import MINIATURE, MINIATURE_MOTION, SD15_MOTION, Shape
 from benchmarks.gpu.unet import UNet
 from benchmarks.report import Row
 
@@ -275,7 +276,14 @@ def g6(bench: Bench) -> Iterator[Row]:
     )
 
 
-ROWS = {"G1": g1, "G2": g2, "G4": g4, "G5": g5, "G6": g6, "G3": g3}
+def g7(bench: Bench) -> Iterator[Row]:
+    """A clip of AnimateDiff in Stable Diffusion 1.5's shape."""
+    bench.fresh()
+    shape = MINIATURE_MOTION if bench.shape is MINIATURE else SD15_MOTION
+    yield from clips.measure(bench.model, shape, bench.meter, bench.small, bench.steps)
+
+
+ROWS = {"G1": g1, "G2": g2, "G4": g4, "G5": g5, "G6": g6, "G7": g7, "G3": g3}
 """In this order: what time may run out for comes last."""
 
 

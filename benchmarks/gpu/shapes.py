@@ -53,6 +53,18 @@ class Shape:
         return self.text[1].projection + TIME_IDS * self.time_id_width
 
 
+@dataclass(frozen=True, slots=True)
+class MotionShape:
+    """A denoiser of AnimateDiff's structure: transformers with motion modules on every level but the last."""
+
+    channels: tuple[int, ...]
+    heads: int
+    norm_groups: int
+    states_width: int
+    window: int = 16
+    resnets_per_level: int = 2
+
+
 SDXL = Shape(
     name="SDXL",
     channels=(320, 640, 1280),
@@ -74,4 +86,9 @@ MINIATURE = Shape(
     text=(TextShape(16, 1, 2, 0, 100), TextShape(32, 2, 2, 16, 100)),
     tiny_decoder_channels=8,
     decoder_channels=(16, 16, 8, 8),
+)
+SD15_MOTION = MotionShape(channels=(320, 640, 1280, 1280), heads=8, norm_groups=32, states_width=768)
+"""Stable Diffusion 1.5 with animatediff-motion-adapter-v1-5-2."""
+MINIATURE_MOTION = MotionShape(
+    channels=(16, 32), heads=2, norm_groups=8, states_width=16, window=4, resnets_per_level=1
 )

@@ -52,20 +52,41 @@ class Model:
     def picture(self, prompt: str, steps: int, guidance_scale: float, seed: int) -> np.ndarray:
         """uint8 [height, width, 3], guided."""
         states = self.text_encoder(torch.tensor([self._ids(""), self._ids(prompt)])).last_hidden_state
+        latents = torch.from_numpy(_noise(seed, self.latent_shape))[None]
+        return self._decoded(self._denoised(latents, states, steps, guidance_scale))[0]
+
+    @torch.inference_mode()
+    def clip(  # noqa: PLR0913, PLR0917 - what a clip takes
+        self, prompt: str, steps: int, guidance_scale: float, seed: int, frames: int, shared_noise: float
+    ) -> np.ndarray:
+        """uint8 [frames, height, width, 3], guided: AnimateDiffPipeline's loop, which decodes 16 frames at once."""
+        states = self.text_encoder(torch.tensor([self._ids(""), self._ids(prompt)])).last_hidden_state
+        drawn = _noise(seed, (frames + (shared_noise > 0), *self.latent_shape))
+        noise = drawn[:frames]
+        if shared_noise:
+            noise = np.float32(shared_noise**0.5) * drawn[frames] + np.float32((1 - shared_noise) ** 0.5) * noise
+        latents = torch.from_numpy(noise).transpose(0, 1)[None]
+        latents = self._denoised(latents, states.repeat_interleave(frames, dim=0), steps, guidance_scale)
+        return np.concatenate([self._decoded(each) for each in latents[0].transpose(0, 1).split(16)])
+
+    def _denoised(self, noise: torch.Tensor, states: torch.Tensor, steps: int, guidance_scale: float) -> torch.Tensor:
+        """Of one row; both rows of each step in one call."""
         scheduler = self.scheduler
         scheduler.set_timesteps(steps)
-        key = np.array([seed, 0], np.uint64)
-        noise = np.random.Generator(np.random.Philox(key=key)).standard_normal(self.latent_shape, np.float32)
-        latents = torch.from_numpy(noise)[None] * scheduler.init_noise_sigma
+        latents = noise * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             rows = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
             negative, positive = self.unet(rows, timestep, states, return_dict=False)[0].chunk(2)
             guided = negative + guidance_scale * (positive - negative)
             latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
+        return latents
+
+    def _decoded(self, latents: torch.Tensor) -> np.ndarray:
+        """uint8 [n, height, width, 3]."""
         config = self.vae.config
         scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
         decoded = self.vae.decode(scaled, return_dict=False)[0]
-        return ((decoded[0].clamp(-1, 1) * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        return ((decoded.clamp(-1, 1) * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
     def _ids(self, prompt: str) -> list[int]:
         config = self.text_encoder.config
@@ -77,3 +98,9 @@ class Model:
         library, model_class = self.index[name]
         loaded = getattr(importlib.import_module(library), model_class)
         return loaded.from_pretrained(self.folder / name, torch_dtype=torch.float32).eval()
+
+
+def _noise(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The engine's, of a picture's or a clip's first call."""
+    key = np.array([seed, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)

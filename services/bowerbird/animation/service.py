@@ -1,8 +1,9 @@
 """The animation service: `bentoml serve bowerbird.animation.service:Animation`.
 
-    GET  /describe                    -> MotionDescription
-    POST /animate    AnimateRequest   -> parts: progress…, previews…, frames…, done | error
-                     (or parts: AnimateRequest and the frame that every clip begins with)
+    GET  /describe                     -> MotionDescription
+    POST /read_prompt  PromptReading   -> nothing: the model reads it whole
+    POST /animate      AnimateRequest  -> parts: progress…, previews…, frames…, done | error
+                       (or parts: AnimateRequest and the frame that every clip begins with)
 
 Called by the gateway. It draws as text-to-image does, on the same engine: what can be said without computing is said as
 a status before the stream begins, and a client that hangs up, or a deadline that passes, stops the denoiser after the
@@ -26,6 +27,7 @@ from starlette.routing import Route
 
 from bowerbird.contracts import AnimateRequest
 from bowerbird.errors import FeatureUnavailable
+from bowerbird.niceness import let_others_go_first
 from bowerbird.settings import PACKAGED_MODELS, Settings
 from bowerbird.worker import WORKER_OPTIONS, create_worker_app
 
@@ -50,6 +52,14 @@ async def describe(request: Request) -> Response:
     return Response(description.model_dump_json(), media_type="application/json")
 
 
+async def read_prompt(request: Request) -> Response:
+    """Whether a prompt is not too long."""
+    _executor(request)
+    from bowerbird.engine.serving import answering
+
+    return await answering.read_prompt(request)
+
+
 async def animate(request: Request) -> Response:
     """Draws `count` clips, each frame sent when it is decoded."""
     engine = _executor(request).engine
@@ -70,7 +80,11 @@ def _executor(request: Request) -> Executor:
 
 def routes() -> list[Route]:
     """What the service answers."""
-    return [Route("/describe", describe, methods=["GET"]), Route("/animate", animate, methods=["POST"])]
+    return [
+        Route("/describe", describe, methods=["GET"]),
+        Route("/read_prompt", read_prompt, methods=["POST"]),
+        Route("/animate", animate, methods=["POST"]),
+    ]
 
 
 app = create_worker_app("animation", routes())
@@ -87,6 +101,7 @@ class Animation:
         folder = moving(settings.motion_model)
         if folder is None:
             return
+        let_others_go_first(settings.animation_niceness)
         from bowerbird.engine.backend import open_backend
         from bowerbird.engine.executor import Executor
         from bowerbird.engine.opening import open_engine

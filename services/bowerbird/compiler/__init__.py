@@ -5,10 +5,12 @@ happens; judging.py does the same for a judge of pictures:
 
     checkpoint.py      the folder: components, classes, where their weights are
     animate_diff.py    a UNet and its motion modules brought together
+    stable_video.py    a UNet over frames that is told a picture
     families.py        which family it is of, and what that means
     measuring.py       its latents, its sizes, the shapes of example inputs
     tokenizing.py      its tokenizers, one file each
     sampler_tables.py  its scheduler as tables of numbers, probed by running it (scheduling.py)
+    resizing.py        how its image encoder's pictures become small, as matrices, probed likewise
     parts.py           which component becomes which graphs, with which ports; modules.py brings classes to them,
                        lora_graph.py makes a second graph that takes LoRAs
     loading.py         components as torch modules: hollow ones to export, whole ones to compare with
@@ -17,7 +19,7 @@ happens; judging.py does the same for a judge of pictures:
     halving.py         the graphs that run long once more, computed in fp16 for a GPU
     graphs.py          all graphs of a bundle, with the answers they must give
     previews.py        the linear map from latents to small pictures
-    parity.py          the gate: each part against diffusers; pictures.py: whole pictures
+    parity.py          the gate: each part against diffusers; pictures.py, video_pictures.py: whole pictures, clips
     writing.py         the folder, written whole or not at all
     preparing.py       what a runtime of this machine wants done ahead; also `bowerbird prepare`, without torch
     describing.py      what a person wants to know of a bundle

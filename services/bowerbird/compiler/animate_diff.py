@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bowerbird.compiler.checkpoint import FACTS, Checkpoint, CheckpointUnsupported
+from bowerbird.compiler.stable_video import VIDEO_UNET
 from bowerbird.engine.bundle import MotionFacts
 
 MOTION_ADAPTER = "motion_adapter"
@@ -42,7 +43,7 @@ def join_motion(checkpoint: Checkpoint, adapter: Path | None) -> None:
     CheckpointUnsupported when the two do not fit, the UNet would not read the adapter, or the adapter is of a kind that
     draws from a picture (PIA).
     """
-    if adapter is not None and checkpoint.class_of("unet") == MOTION_UNET:
+    if adapter is not None and checkpoint.class_of("unet") in (MOTION_UNET, VIDEO_UNET):
         raise CheckpointUnsupported(f"The unet has motion modules of its own; nothing reads the adapter {adapter}.")
     checkpoint.add(MOTION_ADAPTER, adapter)
     if not checkpoint.has(MOTION_ADAPTER) or checkpoint.class_of("unet") != "UNet2DConditionModel":

@@ -12,6 +12,7 @@ from typing import Any
 MODEL_INDEX = "model_index.json"
 FACTS = "bowerbird.json"
 LINEAGE = "lineage.json"
+CONFIGS = {"scheduler": "scheduler_config.json", "feature_extractor": "preprocessor_config.json"}
 WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
 
 
@@ -68,8 +69,7 @@ class Checkpoint:
         """The component's own config."""
         if component in self._joined:
             return dict(self._joined[component][0])
-        name = "scheduler_config.json" if component == "scheduler" else "config.json"
-        return read_json(self.folder_of(component) / name)
+        return read_json(self.folder_of(component) / CONFIGS.get(component, "config.json"))
 
     def weight_files(self, component: str) -> list[Path]:
         """The component's safetensors: one, or the shards that its index names; `.fp16` ones where there are no other.

@@ -56,7 +56,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter per option of the
 ) -> None:
     """Compile a checkpoint to a bundle that is served without torch.
 
-    Stable Diffusion 1.x, 2.x, XL, their Turbos, LCM-distilled ones, and AnimateDiff, as diffusers saves them:
+    Stable Diffusion 1.x, 2.x, XL, their Turbos, LCM-distilled ones, AnimateDiff, and Stable Video Diffusion, as
+    diffusers saves them:
 
         bowerbird compile ./sdxl-turbo --to ./bundles/sdxl-turbo --size 512x512 --size 768x512
 

@@ -22,14 +22,19 @@ from bowerbird.compiler.graphs import Component, Graphs, Report
 from bowerbird.compiler.loading import hollow_component, load_component, load_scheduler
 from bowerbird.compiler.measuring import Measured, measure
 from bowerbird.compiler.parts import DECODER, ENCODER, parts_of, with_free_size
-from bowerbird.compiler.pictures import Pipeline, Pixels, compare_pictures, seconds_of_pictures
+from bowerbird.compiler.pictures import Pipeline, Pixels, Theirs, compare_pictures, seconds_of_pictures
 from bowerbird.compiler.previews import fit_preview
+from bowerbird.compiler.resizing import derive_resizes
 from bowerbird.compiler.sampler_tables import derive_tables
+from bowerbird.compiler.stable_video import FEATURE_EXTRACTOR, refuse_other_times
+from bowerbird.compiler.tensor_file import write_tensors
 from bowerbird.compiler.tokenizing import read_tokenizers
+from bowerbird.compiler.video_pictures import VideoPipeline
 from bowerbird.compiler.writing import Staging, now
 from bowerbird.contracts import MAX_STEPS, Size
 from bowerbird.engine.backends.cpu import CpuBackend
-from bowerbird.engine.bundle import MOTION, SAMPLERS, Bundle, DrawingFacts, Manifest, PictureParity, Precision
+from bowerbird.engine.bundle import MOTION, RESIZES, SAMPLERS, Bundle, DrawingFacts, Manifest, Precision
+from bowerbird.engine.parity import PictureParity
 
 COMPILED_WITH = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
 MAX_PICTURES_SECONDS = 300.0
@@ -91,6 +96,8 @@ class Compilation:
         join_motion(self.checkpoint, self.options.motion_adapter)
         object.__setattr__(self, "family", family_of(self.checkpoint))
         object.__setattr__(self, "scheduler", load_scheduler(self.checkpoint, self.options.sampler))
+        if not self.family.reads_prompts:
+            refuse_other_times(self.scheduler)
 
 
 def compile_checkpoint(compilation: Compilation, target: Path, identity: Identity) -> Bundle:
@@ -107,6 +114,8 @@ def compile_checkpoint(compilation: Compilation, target: Path, identity: Identit
         measured = measure(checkpoint, compilation.family, options.sizes)
         tokenizers = read_tokenizers(checkpoint, compilation.family, staging.folder)
         _write_tables(compilation, staging.folder)
+        if not compilation.family.reads_prompts:
+            write_tensors(staging.folder / RESIZES, derive_resizes(measured.sizes, measured.shapes[0].image_size))
         graphs = Graphs(measured.shapes, options.precision, compilation.cache, report, options.thorough, options.half)
         for component in components:
             graphs.export(component)
@@ -122,7 +131,7 @@ def compile_checkpoint(compilation: Compilation, target: Path, identity: Identit
             parts=graphs.facts(),
             configs=_configs(compilation),
             precision=options.precision,
-            tokenizer=tokenizers[0],
+            tokenizer=tokenizers[0] if tokenizers else None,
             tokenizer_2=tokenizers[1] if len(tokenizers) > 1 else None,
             lora=graphs.lora,
             drawing=_drawing_facts(compilation, identity, measured, staging.folder),
@@ -145,6 +154,8 @@ def _components(compilation: Compilation) -> list[Component]:
     checkpoint, family, options = compilation.checkpoint, compilation.family, compilation.options
     if options.tiny_decoder and not checkpoint.has(PREVIEW):
         raise CheckpointUnsupported("A tiny decoder was asked for; --preview names the folder of an AutoencoderTiny.")
+    if options.tiny_decoder and family.motion is not None and family.motion.decoded_together > 1:
+        raise CheckpointUnsupported("A tiny decoder was asked for, but these clips are decoded some frames together.")
     found = []
     for name in (*family.components, *([PREVIEW] if checkpoint.has(PREVIEW) else [])):
         parts, config = parts_of(checkpoint, family, name), checkpoint.config(name)
@@ -207,6 +218,8 @@ def _drawing_facts(
 def _configs(compilation: Compilation) -> dict[str, dict[str, Any]]:
     checkpoint, family = compilation.checkpoint, compilation.family
     names = [*family.components, *([PREVIEW] if checkpoint.has(PREVIEW) else [])]
+    if not family.reads_prompts:
+        names.append(FEATURE_EXTRACTOR)
     scheduler = {key: value for key, value in compilation.scheduler.config.items() if not key.startswith("_use_")}
     return {**{name: checkpoint.config(name) for name in names}, "scheduler": scheduler}
 
@@ -221,6 +234,11 @@ def _compare_pictures(
         compilation.report(f"whole pictures: not compared, about {seconds / 60:.0f} minutes (--full does)")
         return None, []
     compilation.report("comparing whole pictures with diffusers")
-    decoder = PREVIEW if options.tiny_decoder else "vae"
-    pipeline = Pipeline(compilation.checkpoint, compilation.family, facts, decoder)
-    return compare_pictures(bundle, CpuBackend(), pipeline)
+    return compare_pictures(bundle, CpuBackend(), _theirs(compilation, facts))
+
+
+def _theirs(compilation: Compilation, facts: DrawingFacts) -> Theirs:
+    checkpoint, family = compilation.checkpoint, compilation.family
+    if not family.reads_prompts:
+        return VideoPipeline(checkpoint, facts)
+    return Pipeline(checkpoint, family, facts, PREVIEW if compilation.options.tiny_decoder else "vae")

@@ -49,11 +49,14 @@ def _drawing(manifest: Manifest, drawing: DrawingFacts) -> Iterator[tuple[str, s
     yield "draws", ", ".join(str(size) for size in drawing.sizes)
     if drawing.motion is not None:
         motion = drawing.motion
+        shared = f" (neighbours share {motion.overlap})" if motion.max_frames > motion.window else ""
         yield (
             "clips",
-            f"of at most {motion.max_frames} drawn frames, {motion.window} at a time (neighbours share "
-            f"{motion.overlap}); {motion.frames_per_second:g} of them are a second",
+            f"of at most {motion.max_frames} drawn frames, {motion.window} at a time{shared}; "
+            f"{motion.frames_per_second:g} of them are a second",
         )
+        if motion.image is not None:
+            yield "begins", "with a picture, which is all that a clip is told; no prompt is read"
     guidance = "embedded" if drawing.embeds_guidance else "by a second row"
     yield (
         "when not asked",

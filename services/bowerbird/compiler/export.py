@@ -15,9 +15,10 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,7 +41,15 @@ TRACED_ROWS = 2
 """The exporter takes a traced 1 for a constant."""
 BOUNDS = {"batch": (1, 64), "loras": (1, MAX_LORAS), "slots": (2, 65), "rank": (1, 64)}
 MAX_LATENT_SIDE = 512
-SOURCES = ("export", "families", "group_norm", "loading", "lora_graph", "modules", "parts", "weights")
+CLIP_DIMENSIONS = 5
+"""Of what has a row of frames: `[batch, frames, channels, height, width]`."""
+MANY_PICTURES = 64
+"""From so many on diffusers' `Upsample2D` takes another way."""
+SOURCES = (
+    "export", "families", "group_norm", "loading", "lora_graph", "modules", "parts", "stable_video", "weights",
+)  # fmt: skip
+TRACERS = ("torch", "onnx", "onnxscript", "onnx-ir", "diffusers", "transformers")
+"""The libraries whose version may change a graph: whose layers are traced, and who traces and writes them."""
 GRAPH, EXTRAS, HOLES = "graph.onnx", "extras.safetensors", "holes.json"
 
 
@@ -120,7 +129,7 @@ def cache_key(part: Part, component: nn.Module, of: Origin, shapes: Shapes) -> s
         repr(part.wrap(component)),
         OPSET,
     ]
-    return _digest([facts, _digests(SOURCES), torch.__version__, onnx.__version__])
+    return _digest([facts, _digests(SOURCES), [version(library) for library in TRACERS]])
 
 
 def _digests(sources: tuple[str, ...]) -> list[str]:
@@ -144,7 +153,7 @@ def export(part: Part, component: nn.Module, of: Origin, shapes: Shapes) -> Expo
             opset_version=OPSET,
             input_names=list(part.inputs),
             output_names=list(part.outputs),
-            dynamic_shapes=_dynamic_shapes(part, shapes),
+            dynamic_shapes=_dynamic_shapes(part, shapes, examples),
             optimize=False,
             verbose=False,
         )
@@ -182,11 +191,18 @@ def _keys(module: nn.Module, component: nn.Module, name: str) -> dict[str, str]:
     return {key: known[id(value)] for key, value in module.state_dict(keep_vars=True).items() if id(value) in known}
 
 
-def _dynamic_shapes(part: Part, shapes: Shapes) -> tuple[dict[int, Any], ...]:
-    """Equal names are one Dim; sides are multiples of what the UNet halves, pictures `downscale` times the latents."""
+def _dynamic_shapes(part: Part, shapes: Shapes, examples: Sequence[torch.Tensor]) -> tuple[dict[int, Any], ...]:
+    """Equal names are one Dim; sides are multiples of what the UNet halves, pictures `downscale` times the latents.
+
+    A batch of clips has fewer rows, so that their frames are fewer than MANY_PICTURES: torch 2.13 would find that bound
+    by itself, but fails where it is no whole number of rows.
+    """
+    frames = max(each.shape[1] if each.dim() == CLIP_DIMENSIONS else 1 for each in examples)
+    rows = (MANY_PICTURES - 1) // frames
+    bounds = BOUNDS | ({"batch": (1, rows)} if 1 < rows < BOUNDS["batch"][1] - 1 else {})
     dims: dict[str, Any] = {}
     for name in {name for names in part.free.values() for name in names.values()}:
-        low, high = BOUNDS.get(name, (1, MAX_LATENT_SIDE // shapes.size_multiple))
+        low, high = bounds.get(name, (1, MAX_LATENT_SIDE // shapes.size_multiple))
         dim = Dim(f"_{name}" if name not in BOUNDS else name, min=low, max=high)
         multiple = 1 if name in BOUNDS else shapes.size_multiple * (shapes.downscale if name in PICTURE_SIZE else 1)
         dims[name] = dim if multiple == 1 else multiple * dim

@@ -5,6 +5,8 @@
                                        projection, and sizes (`time_ids`)
     distilled by consistency (LCM)     either of them whose UNet embeds the guidance scale instead of being run twice
     AnimateDiff                        the first of them whose UNet has motion modules: it draws clips, not pictures
+    Stable Video Diffusion             clips that go on from a picture: CLIP's image encoder, the picture's latents, and
+                                       three numbers; no prompt
 
 Told by the UNet's config, not by the pipeline's name: that is what people edit. What a family needs beyond this table
 is refused by name, because a picture without it would look right and be wrong. Torch-free.
@@ -17,7 +19,8 @@ from typing import Any
 
 from bowerbird.compiler.animate_diff import motion_facts
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
-from bowerbird.engine.bundle import TEXT_ENCODERS, MotionFacts
+from bowerbird.compiler.stable_video import GUIDANCE_SCALE, STEPS, VIDEO_UNET, video_facts
+from bowerbird.engine.bundle import IMAGE_ENCODER, TEXT_ENCODERS, MotionFacts
 
 PREVIEW = "preview_vae"
 TIME_IDS = 6
@@ -46,14 +49,20 @@ class Family:
     motion: MotionFacts | None = None
 
     @property
+    def reads_prompts(self) -> bool:
+        """False of one that is told a picture."""
+        return bool(self.text_encoders)
+
+    @property
     def components(self) -> tuple[str, ...]:
         """Folders of the checkpoint that have weights."""
-        return (*self.text_encoders, "unet", "vae")
+        return (*(self.text_encoders or (IMAGE_ENCODER,)), "unet", "vae")
 
 
 def family_of(checkpoint: Checkpoint) -> Family:
     """Raises CheckpointUnsupported, naming what the checkpoint needs, when it belongs to none of the families."""
-    checkpoint.class_of("unet")  # names what is there instead
+    if checkpoint.class_of("unet") == VIDEO_UNET:
+        return Family("Stable Video Diffusion", (), STEPS, GUIDANCE_SCALE, motion=video_facts(checkpoint))
     unet = checkpoint.config("unet")
     _refuse_unread(unet)
     embeds_guidance = unet.get("time_cond_proj_dim") is not None

@@ -38,7 +38,8 @@ from bowerbird.compiler.precision import Storage, restored
 from bowerbird.compiler.tensor_file import TensorFacts, TensorWriter
 from bowerbird.compiler.weights import link, refer
 from bowerbird.engine.backend import Backend, Session
-from bowerbird.engine.bundle import WEIGHTS, HalfParity, LoraBank, ParityFacts, PartFacts, Port, Precision
+from bowerbird.engine.bundle import WEIGHTS, LoraBank, PartFacts, Port, Precision
+from bowerbird.engine.parity import HalfParity, ParityFacts
 
 Report = Callable[[str], None]
 QUICK_SECONDS = 60.0

@@ -100,6 +100,53 @@ class MotionDenoiser(_Wrapped):
         return output.transpose(1, 2)
 
 
+class VideoDenoiser(_Wrapped):
+    """A UNet over frames (Stable Video Diffusion) that reads beside the noise of each the latents of one picture.
+
+    It was taught on those as its autoencoder encodes them, not scaled as its own are: `scaling` is taken off.
+    """
+
+    def __init__(self, model: Any, scaling: float) -> None:
+        super().__init__(model)
+        self.scaling = scaling
+
+    def extra_repr(self) -> str:
+        """What the graph depends on beside the component's layers."""
+        return f"scaling={self.scaling}"
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        states: torch.Tensor,
+        image_latents: torch.Tensor,
+        time_ids: torch.Tensor,
+    ) -> torch.Tensor:
+        beside = (image_latents / self.scaling)[:, None].expand(-1, sample.shape[1], -1, -1, -1)
+        output: torch.Tensor = self.model(
+            torch.cat([sample, beside], dim=2), timestep, states, time_ids, return_dict=False
+        )[0]
+        return output
+
+
+class ImageStates(_Wrapped):
+    """What CLIP's image encoder sees, as the states of one token; pictures are normalised by `mean` and `deviation`."""
+
+    def __init__(self, model: Any, mean: list[float], deviation: list[float]) -> None:
+        super().__init__(model)
+        self.mean = mean
+        self.deviation = deviation
+
+    def extra_repr(self) -> str:
+        """What the graph depends on beside the component's layers."""
+        return f"mean={self.mean}, deviation={self.deviation}"
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        mean, deviation = (torch.tensor(each)[:, None, None] for each in (self.mean, self.deviation))
+        states: torch.Tensor = self.model((pictures / 2 + 0.5 - mean) / deviation).image_embeds
+        return states[:, None]
+
+
 class Decoder(_Wrapped):
     """Latents as pictures."""
 
@@ -107,6 +154,16 @@ class Decoder(_Wrapped):
         scaling, shift = _scaling(self.model)
         pictures: torch.Tensor = self.model.decode(latents / scaling + shift, return_dict=False)[0]
         return pictures
+
+
+class TemporalDecoder(_Wrapped):
+    """Latents of neighbouring frames, [batch, frames, c, h, w], as pictures, each seen beside the others."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        scaling, _ = _scaling(self.model)
+        frames = latents.shape[1]
+        pictures: torch.Tensor = self.model.decode(latents.flatten(0, 1) / scaling, num_frames=frames).sample
+        return pictures.unflatten(0, (-1, frames))
 
 
 class Encoder(_Wrapped):

@@ -29,7 +29,8 @@ from bowerbird.engine.backend import Floats, Session
 from bowerbird.engine.backends.buckets import joined, split
 from bowerbird.engine.backends.cpu import CpuSession
 from bowerbird.engine.backends.onnx_runtime import CPU, open_session, session_options
-from bowerbird.engine.bundle import MOTION, HalfParity, ParityFacts
+from bowerbird.engine.bundle import MOTION
+from bowerbird.engine.parity import HalfParity, ParityFacts
 
 ROWS = 3
 TOGETHER_PIXELS = 512 * 512
@@ -94,7 +95,8 @@ class Reference:
 def usual_question(part: Part, shapes: Shapes) -> Question:
     """ROWS rows, in one call where memory allows it."""
     pixels = shapes.latent_height * shapes.latent_width * shapes.downscale**2
-    if pixels * (shapes.window if part.role == MOTION else 1) <= TOGETHER_PIXELS:
+    frames = {MOTION: shapes.window, "decoder": shapes.decoded_together}.get(part.role, 1)
+    if pixels * max(1, frames) <= TOGETHER_PIXELS:
         return Question(part, shapes, ROWS, ROWS)
     return Question(part, shapes, ROWS, 1 if part.role in (*AUTOENCODER, MOTION) else 2)
 

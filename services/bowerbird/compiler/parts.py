@@ -7,8 +7,11 @@ A graph has the ports of its role, whatever the class behind it; the engine know
     denoiser        sample [batch, c, h, w], timestep [batch], states  -> output [batch, c, h, w]
                     and, where the family has them, pooled [batch, width], time_ids [batch, 6], guidance [batch]
     motion_denoiser sample [batch, window, c, h, w], timestep [batch], states -> output [batch, window, c, h, w]
-                    (a row is a window of a clip's frames, all at one time and told one prompt)
+                    (a row is a window of a clip's frames, all at one time and told one prompt), or told a picture:
+                    states [batch, 1, width], image_latents [batch, c, h, w], time_ids [batch, 3]
+    image_encoder   pictures [batch, 3, size, size], -1..1             -> those states
     decoder         latents [batch, c, h, w]                           -> pictures [batch, 3, H, W], -1..1
+                    or, where frames are decoded together, [batch, frames, …] of both
     preview         the same, of a tiny autoencoder
     encoder         pictures [batch, 3, H, W], -1..1                   -> latents (the distribution's mode)
 
@@ -24,7 +27,8 @@ ControlNet will be such ports too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,9 +38,13 @@ from bowerbird.compiler import modules
 from bowerbird.compiler.animate_diff import MOTION_UNET
 from bowerbird.compiler.checkpoint import Checkpoint, CheckpointUnsupported
 from bowerbird.compiler.families import PREVIEW, TIME_IDS, Family
-from bowerbird.engine.bundle import MOTION
+from bowerbird.compiler.stable_video import VIDEO_UNET, image_statistics
+from bowerbird.engine.bundle import IMAGE_ENCODER, MOTION
 
 Tensors = tuple[torch.Tensor, ...]
+PICTURE_SIZE = ("picture_height", "picture_width")
+SIDES = {"sample": ("height", "width"), "latents": ("height", "width"), "pictures": PICTURE_SIZE}
+"""Of these ports the last two dimensions are a height and a width that may be free, by these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Shapes:
     """The numbers that example inputs need; what no part of a checkpoint reads stays 0.
 
     `size_multiple` divides the latents' height and width: what the UNet halves and doubles again. `window` is the
-    frames of a row of clips.
+    frames of a row of clips, `decoded_together` those of a row of a decoder that reads several.
     """
 
     tokens: int
@@ -58,6 +66,7 @@ class Shapes:
     size_multiple: int = 1
     image_size: int = 0
     window: int = 0
+    decoded_together: int = 0
 
 
 Examples = Callable[[Shapes, int, torch.Generator], Tensors]
@@ -68,6 +77,7 @@ class Part:
     """One graph to be: how to wrap the component, the ports' names, and inputs for `rows` rows from a generator.
 
     `free` names the dimensions of inputs that are not fixed, by port and dimension; equal names are equal numbers.
+    `sides` are the ports whose height and width may be free too (`with_free_size`), and what those are called.
     `wrap` may be given a component whose parameters have shapes but no values (`loading.hollow`): it must not read
     them, and the parameters in what it returns must be the component's own objects.
     """
@@ -78,6 +88,7 @@ class Part:
     outputs: tuple[str, ...]
     examples: Examples
     free: Mapping[str, Mapping[int, str]]
+    sides: Mapping[str, tuple[str, str]] = field(default_factory=lambda: SIDES)
 
 
 def parts_of(checkpoint: Checkpoint, family: Family, component: str) -> tuple[Part, ...]:
@@ -90,6 +101,8 @@ def parts_of(checkpoint: Checkpoint, family: Family, component: str) -> tuple[Pa
         "vae": dict.fromkeys(("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny"), (DECODER, ENCODER)),
         PREVIEW: {"AutoencoderTiny": (PREVIEW_DECODER,)},
     }
+    if not family.reads_prompts:
+        table |= _video_parts(checkpoint)
     known = table[component]
     if model_class not in known:
         raise CheckpointUnsupported(f"{component} is a {model_class}; this compiler knows {', '.join(known)}.")
@@ -98,10 +111,10 @@ def parts_of(checkpoint: Checkpoint, family: Family, component: str) -> tuple[Pa
 
 def with_free_size(part: Part) -> Part:
     """The same part for pictures of any size."""
-    names = {"sample": ("height", "width"), "latents": ("height", "width"), "pictures": PICTURE_SIZE}
-    first = 3 if part.role == MOTION else 2
+    examples = part.examples(SMALLEST, 1, torch.Generator())
+    ranks = {port: each.dim() for port, each in zip(part.inputs, examples, strict=True)}
     free = {
-        port: {**dimensions, first: names[port][0], first + 1: names[port][1]} if port in names else dimensions
+        port: {**dimensions, **dict(zip((ranks[port] - 2, ranks[port] - 1), part.sides.get(port, ()), strict=False))}
         for port, dimensions in part.free.items()
     }
     return replace(part, free=free)
@@ -112,7 +125,7 @@ def is_of_any_size(part: Part) -> bool:
     return any({"height", PICTURE_SIZE[0]} & set(names.values()) for names in part.free.values())
 
 
-PICTURE_SIZE = ("picture_height", "picture_width")
+SMALLEST = Shapes(1, 1, 1, 1, 1, 1, 1, image_size=1, window=1, decoded_together=1)
 Ports = tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -143,6 +156,19 @@ def _noisy_clips(shapes: Shapes, rows: int, generator: torch.Generator) -> Tenso
     return latents.unflatten(0, (rows, shapes.window)), timestep, states
 
 
+def _noisy_clips_of_a_picture(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
+    sample, _, states = _noisy_clips(shapes, rows, generator)
+    (image_latents,) = _latents(shapes, rows, generator)
+    quarters_of_log_sigma = torch.linspace(1.6, -1.5, rows)
+    time_ids = torch.tensor([[6, 127, 0.02]]).expand(rows, -1).contiguous()
+    return sample, quarters_of_log_sigma, states, image_latents, time_ids
+
+
+def _latents_together(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
+    (latents,) = _latents(shapes, rows * shapes.decoded_together, generator)
+    return (latents.unflatten(0, (rows, shapes.decoded_together)),)
+
+
 def _latents(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
     shape = (rows, shapes.latent_channels, shapes.latent_height, shapes.latent_width)
     return (torch.randn(shape, generator=generator),)
@@ -159,6 +185,25 @@ def _images(shapes: Shapes, rows: int, generator: torch.Generator) -> Tensors:
 
 def _guided(examples: Examples) -> Examples:
     return lambda shapes, rows, generator: (*examples(shapes, rows, generator), torch.linspace(1.5, 8.5, rows))
+
+
+def _video_parts(checkpoint: Checkpoint) -> dict[str, dict[str, tuple[Part, ...]]]:
+    mean, deviation = image_statistics(checkpoint)
+    look = partial(modules.ImageStates, mean=mean, deviation=deviation)
+    draw = partial(modules.VideoDenoiser, scaling=float(checkpoint.config("vae")["scaling_factor"]))
+    inputs = (*NOISY, "image_latents", "time_ids")
+    denoiser = _part(MOTION, draw, (inputs, ("output",)), _noisy_clips_of_a_picture)
+    decoder = _part("decoder", modules.TemporalDecoder, (("latents",), ("pictures",)), _latents_together)
+    return {
+        IMAGE_ENCODER: {"CLIPVisionModelWithProjection": (_image_encoder(look),)},
+        "unet": {VIDEO_UNET: (replace(denoiser, sides=SIDES | {"image_latents": SIDES["latents"]}),)},
+        "vae": {"AutoencoderKLTemporalDecoder": (decoder, ENCODER)},
+    }
+
+
+def _image_encoder(wrap: Callable[[Any], nn.Module]) -> Part:
+    """It reads one size, whatever sizes are drawn."""
+    return replace(_part(IMAGE_ENCODER, wrap, (("pictures",), ("states",)), _images), sides={})
 
 
 def _text_encoder(family: Family) -> Part:

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,18 +23,20 @@ from bowerbird.compiler.families import Family
 from bowerbird.compiler.loading import load_component, load_scheduler
 from bowerbird.compiler.parity import BundleDiffers, psnr
 from bowerbird.compiler.parts import parts_of
-from bowerbird.contracts import AnimateRequest, DrawRequest
+from bowerbird.compiler.video_pictures import coloured_field
+from bowerbird.contracts import AnimateRequest, Beginning, DrawRequest
 from bowerbird.engine.backend import Backend
-from bowerbird.engine.bundle import Bundle, DrawingFacts, PictureParity, Precision
+from bowerbird.engine.bundle import Bundle, DrawingFacts, Precision
 from bowerbird.engine.drawing import Engine, Frame, Order
 from bowerbird.engine.model.noise import INITIAL_CALL, noise
+from bowerbird.engine.parity import PictureParity
 
 TOLERANCE_DB: dict[Precision, float] = {"fp32": 40.0, "fp16": 30.0, "bf16": 30.0, "int8": 30.0}
 PROMPTS = ("a small bird on a branch in winter", "a red flower")
 Pixels = NDArray[np.uint8]
 
 
-def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Pipeline) -> tuple[PictureParity, list[Pixels]]:
+def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Theirs) -> tuple[PictureParity, list[Pixels]]:
     """One picture per prompt at the smallest size, and how near they are; raises BundleDiffers when not near enough.
 
     Of a bundle that draws clips it is one window of frames for the first prompt.
@@ -70,14 +72,27 @@ def _drawn(bundle: Bundle, backend: Backend) -> tuple[list[Order], list[Pixels]]
         "guidance_scale": facts.default_guidance_scale,
         "count": 1,
     }
-    orders = [
-        engine.animate(AnimateRequest(prompt=prompt, seed=seed, frames=facts.motion.window, **wanted))
-        if facts.motion
-        else engine.order(DrawRequest(prompt=prompt, seed=seed, **wanted))
-        for seed, prompt in enumerate(_prompts(facts))
-    ]
+    orders = [_order(engine, seed, prompt, wanted) for seed, prompt in enumerate(_prompts(facts))]
     frames = [event.pixels for order in orders for event in engine.draw(order) if isinstance(event, Frame)]
     return orders, frames
+
+
+def _order(engine: Engine, seed: int, prompt: str, wanted: dict[str, Any]) -> Order:
+    motion = engine.facts.motion
+    if motion is None:
+        return engine.order(DrawRequest(prompt=prompt, seed=seed, **wanted))
+    if engine.facts.reads_prompts:
+        return engine.animate(AnimateRequest(prompt=prompt, seed=seed, frames=motion.window, **wanted))
+    told = AnimateRequest(seed=seed, frames=motion.window, beginning=Beginning(strength=1), **wanted)
+    return engine.animate(told, [coloured_field(wanted["size"])[None]])
+
+
+class Theirs(Protocol):
+    """diffusers' side of the comparison."""
+
+    def pictures(self, orders: list[Order]) -> Iterator[Pixels]:
+        """uint8 `[height, width, 3]` of each order's picture, or of its clip's frames, from the engine's own noise."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +105,7 @@ class Pipeline:
     decoder: str
 
     def pictures(self, orders: list[Order]) -> Iterator[Pixels]:
-        """uint8 `[height, width, 3]` of each order's picture, or of its clip's frames, from the engine's own noise."""
+        """See `Theirs`."""
         with torch.inference_mode():
             prompts = [self._encoded(order) for order in orders]
             unet = load_component(self.checkpoint, "unet")

@@ -15,16 +15,22 @@ from typing import Any
 import numpy as np
 
 from bowerbird.compiler.animate_diff import MOTION_UNET
-from bowerbird.compiler.checkpoint import FACTS, LINEAGE, MODEL_INDEX
+from bowerbird.compiler.checkpoint import CONFIGS, FACTS, LINEAGE, MODEL_INDEX
 from bowerbird.compiler.precision import SCALE, restored
+from bowerbird.compiler.stable_video import FEATURE_EXTRACTOR, VIDEO_UNET
 from bowerbird.compiler.tensor_file import TensorFacts, TensorReader, TensorWriter
 from bowerbird.engine.bundle import TOKENIZER, WEIGHTS, Bundle, Manifest
 
-LIBRARIES = {"text_encoder": "transformers", "text_encoder_2": "transformers", "judge": "bowerbird"}
+LIBRARIES = {
+    "text_encoder": "transformers", "text_encoder_2": "transformers", "image_encoder": "transformers",
+    "judge": "bowerbird",
+}  # fmt: skip
 WEIGHT_FILES = dict.fromkeys(LIBRARIES, "model.safetensors")
 DEFAULT_WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
 TOKENIZERS = ("tokenizer", "tokenizer_2")
-PIPELINES = {1: "StableDiffusionPipeline", 2: "StableDiffusionXLPipeline"}
+PIPELINES = {MOTION_UNET: "AnimateDiffPipeline", VIDEO_UNET: "StableVideoDiffusionPipeline"}
+STILL_PIPELINES = {1: "StableDiffusionPipeline", 2: "StableDiffusionXLPipeline"}
+"""By the number of text encoders."""
 
 
 def restore(bundle: Bundle, target: Path) -> None:
@@ -37,7 +43,8 @@ def restore(bundle: Bundle, target: Path) -> None:
         _write_json(folder / "config.json", manifest.configs[component])
         _write_weights(bundle, component, folder / WEIGHT_FILES.get(component, DEFAULT_WEIGHT_FILE))
     if manifest.drawing is not None:
-        _write_json(target / "scheduler" / "scheduler_config.json", manifest.configs["scheduler"])
+        for name in CONFIGS.keys() & manifest.configs.keys():
+            _write_json(target / name / CONFIGS[name], manifest.configs[name])
     if manifest.judging is not None:
         _write_json(target / "judge" / "calibration.json", manifest.judging.calibration)
     for name, (path, _) in zip(TOKENIZERS, bundle.tokenizers if manifest.tokenizer else [], strict=False):
@@ -50,12 +57,14 @@ def restore(bundle: Bundle, target: Path) -> None:
 
 def _index(manifest: Manifest, components: dict[str, str]) -> dict[str, Any]:
     encoders = sum(name.startswith("text_encoder") for name in components)
-    clips = components.get("unet") == MOTION_UNET
+    unet = components.get("unet", "")
     index: dict[str, Any] = {
-        "_class_name": PIPELINES.get(encoders, PIPELINES[1]) if not clips else "AnimateDiffPipeline",
+        "_class_name": PIPELINES.get(unet) or STILL_PIPELINES.get(encoders, STILL_PIPELINES[1]),
         **{name: [LIBRARIES.get(name, "diffusers"), model_class] for name, model_class in components.items()},
     }
-    if clips:
+    if FEATURE_EXTRACTOR in manifest.configs:
+        index[FEATURE_EXTRACTOR] = ["transformers", "CLIPImageProcessor"]
+    if unet == MOTION_UNET:
         index["motion_adapter"] = [None, None]  # it is in the UNet
     if manifest.drawing is not None:
         index["scheduler"] = ["diffusers", manifest.drawing.sampler]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -34,7 +35,12 @@ class MotionDescription(ModelDescription):
     window: int = Field(ge=2, description="frames that the model draws at a time; longer clips are several, blended")
     overlap: int = Field(ge=1, description="frames that two neighbouring windows share")
     max_frames: int = Field(ge=2, le=MAX_CLIP_FRAMES, description="that are drawn for one clip")
-    frames_per_second: float = Field(gt=0, description="of the clips it was taught on: more are interpolated")
+    frames_per_second: float = Field(gt=0, description="of the clips it was taught on")
+    begins: Literal["no", "may", "must"] = Field(
+        default="no", description="with a picture; must: it is all that a clip is told, and strength is 1"
+    )
+    prompts: bool = Field(default=True, description="it reads some; False: one that comes is refused")
+    loops: bool = Field(default=True, description="its clips can end where they begin")
 
 
 class AnimateRequest(Contract):
@@ -43,7 +49,12 @@ class AnimateRequest(Contract):
     Frame f of clip k leaves as frame `k * frames + f`, in this order, a part each.
     """
 
-    prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="wanted by a model that reads prompts, refused by one that does not",
+    )
     negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
     size: Size
     steps: int = Field(ge=1, le=MAX_STEPS)
@@ -55,7 +66,8 @@ class AnimateRequest(Contract):
         default=None,
         ge=MIN_CLIP_FRAMES,
         le=MAX_CLIP_FRAMES,
-        description="that are denoised, the others lie between two of them in latent space; None: all",
+        description="that are denoised: of fewer than leave the others lie between two of them, in latent space; of "
+        "more, every so manieth leaves; None: as many",
     )
     loop: bool = Field(default=False, description="the last frame goes over into the first")
     preview_steps: int = Field(

@@ -82,7 +82,11 @@ class PublishClip(Contract):
 
     frames: int = Field(ge=MIN_CLIP_FRAMES, le=MAX_CLIP_FRAMES)
     frames_per_second: float = Field(ge=1, le=MAX_FRAMES_PER_SECOND)
-    drawn_frames: int = Field(ge=MIN_CLIP_FRAMES, le=MAX_CLIP_FRAMES, description="the others were interpolated")
+    drawn_frames: int = Field(
+        ge=MIN_CLIP_FRAMES,
+        le=MAX_CLIP_FRAMES,
+        description="fewer: the others were interpolated; more: some were left out",
+    )
     loop: bool = False
     format: ClipFormat
     quality: int = Field(default=80, ge=0, le=100, description="of webp and mp4; gif ignores it")

@@ -134,6 +134,13 @@ class DrawRequest(Contract):
     beginning: Beginning | None = Field(default=None, description="None: with noise")
 
 
+class PromptReading(Contract):
+    """Does the model read these prompts whole? Answered with nothing, or PromptTooLong; it costs no computing."""
+
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)
+    negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARACTERS)
+
+
 class DrawProgress(Contract):
     """Sent after each step of a frame, or of all frames that step together."""
 

@@ -2,10 +2,10 @@
 
 `bowerbird compile` writes one, the services open one at start (`Bundle.open`). The folder holds `bundle.json` and the
 files it lists with size and sha256: weightless ONNX graphs, one `weights.safetensors` whose tensors the graphs
-reference as external data by offset, a `tokenizer.json` per text encoder, `samplers.json`. No byte of a listed file is
-used before its digest was compared. The bundle's own digest is the sha256 of `bundle.json` (so `sha256sum bundle.json`
-prints it), which states all the others: one digest names the whole model, whatever the folder is called and wherever
-it is mounted.
+reference as external data by offset, a `tokenizer.json` per text encoder, `samplers.json`, and `resizes.safetensors`
+where a picture is looked at by an image encoder. No byte of a listed file is used before its digest was compared. The
+bundle's own digest is the sha256 of `bundle.json` (so `sha256sum bundle.json` prints it), which states all the others:
+one digest names the whole model, whatever the folder is called and wherever it is mounted.
 
 A bundle for drawing has the section `drawing`; a judge of pictures has `judging`. Both are opened by the same code.
 
@@ -26,17 +26,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bowerbird.contracts import MAX_STEPS, Contract, Digest, Size
+from bowerbird.engine.parity import HalfParity, ParityFacts, PictureParity
 from bowerbird.errors import BundleInvalid
 
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER, TOKENIZER_2 = "tokenizer.json", "tokenizer_2.json"
 SAMPLERS = "samplers.json"
+RESIZES = "resizes.safetensors"
+"""How pictures become as small as the image encoder reads them; of bundles that have one."""
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 ATTEMPTS = 3
 """To open a folder that is being replaced."""
 MOTION = "motion_denoiser"
 """Role of the denoiser that draws clips."""
+IMAGE_ENCODER = "image_encoder"
+"""Role of what sees the picture that a clip is told."""
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 """Roles whose states, side by side in this order, the denoiser attends to; all but Stable Diffusion XL have one."""
 
@@ -126,6 +131,17 @@ class LoraBank(Contract):
     modules: list[str] = Field(min_length=1)
 
 
+class ImageConditioning(Contract):
+    """What clips are told of the picture that they begin with, in place of a prompt; see `model.image_conditioning`.
+
+    Guidance goes evenly from `min_guidance_scale`, for the first frame of a window, to what is asked, for the last.
+    """
+
+    motion_bucket: float = Field(default=127.0, ge=0, description="how much moves, as the model was taught to count it")
+    noise_strength: float = Field(default=0.02, ge=0, description="of the noise on the picture, whose range is -1..1")
+    min_guidance_scale: float = Field(default=1.0, ge=1)
+
+
 class MotionFacts(Contract):
     """The clips of a bundle that has a part `motion_denoiser`, each row of which is a window of frames."""
 
@@ -136,11 +152,15 @@ class MotionFacts(Contract):
     shared_noise: float = Field(
         default=0.0, ge=0, lt=1, description="part of its noise's variance that all frames of a clip have in common"
     )
+    decoded_together: int = Field(default=1, ge=1, description="frames that the decoder reads at a time")
+    image: ImageConditioning | None = Field(default=None, description="None: its clips are told a prompt")
 
     @model_validator(mode="after")
     def _windows_go_on(self) -> MotionFacts:
         if not self.overlap < self.window <= self.max_frames:
             raise ValueError("overlap must be less than window, and window at most max_frames")
+        if self.image is not None and self.max_frames > self.window:
+            raise ValueError("every window of a clip that is told a picture begins with it, so there is one")
         return self
 
 
@@ -164,6 +184,11 @@ class DrawingFacts(Contract):
     )
     motion: MotionFacts | None = Field(default=None, description="its clips; None: it draws none")
 
+    @property
+    def reads_prompts(self) -> bool:
+        """False of clips that are told a picture instead."""
+        return self.motion is None or self.motion.image is None
+
 
 class JudgingFacts(Contract):
     """How a judge reads a picture, and what its similarities mean.
@@ -176,38 +201,6 @@ class JudgingFacts(Contract):
     std: tuple[float, float, float]
     embedding_dimension: int = Field(ge=1)
     calibration: dict[str, Any] = Field(default_factory=dict)
-
-
-class ParityFacts(Contract):
-    """How far a part is from diffusers: the largest absolute difference over the gate's fixed inputs.
-
-    `max_abs_difference` is measured against the same weights rounded to the bundle's precision (what the export did),
-    `max_abs_rounding` and `rounding_psnr_db` against the checkpoint as it was (what rounding did on top); the peak of
-    the latter is the range of the checkpoint's own answers.
-    """
-
-    max_abs_difference: float = Field(ge=0)
-    tolerance: float = Field(gt=0)
-    max_abs_rounding: float = Field(ge=0)
-    rounding_psnr_db: float
-    inputs: int = Field(ge=1, description="fixed inputs that were compared")
-
-
-class HalfParity(Contract):
-    """How far a part computed in fp16 is from the checkpoint as it was; the peak is the range of its answers."""
-
-    psnr_db: float
-    tolerance_db: float
-    inputs: int = Field(ge=1)
-
-
-class PictureParity(Contract):
-    """Whole pictures by this bundle against whole pictures by diffusers from the same noise."""
-
-    psnr_db: float
-    tolerance_db: float
-    steps: int
-    pictures: int
 
 
 class Manifest(Contract):

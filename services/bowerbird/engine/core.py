@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Made = tuple[Event, ...] | Exception
+"""What became of a task in a turn."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -126,12 +129,13 @@ class EngineCore:
         self.scheduler.computed(batch, seconds)
         return [self._settle(piece, work, [results[task] for task in by_work[work]]) for work, piece in pieces.items()]
 
-    def _settle(self, piece: Piece, work: Work[Drawing], results: list[Event | Exception | None]) -> Turn:
-        errors = [each for each in results if isinstance(each, Exception)]
-        if errors:
-            self.end(work)
-            return Turn(work, piece, ended=True, error=errors[0])
-        events = [each for each in results if each is not None and not isinstance(each, Exception)]
+    def _settle(self, piece: Piece, work: Work[Drawing], results: list[Made]) -> Turn:
+        events: list[Event] = []
+        for made in results:
+            if isinstance(made, Exception):
+                self.end(work)
+                return Turn(work, piece, ended=True, error=made)
+            events += made
         if len(events) > 1 and isinstance(events[0], Step):  # frames that step together are told of together
             events = events[:1]
         turn = Turn(work, piece, events, work.ended)
@@ -154,7 +158,7 @@ class EngineCore:
         self._parked.append(work)
         return True
 
-    def _compute(self, batch: Batch[Drawing]) -> tuple[dict[Task[Drawing], Event | Exception | None], bool]:
+    def _compute(self, batch: Batch[Drawing]) -> tuple[dict[Task[Drawing], Made], bool]:
         """What became of each task, and whether it went through at the first attempt."""
         try:
             return {**self._engine.compute(batch)}, True
@@ -165,7 +169,7 @@ class EngineCore:
             self._note(error, batch)
         return {task: self._again(batch, task) for task in batch.tasks}, False
 
-    def _again(self, batch: Batch[Drawing], task: Task[Drawing]) -> Event | Exception | None:
+    def _again(self, batch: Batch[Drawing], task: Task[Drawing]) -> Made:
         try:
             return self._engine.compute(Batch(batch.stage, batch.bucket, (task,)))[task]
         except Exception as error:  # as above

@@ -19,6 +19,8 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from bowerbird.contracts import AnimateRequest, DrawRequest, Size, seed_of
 from bowerbird.engine import ordering
 from bowerbird.engine.backend import Backend, Session, computes_in_half
@@ -27,10 +29,11 @@ from bowerbird.engine.core import EngineCore
 from bowerbird.engine.lora.banks import LoraBanks, LoraRow
 from bowerbird.engine.lora.shelf import LoraShelf
 from bowerbird.engine.model.clip import ClipGroup
-from bowerbird.engine.model.conditioning import Conditioner
-from bowerbird.engine.model.decoder import Decoder
+from bowerbird.engine.model.conditioning import Conditioner, Conditioning
+from bowerbird.engine.model.decoder import decoder_of
 from bowerbird.engine.model.denoiser import Denoiser, Group
 from bowerbird.engine.model.encoder import Encoder
+from bowerbird.engine.model.image_conditioning import ImageConditioner
 from bowerbird.engine.model.preview import ROLE as PREVIEW_ROLE
 from bowerbird.engine.model.preview import Preview
 from bowerbird.engine.model.sampler import read_sampler_tables
@@ -44,7 +47,8 @@ from bowerbird.frames import Frames
 
 __all__ = ["Engine", "Event", "Frame", "Order", "PreviewFrame", "Step", "Summary"]
 
-Results = dict[Task[Drawing], Event | DrawingFailed | None]
+Results = dict[Task[Drawing], tuple[Event, ...] | DrawingFailed]
+"""What a piece of each task came to."""
 
 
 class Engine:
@@ -83,8 +87,9 @@ class Engine:
             (_load(bundle, backend, "denoiser_lora"), self.banks) if self.banks else None,
             clips=_load(bundle, backend, MOTION) if self.motion else None,
         )
-        self.decoder = Decoder(_load(bundle, backend, "decoder"))
+        self.decoder = decoder_of(bundle.part("decoder"))(_load(bundle, backend, "decoder"))
         self.encoder = Encoder(_load(bundle, backend, "encoder")) if "encoder" in bundle.manifest.parts else None
+        self.image_conditioner = self._image_conditioner(backend)
         can_preview = PREVIEW_ROLE in bundle.manifest.parts or self.facts.preview is not None
         self.preview = Preview(bundle, backend) if can_preview else None
         self.costs = CostTable()
@@ -123,10 +128,10 @@ class Engine:
             calls=self.tables[order.steps].calls - (order.first.call if order.first else 0),
             count=order.count,
             passes=len(clip.windows) if clip else 1,
-            frames=clip.frames if clip else 1,
+            decodes=clip.decodes if clip else 1,
             preview_steps=order.preview_steps,
             max_previews=order.max_previews,
-            first=Stage.ENCODE if order.first is None else Stage.ENCODE_PICTURE,
+            first=Stage.ENCODE if order.first is None and order.image is None else Stage.ENCODE_PICTURE,
         )
         return Work(Drawing(order), shape, claim, time.monotonic())
 
@@ -165,11 +170,11 @@ class Engine:
         match batch.stage:
             case Stage.ENCODE | Stage.ENCODE_PICTURE:
                 self._encode(drawing)
-                return {first: None}
+                return {first: ()}
             case Stage.STEP:
                 return self._step(batch)
             case Stage.PREVIEW:
-                return {first: self._preview(drawing.groups[first.index])}
+                return {first: (self._preview(drawing.groups[first.index]),)}
             case Stage.DECODE:
                 return {first: self._decode(drawing, drawing.groups[first.index], first.part)}
 
@@ -182,37 +187,56 @@ class Engine:
     def groups(self, drawing: Drawing) -> list[Group]:
         """The order's pictures or clips before their first step."""
         order, lora = drawing.order, drawing.lora
-        scale = order.guidance_scale
-        positive = self.conditioner.conditioning(order.positive, order.size, lora, scale)
-        negative = None
-        if order.negative is not None:
-            negative = self.conditioner.conditioning(order.negative, order.size, lora, scale)
+        seeds = [seed_of(order.seed, index) for index in range(order.count)]
         make: Callable[..., Group] = Group
         table, first = self.tables[order.steps], None
         if order.first is not None and self.encoder is not None:
             table, first = table.starting_at(order.first.call), self.encoder.first(order.first)
         if order.clip is not None:
             make, first = partial(ClipGroup, form=order.clip), first and first.of_clip(order.clip.held)
+        told = self._told(order, lora, seeds)
         return [
             make(
                 index=index,
-                seed=seed_of(order.seed, index),
+                seed=seed,
                 table=table,
-                guidance_scale=scale,
+                guidance_scale=order.guidance_scale,
                 positive=positive,
-                negative=negative,
+                negative=negative if order.negative is not None else None,
                 latent_shape=self.facts.latents.shape(order.size),
                 lora=_in_denoiser(lora),
                 first=first,
             )
-            for index in range(order.count)
+            for index, (seed, (positive, negative)) in enumerate(zip(seeds, told, strict=True))
         ]
 
     def blank(self, size: Size, count: int = 1) -> Order:
         """An order of guided pictures of nothing, to warm up and to measure with."""
         ids = self.conditioner.ids("")
         negative = None if self.facts.embeds_guidance else ids
-        return Order(ids, negative, size, steps=1, guidance_scale=2.0, seed=0, count=count)
+        image = None if self.facts.reads_prompts else np.zeros((size.height, size.width, 3), np.uint8)
+        return Order(ids, negative, size, steps=1, guidance_scale=2.0, seed=0, count=count, image=image)
+
+    def _image_conditioner(self, backend: Backend) -> ImageConditioner | None:
+        """Of a bundle that reads no prompts."""
+        if self.motion is None or self.motion.image is None:
+            return None
+        if self.encoder is None:
+            raise BundleInvalid(f"{self.bundle.folder} tells its clips a picture, but has no encoder.")
+        return ImageConditioner(self.bundle, backend, self.motion, self.encoder)
+
+    def _told(
+        self, order: Order, lora: LoraRow | None, seeds: Sequence[int]
+    ) -> list[tuple[Conditioning, Conditioning | None]]:
+        """What each group is led to, and away from: a prompt tells all the same, a picture each its own."""
+        if order.image is not None and self.image_conditioner is not None:
+            return [*self.image_conditioner.conditionings(order.image, seeds)]
+        scale = order.guidance_scale
+        positive = self.conditioner.conditioning(order.positive, order.size, lora, scale)
+        negative = None
+        if order.negative is not None:
+            negative = self.conditioner.conditioning(order.negative, order.size, lora, scale)
+        return [(positive, negative)] * len(seeds)
 
     def _encode(self, drawing: Drawing) -> None:
         if drawing.order.loras and drawing.lora is None and self.banks is not None:
@@ -231,7 +255,7 @@ class Engine:
         results: Results = {}
         for task, group in groups.items():
             step = Step(group.call, group.table.calls, task.work.owner.finished)
-            results[task] = failed.get(group, step if task.completes_step else None)
+            results[task] = failed.get(group, (step,) if task.completes_step else ())
         return results
 
     def _preview(self, group: Group) -> PreviewFrame:
@@ -241,12 +265,18 @@ class Engine:
         group.clean = None
         return PreviewFrame(group.index, group.call, group.table.calls, pixels)
 
-    def _decode(self, drawing: Drawing, group: Group, part: int) -> Frame:
-        latents, index = group.latents, group.index
+    def _decode(self, drawing: Drawing, group: Group, part: int) -> tuple[Frame, ...]:
         if isinstance(group, ClipGroup):
-            latents, index = group.form.frame(latents, part), group.index * group.form.frames + part
-        pixels, first = self.decoder.frame(latents, index), drawing.order.first
-        return Frame(index, group.seed, pixels if first is None else first.outside(pixels))
+            return self._decode_clip(group, part)
+        pixels, first = self.decoder.frame(group.latents, group.index), drawing.order.first
+        return (Frame(group.index, group.seed, pixels if first is None else first.outside(pixels)),)
+
+    def _decode_clip(self, clip: ClipGroup, part: int) -> tuple[Frame, ...]:
+        leaving, read = clip.form.chunk(part)
+        before = clip.index * clip.form.frames
+        decoded = self.decoder.frames([clip.form.frame(clip.latents, each) for each in read], before + read[0])
+        new = decoded[leaving.start - read[0] :]
+        return tuple(Frame(before + each, clip.seed, pixels) for each, pixels in zip(leaving, new, strict=False))
 
 
 def _in_denoiser(lora: LoraRow | None) -> LoraRow | None:

@@ -6,7 +6,7 @@
               taken, the part with LoRA counts again: it is a session of its own), and a tenth more for the runtime's
               graphs and staging
     working   2 x 3 x channels x height x width x `number_bytes`: three tensors of the decoder's last but one stage at
-              the largest size, once for the decoder and once for the denoiser
+              the largest size, for each frame that is decoded together, and once for the denoiser
     banks     where LoRAs are taken, their slots at the rank that warming up makes room for (`lora.banks.bank_bytes`)
 
 It is there to refuse what cannot fit and errs to the small side; a run that does not fit after all is OutOfMemory, and
@@ -24,12 +24,12 @@ import psutil
 from safetensors import SafetensorError, safe_open
 
 from bowerbird.engine.backend import Backend, computes_in_half
-from bowerbird.engine.bundle import MOTION, TEXT_ENCODERS, WEIGHTS, Bundle
+from bowerbird.engine.bundle import IMAGE_ENCODER, MOTION, TEXT_ENCODERS, WEIGHTS, Bundle
 from bowerbird.engine.lora.banks import bank_bytes
 from bowerbird.errors import BundleInvalid, BundleTooLarge
 
 CGROUPS = Path("/sys/fs/cgroup")
-LOADED = (*TEXT_ENCODERS, "denoiser", MOTION, "decoder", "encoder", "preview")
+LOADED = (*TEXT_ENCODERS, IMAGE_ENCODER, "denoiser", MOTION, "decoder", "encoder", "preview")
 """What `Engine` loads of a bundle."""
 USUAL_CHANNELS = 256
 """Of Stable Diffusion's decoder where it is widest at full size; taken where a config does not say."""
@@ -71,7 +71,8 @@ def needed_bytes(bundle: Bundle, number_bytes: int, *, with_lora: bool = False, 
     working = 0
     if drawing := bundle.manifest.drawing:
         pixels = max(size.width * size.height for size in drawing.sizes)
-        working = 2 * 3 * _widest(bundle) * pixels * number_bytes
+        together = drawing.motion.decoded_together if drawing.motion else 1
+        working = (1 + together) * 3 * _widest(bundle) * pixels * number_bytes
     return weights + weights // 10 + working
 
 

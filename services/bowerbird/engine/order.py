@@ -26,7 +26,8 @@ class Order:
     """A request that this engine can draw: checked and tokenised. Frame k has the seed `seed_of(seed, k)`.
 
     With `clip` it is `count` clips of such frames, and clip k has that seed. `negative` is None where a picture is one
-    row: without guidance, or where the model has guidance built in.
+    row: without guidance, or where the model has guidance built in. Of a model that reads no prompts both have no ids,
+    and `image`, uint8 `[height, width, 3]`, is what its clips are told.
     """
 
     positive: PromptIds = field(repr=False)
@@ -41,6 +42,7 @@ class Order:
     max_previews: int = MAX_STEPS
     first: FirstPicture | None = None
     clip: ClipForm | None = None
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     @property
     def frames(self) -> int:

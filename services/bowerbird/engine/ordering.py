@@ -36,7 +36,8 @@ def pictures(engine: Engine, request: DrawRequest, begun_with: Sequence[Frames] 
 def clips(engine: Engine, request: AnimateRequest, begun_with: Sequence[Frames] = ()) -> Order:
     """`count` clips.
 
-    Raises as `pictures` does, and RequestInvalid for more frames than the model draws, or fewer than are drawn.
+    Raises as `pictures` does, and RequestInvalid for more frames than the model draws, fewer than are drawn, or without
+    the prompt or the picture that the model cannot do without.
     """
     motion = engine.motion
     if motion is None:
@@ -45,12 +46,34 @@ def clips(engine: Engine, request: AnimateRequest, begun_with: Sequence[Frames] 
     if drawn > motion.max_frames:
         fact = f"A clip of {drawn} drawn frames is longer than the {motion.max_frames} that this model draws."
         raise RequestInvalid(fact, param="frames" if request.drawn is None else "drawn")
-    if drawn > request.frames:
-        raise RequestInvalid(f"drawn is {drawn}, but only {request.frames} frames are to leave.", param="drawn")
     if request.beginning is not None and request.beginning.masked:
         raise FieldUnknown("A clip takes no mask.", param="beginning")
-    checked = _checked(engine, request, begun_with)
-    return Order(**checked, clip=ClipForm(motion, request.frames, drawn, loop=request.loop))
+    form = ClipForm(motion, request.frames, drawn, loop=request.loop)
+    if engine.facts.reads_prompts:
+        if request.prompt is None:
+            raise RequestInvalid("This model draws what a prompt says, and none came.", param="prompt")
+        return Order(**_checked(engine, request, begun_with), clip=form)
+    beginning = _only_beginning(request)
+    checked = _checked(engine, request.model_copy(update={"beginning": None}), ())
+    return Order(**checked, clip=form, image=_pictures(request, beginning, begun_with)[0][0])
+
+
+def _only_beginning(request: AnimateRequest) -> Beginning:
+    """Of clips that are told a picture and nothing else; raises FieldUnknown for all that would do nothing."""
+    beginning = request.beginning
+    if beginning is None:
+        fact = "This model draws how a picture goes on, and none came to begin with."
+        raise RequestInvalid(fact, param="beginning")
+    ineffective = {
+        "prompt": request.prompt is not None,
+        "negative_prompt": request.negative_prompt is not None,
+        "loop": request.loop,
+        "strength": beginning.strength != 1,
+    }
+    for param, is_stated in ineffective.items():
+        if is_stated:
+            raise FieldUnknown(f"{param} has no effect: this model is told a picture, and nothing else.", param=param)
+    return beginning
 
 
 def _checked(engine: Engine, request: DrawRequest | AnimateRequest, begun_with: Sequence[Frames]) -> dict[str, Any]:
@@ -69,7 +92,7 @@ def _checked(engine: Engine, request: DrawRequest | AnimateRequest, begun_with: 
         raise FieldUnknown("preview_steps has no effect: this model has no previews.", param="preview_steps")
     negative = None if one_row else engine.conditioner.ids(request.negative_prompt or "", "negative_prompt")
     return {
-        "positive": engine.conditioner.ids(request.prompt),
+        "positive": engine.conditioner.ids(request.prompt or ""),
         "negative": negative,
         "size": request.size,
         "steps": request.steps,
@@ -88,12 +111,20 @@ def _first(
     """The picture that the request begins with; raises FieldUnknown or RequestInvalid."""
     if engine.encoder is None:
         raise FieldUnknown("beginning has no effect: this bundle has no encoder.", param="beginning")
-    size = (1, request.size.height, request.size.width, 3)
-    if [picture.shape for picture in begun_with] != [size] * (2 if beginning.masked else 1):
-        raise RequestInvalid(f"The pictures to begin with must be {request.size}, as announced.", param="beginning")
+    pictures = _pictures(request, beginning, begun_with)
     made = int(request.steps * beginning.strength)
     if not made:
         fact = f"strength {beginning.strength:g} of {request.steps} steps is less than one step."
         raise RequestInvalid(fact, param="strength")
-    mask = begun_with[1][0, :, :, 0] >= 128 if beginning.masked else None
-    return FirstPicture(begun_with[0][0], mask, request.steps - made)
+    mask = pictures[1][0, :, :, 0] >= 128 if beginning.masked else None
+    return FirstPicture(pictures[0][0], mask, request.steps - made)
+
+
+def _pictures(
+    request: DrawRequest | AnimateRequest, beginning: Beginning, begun_with: Sequence[Frames]
+) -> Sequence[Frames]:
+    """Those that came, if they are what was announced; raises RequestInvalid."""
+    size = (1, request.size.height, request.size.width, 3)
+    if [picture.shape for picture in begun_with] != [size] * (2 if beginning.masked else 1):
+        raise RequestInvalid(f"The pictures to begin with must be {request.size}, as announced.", param="beginning")
+    return begun_with

@@ -56,7 +56,9 @@ class Drawing:
     def computed(self, batch: Batch[Drawing], tasks: list[Task[Drawing]], began_ns: int, seconds: float) -> Piece:
         """Pieces of it, `tasks`, were computed in a batch that began at `began_ns` (Unix) and took `seconds`."""
         self.seconds[batch.stage] = self.seconds.get(batch.stage, 0.0) + seconds
-        self.finished += batch.stage is Stage.DECODE
+        if batch.stage is Stage.DECODE:
+            clip = self.order.clip
+            self.finished += sum(len(clip.chunk(task.part)[0]) if clip else 1 for task in tasks)
         rows, steps, last = batch.rows, dict[int, float](), False
         if batch.stage is Stage.STEP:
             drawn = self.order.clip.drawn if self.order.clip else 1

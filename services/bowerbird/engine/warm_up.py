@@ -47,8 +47,9 @@ MORE_SECONDS = 5.0
 def warm_up(engine: Engine) -> None:
     """Runs and measures every stage, and every size in time; on a GPU, finds out how many rows a batch should have."""
     first, *others = engine.facts.sizes
-    prompts = _prompts(engine, first)
-    _measure(engine, Stage.ENCODE, engine.bucket(first), 1, lambda: engine.groups(Drawing(next(prompts))))
+    if engine.facts.reads_prompts:
+        prompts = _prompts(engine, first)
+        _measure(engine, Stage.ENCODE, engine.bucket(first), 1, lambda: engine.groups(Drawing(next(prompts))))
     if engine.draws_pictures:
         engine.limit_rows(_rows_that_pay(engine, first))
     _run_passes(engine, first, math.inf)
@@ -117,14 +118,24 @@ def _run_pictures(engine: Engine, size: Size, until: float) -> None:
     """Decoding, and a preview, of grey, since from noise fp16 might overflow; and encoding a picture."""
     bucket = engine.bucket(size)
     latents = np.zeros(bucket.shape, np.float32)
+    together = engine.motion.decoded_together if engine.motion else 1
     if _is_in_time(engine, Stage.DECODE, bucket, 1, until):
-        _measure(engine, Stage.DECODE, bucket, 1, lambda: engine.decoder.frame(latents))
-    encoder, black = engine.encoder, FirstPicture(np.zeros((size.height, size.width, 3), np.uint8), None, 0)
-    if encoder is not None and _is_in_time(engine, Stage.ENCODE_PICTURE, bucket, 1, until):
-        _measure(engine, Stage.ENCODE_PICTURE, bucket, 1, lambda: encoder.first(black))
+        _measure(engine, Stage.DECODE, bucket, 1, lambda: engine.decoder.frames([latents] * together))
+    if engine.encoder is not None and _is_in_time(engine, Stage.ENCODE_PICTURE, bucket, 1, until):
+        _measure(engine, Stage.ENCODE_PICTURE, bucket, 1, _reading(engine, size))
     preview = engine.preview
     if preview is not None and _is_in_time(engine, Stage.PREVIEW, bucket, 1, until):
         _measure(engine, Stage.PREVIEW, bucket, 1, lambda: preview.picture(latents))
+
+
+def _reading(engine: Engine, size: Size) -> Callable[[], object]:
+    """What a request that begins with a picture has done first."""
+    encoder = engine.encoder
+    assert encoder is not None  # noqa: S101 - whoever calls looked
+    if not engine.facts.reads_prompts:
+        return lambda: engine.groups(Drawing(engine.blank(size)))
+    black = FirstPicture(np.zeros((size.height, size.width, 3), np.uint8), None, 0)
+    return lambda: encoder.first(black)
 
 
 def _measure_step(engine: Engine, size: Size, rows: int, *, lora: bool = False) -> float:

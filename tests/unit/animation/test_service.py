@@ -89,6 +89,15 @@ async def test_clips_are_progress_then_their_frames_in_order_then_done(
     assert set(done.seconds) == {"queue", "encode_text", "denoise", "decode"}
 
 
+async def test_whether_a_prompt_is_read_whole_is_said_without_drawing(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/read_prompt", json={"prompt": "a small red bird"})).status_code == 200
+    for field in ("prompt", "negative_prompt"):
+        asked = {"prompt": "a bird", field: "bird " * 200}
+        answer = await client.post("/read_prompt", json=asked)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (400, "prompt_too_long", field)
+
+
 async def test_the_same_request_draws_the_same_frames_and_they_move(client: httpx.AsyncClient) -> None:
     once, again = [await parts_of(await client.post("/animate", json=ANIMATE)) for _ in range(2)]
     frames, same = [[each.body for each in parts if each.kind is Kind.FRAMES] for parts in (once, again)]
@@ -123,7 +132,7 @@ async def test_a_clip_may_begin_with_a_picture(client: httpx.AsyncClient) -> Non
     [
         ({"frames": MAX_FRAMES + 1}, "invalid_value", "frames"),
         ({"frames": 1}, "invalid_value", "frames"),
-        ({"drawn": 7}, "invalid_value", "drawn"),
+        ({"drawn": MAX_FRAMES + 1}, "invalid_value", "drawn"),
         ({"count": 5}, "invalid_value", "count"),
         ({"prompt": "red " * 7}, "prompt_too_long", "prompt"),
         ({"size": {"width": 32, "height": 32}}, "unsupported_size", "size"),

@@ -42,7 +42,7 @@ def bench() -> Bench:
     return Bench(MINIATURE, "cpu", torch.float32, meter, 32, 64, steps=1)
 
 
-@pytest.mark.parametrize("name", ["G2", "G3", "G4", "G5", "G6"])
+@pytest.mark.parametrize("name", ["G2", "G3", "G4", "G5", "G6", "G7"])
 def test_a_row_runs_in_miniature(name: str) -> None:
     rows = list(ROWS[name](bench()))
     assert {row.id for row in rows} == {name}

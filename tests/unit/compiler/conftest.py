@@ -6,6 +6,8 @@ Exports are slow, and what two checkpoints share (a decoder, a UNet with another
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 WORDS = ("<pad>", "<unk>", "<begin>", "<end>", "a", "small", "red", "bird", "flower", "on", "branch", "in", "winter")
 TOKENS = 16
 MAX_STEPS = 6
-OF_TWO_SIZES = {"small-sd", "small-v", "small-animatediff"}
+OF_TWO_SIZES = {"small-sd", "small-v", "small-animatediff", "small-svd"}
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,25 @@ class Compiled:
 Compile = Callable[..., Compiled]
 
 
+KEPT_EXPORTS = 400
+"""Entries of some 100 kB each; beyond them the oldest go."""
+
+
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> ExportCache:
-    """The cache that all compiles of a session share."""
+def exports() -> ExportCache:
+    """The cache that all compiles share, from one run to the next as the compiler's own does: its keys name whatever
+    makes a graph, this checkout's sources too, and a new machine exports everything.
+    """
     torch = pytest.importorskip("torch", reason="the compiler needs torch (extra `compiler`)")
     from bowerbird.compiler.export import ExportCache
 
     torch.set_num_threads(1)  # models this small are all waiting for each other otherwise
 
-    return ExportCache(tmp_path_factory.mktemp("exports"))
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bowerbird" / "exports-of-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)[KEPT_EXPORTS:]:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return ExportCache(folder)
 
 
 @pytest.fixture(scope="session")

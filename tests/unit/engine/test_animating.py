@@ -127,6 +127,12 @@ def test_interpolated_frames_lie_between_those_that_were_drawn(mixed: Engine) ->
         assert np.array_equal(smooth[2 * index], frame)
 
 
+def test_of_a_clip_slower_than_it_is_drawn_every_so_manieth_frame_leaves(mixed: Engine) -> None:
+    drawn, slow = pixels(animated(mixed, frames=7)), pixels(animated(mixed, frames=4, drawn=7))
+    assert len(slow) == 4
+    assert all(np.array_equal(slow[index], drawn[2 * index]) for index in range(4))
+
+
 def test_a_preview_shows_the_middle_frame(mixed: Engine) -> None:
     events = animated(mixed, preview_steps=1)
     previews = [(event.index, event.step) for event in events if isinstance(event, PreviewFrame)]
@@ -228,7 +234,6 @@ def test_a_bundle_of_stills_draws_no_clips(bundle: Bundle) -> None:
     [
         ({"frames": 13}, "frames", "longer than the 12 that this model draws"),
         ({"frames": 40, "drawn": 14}, "drawn", "longer than the 12"),
-        ({"frames": 4, "drawn": 6}, "drawn", "only 4 frames are to leave"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_by_name(

@@ -90,6 +90,17 @@ def test_frames_between_lie_between_and_those_that_were_drawn_are_among_them(dra
         assert form.frame(latents, index)[0] == pytest.approx(expected, abs=1e-4)
 
 
+@given(st.integers(2, 40), st.integers(1, 40), st.booleans())
+def test_of_more_frames_than_leave_the_nearest_in_time_are_taken_each_once(frames: int, more: int, loop: bool) -> None:
+    form = ClipForm(motion(), frames, frames + more, loop)
+    latents = np.arange(form.held, dtype=np.float32)[:, None]
+    taken = [int(form.frame(latents, index)[0]) for index in range(frames)]
+    span, steps = (form.drawn, frames) if loop else (form.drawn - 1, frames - 1)
+    assert all(abs(at - index * span / steps) <= 0.5 for index, at in enumerate(taken))
+    assert taken == sorted(set(taken))
+    assert (taken[0], taken[-1] < form.drawn, loop or taken[-1] == form.drawn - 1) == (0, True, True)
+
+
 def test_a_clip_of_as_many_frames_as_were_drawn_is_those_bit_by_bit() -> None:
     form = ClipForm(motion(), 5, 5)
     latents = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)

@@ -24,7 +24,7 @@ def test_a_still_beside_a_clip_waits_for_two_passes_at_most_and_has_half_of_the_
 ) -> None:
     """Two passes, not the clip's steps, which may be a dozen passes each."""
     clock = Clock(rows=2)
-    clock.admit("clip", Shape(CLIP, 2, calls, passes=passes, frames=40), Claim(FOREVER, flow="a"))
+    clock.admit("clip", Shape(CLIP, 2, calls, passes=passes, decodes=40), Claim(FOREVER, flow="a"))
     for _ in range(comes_after):
         clock.turn()
     arrived = clock.now
@@ -36,7 +36,7 @@ def test_a_still_beside_a_clip_waits_for_two_passes_at_most_and_has_half_of_the_
 
 def test_a_clip_steps_pass_by_pass_and_leaves_frame_by_frame() -> None:
     clock = Clock(rows=2)
-    clip = clock.admit("clip", Shape(CLIP, 2, 2, passes=3, frames=4, preview_steps=1), Claim(FOREVER, flow="a"))
+    clip = clock.admit("clip", Shape(CLIP, 2, 2, passes=3, decodes=4, preview_steps=1), Claim(FOREVER, flow="a"))
     stages = []
     while not clip.ended:
         batch = clock.turn()
@@ -48,7 +48,7 @@ def test_a_clip_steps_pass_by_pass_and_leaves_frame_by_frame() -> None:
 
 def test_a_clips_deadline_counts_every_pass_and_frame_that_is_left() -> None:
     clock = Clock(rows=2)
-    clip = clock.admit("clip", Shape(CLIP, 2, 2, passes=3, frames=4), Claim(deadline=FOREVER))
+    clip = clock.admit("clip", Shape(CLIP, 2, 2, passes=3, decodes=4), Claim(deadline=FOREVER))
     for done in range(11):
         seconds = clock.scheduler.remaining_seconds(clip)
         assert seconds == pytest.approx(0.1 * (done < 1) + 32 * min(6, 7 - done) * (done < 7) + min(4, 11 - done))

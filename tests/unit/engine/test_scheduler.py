@@ -37,7 +37,7 @@ SHAPES = st.builds(
     calls=st.integers(1, 3),
     count=st.integers(1, 2),
     passes=st.integers(1, 3),
-    frames=st.integers(2, 5),
+    decodes=st.integers(2, 5),
     preview_steps=st.integers(0, 2),
 )
 CLAIMS = st.builds(
@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
             for index in range(shape.count):
                 assert self.pieces[work, index, Stage.STEP] == shape.calls * shape.passes
                 assert self.pieces[work, index, Stage.PREVIEW] == previews
-                assert self.pieces[work, index, Stage.DECODE] == shape.frames
+                assert self.pieces[work, index, Stage.DECODE] == shape.decodes
 
 
 Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

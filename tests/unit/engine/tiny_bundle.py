@@ -26,7 +26,9 @@ from bowerbird.compiler.writing import Staging
 from bowerbird.contracts import Size
 from bowerbird.engine.backend import Array
 from bowerbird.engine.bundle import (
+    IMAGE_ENCODER,
     MOTION,
+    RESIZES,
     SAMPLERS,
     TOKENIZER,
     TOKENIZER_2,
@@ -44,6 +46,9 @@ from bowerbird.engine.bundle import (
 )
 from bowerbird.engine.model.sampler import SamplerRecord
 
+from . import tiny_video
+from .tiny_graph import model, port, random_weights, same, seen
+
 WORDS = ("<pad>", "<unk>", "<begin>", "<end>", "a", "small", "red", "blue", "bird", "branch")
 LENGTH, WIDTH, CHANNELS, DOWNSCALE = 8, 4, 4, 2
 WINDOW, OVERLAP, MAX_FRAMES = 4, 2, 12
@@ -57,7 +62,8 @@ LORA_MODULES = ("pull.to_q", "pull.to_k")
 class Tiny:
     """What can be varied: `hidden` channels make a step slower, `gain` of 1e30 makes it overflow.
 
-    With `motion` it draws clips; without `stills`, nothing else.
+    With `motion` it draws clips; without `stills`, nothing else. With `image` its clips are told a picture and no
+    prompt, and it draws nothing else either.
     """
 
     side: int = 16
@@ -73,6 +79,7 @@ class Tiny:
     stills: bool = True
     shared_noise: float = 0.0
     max_frames: int = MAX_FRAMES
+    image: bool = False
 
     @property
     def latent_side(self) -> int | str:
@@ -99,7 +106,10 @@ def write_tiny_bundle(folder: Path, tiny: Tiny = Tiny()) -> Bundle:
     for role, graph in graphs.items():
         link(graph, spans)
         (staging.folder / f"{role}.onnx").write_bytes(graph.SerializeToString())
-    _write_tokenizer(staging.folder / TOKENIZER)
+    if tiny.image:
+        write_tensors(staging.folder / RESIZES, tiny_video.resizes(tiny.side, *tiny.more_sides))
+    else:
+        _write_tokenizer(staging.folder / TOKENIZER)
     if tiny.two_encoders:
         _write_tokenizer(staging.folder / TOKENIZER_2)
     (staging.folder / SAMPLERS).write_text(
@@ -126,22 +136,24 @@ def table(steps: int) -> SamplerRecord:
 
 
 def _graphs(tiny: Tiny) -> Iterator[tuple[str, onnx.ModelProto | None]]:
-    yield "text_encoder", _text_encoder(0, pooled=False, lora=False)
+    yield "text_encoder", None if tiny.image else _text_encoder(0, pooled=False, lora=False)
+    yield IMAGE_ENCODER, tiny_video.image_encoder(WIDTH) if tiny.image else None
     yield "text_encoder_lora", _text_encoder(0, pooled=False, lora=True) if tiny.lora else None
     yield "text_encoder_2", _text_encoder(5, pooled=True, lora=False) if tiny.two_encoders else None
-    yield "denoiser", _denoiser(tiny, lora=False) if tiny.stills else None
-    yield MOTION, _motion_denoiser(tiny) if tiny.motion else None
+    yield "denoiser", _denoiser(tiny, lora=False) if tiny.stills and not tiny.image else None
+    yield MOTION, _motion_denoiser(tiny) if tiny.motion or tiny.image else None
     yield "denoiser_lora", _denoiser(tiny, lora=True) if tiny.lora else None
-    yield "decoder", _decoder(tiny, seed=4)
-    yield "encoder", _encoder(tiny) if tiny.encoder else None
+    together = tiny_video.decoder(CHANNELS, tiny.side // DOWNSCALE, DOWNSCALE) if tiny.image else None
+    yield "decoder", together or _decoder(tiny, seed=4)
+    yield "encoder", _encoder(tiny) if tiny.encoder or tiny.image else None
     yield "preview", _decoder(tiny, seed=6) if tiny.tiny_decoder else None
 
 
 def _text_encoder(seed: int, *, pooled: bool, lora: bool) -> onnx.ModelProto:
     nodes = [helper.make_node("Gather", ["words", "token_ids"], ["looked_up" if lora else "states"])]
-    taken = [_port("token_ids", TensorProto.INT64, "batch", LENGTH)]
-    made = [_port("states", 1, "batch", LENGTH, WIDTH)]
-    weights: dict[str, Array] = {"words": _random(seed, len(WORDS), WIDTH)}
+    taken = [port("token_ids", TensorProto.INT64, "batch", LENGTH)]
+    made = [port("states", 1, "batch", LENGTH, WIDTH)]
+    weights: dict[str, Array] = {"words": random_weights(seed, len(WORDS), WIDTH)}
     if lora:
         nodes += _lora_nodes("looked_up", 0, "btj", "change")
         nodes.append(helper.make_node("Add", ["looked_up", "change"], ["states"]))
@@ -149,19 +161,19 @@ def _text_encoder(seed: int, *, pooled: bool, lora: bool) -> onnx.ModelProto:
         weights |= _lora_weights()
     if pooled:
         nodes.append(helper.make_node("ReduceMax", ["states", "token_axis"], ["pooled"], keepdims=0))
-        made.append(_port("pooled", 1, "batch", WIDTH))
+        made.append(port("pooled", 1, "batch", WIDTH))
         weights["token_axis"] = np.array([1], np.int64)
-    return _model(nodes, (taken, made), weights)
+    return model(nodes, (taken, made), weights)
 
 
 def _denoiser(tiny: Tiny, *, lora: bool) -> onnx.ModelProto:
     nodes = [
-        *_seen("sample", "seen"),
+        *seen("sample", "seen"),
         helper.make_node("ReduceMean", ["states", "token_axis"], ["read"], keepdims=0),
         helper.make_node("MatMul", ["read", "pull"], ["wanted"]),
         *_told_of_size(tiny),
         *(_lora_nodes("told", 1, "bj", "change") if lora else []),
-        helper.make_node("Add", ["told", "change"], ["asked"]) if lora else _same("told", "asked"),
+        helper.make_node("Add", ["told", "change"], ["asked"]) if lora else same("told", "asked"),
         helper.make_node("Mul", ["timestep", "per_timestep"], ["time"]),
         helper.make_node("Unsqueeze", ["time", "last_axis"], ["time_column"]),
         helper.make_node("Mul", ["asked", "time_column"], ["pull_at_time"]),
@@ -173,14 +185,14 @@ def _denoiser(tiny: Tiny, *, lora: bool) -> onnx.ModelProto:
     weights = _denoiser_weights(tiny, CHANNELS) | (_lora_weights() if lora else {})
     latent = ("batch", CHANNELS, tiny.latent_side, tiny.latent_side)
     taken = [
-        _port("sample", 1, *latent),
-        _port("timestep", 1, "batch"),
-        _port("states", 1, "batch", LENGTH, tiny.states_width),
+        port("sample", 1, *latent),
+        port("timestep", 1, "batch"),
+        port("states", 1, "batch", LENGTH, tiny.states_width),
     ]
     if tiny.two_encoders:
-        taken += [_port("pooled", 1, "batch", WIDTH), _port("time_ids", 1, "batch", 6)]
+        taken += [port("pooled", 1, "batch", WIDTH), port("time_ids", 1, "batch", 6)]
     taken += _lora_ports() if lora else []
-    return _model(nodes, (taken, [_port("output", 1, *latent)]), weights)
+    return model(nodes, (taken, [port("output", 1, *latent)]), weights)
 
 
 def _motion_denoiser(tiny: Tiny) -> onnx.ModelProto:
@@ -191,7 +203,7 @@ def _motion_denoiser(tiny: Tiny) -> onnx.ModelProto:
         helper.make_node("Split", ["sample"], [f"{each}_alone" for each in frames], axis=1, num_outputs=WINDOW),
         *(helper.make_node("Squeeze", [f"{each}_alone", "frame_axis"], [each]) for each in frames),
         helper.make_node("Concat", frames, ["together"], axis=1),
-        *_seen("together", "seen"),
+        *seen("together", "seen"),
         helper.make_node("ReduceMean", ["states", "token_axis"], ["read"], keepdims=0),
         helper.make_node("MatMul", ["read", "pull"], ["wanted"]),
         helper.make_node("Mul", ["timestep", "per_timestep"], ["time"]),
@@ -200,30 +212,30 @@ def _motion_denoiser(tiny: Tiny) -> onnx.ModelProto:
         helper.make_node("Unsqueeze", ["pull_at_time", "picture_axes"], ["pull_everywhere"]),
         helper.make_node("Split", ["seen"], [f"{each}_seen" for each in answers], axis=1, num_outputs=WINDOW),
         *(helper.make_node("Add", [f"{each}_seen", "pull_everywhere"], [f"{each}_sum"]) for each in answers),
-        *(helper.make_node("Unsqueeze", [f"{each}_sum", "frame_axis"], [each]) for each in answers),
+        *(node for each in answers for node in _told(tiny, f"{each}_sum", f"{each}_told")),
+        *(helper.make_node("Unsqueeze", [f"{each}_told", "frame_axis"], [each]) for each in answers),
         helper.make_node("Concat", answers, ["all"], axis=1),
         helper.make_node("Mul", ["all", "gain"], ["amplified"]),
         helper.make_node("Mul", ["amplified", "gain"], ["output"]),
     ]
     weights = {**_denoiser_weights(tiny, WINDOW * CHANNELS), "frame_axis": np.array([1], np.int64)}
     latents = ("batch", WINDOW, CHANNELS, tiny.latent_side, tiny.latent_side)
-    taken = [_port("sample", 1, *latents), _port("timestep", 1, "batch"), _port("states", 1, "batch", LENGTH, WIDTH)]
-    return _model(nodes, (taken, [_port("output", 1, *latents)]), weights)
+    taken = [port("sample", 1, *latents), port("timestep", 1, "batch")]
+    taken.append(port("states", 1, "batch", 1 if tiny.image else LENGTH, WIDTH))
+    if tiny.image:
+        taken += [port("image_latents", 1, "batch", *latents[2:]), port("time_ids", 1, "batch", 3)]
+    return model(nodes, (taken, [port("output", 1, *latents)]), weights)
 
 
-def _seen(sample: str, seen: str) -> list[onnx.NodeProto]:
-    return [
-        helper.make_node("Conv", [sample, "first"], ["features"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["features", "middle"], ["more"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["more", "last"], [seen], pads=[1, 1, 1, 1]),
-    ]
+def _told(tiny: Tiny, answer: str, told: str) -> list[onnx.NodeProto]:
+    return tiny_video.told_a_picture(answer, told) if tiny.image else [same(answer, told)]
 
 
 def _denoiser_weights(tiny: Tiny, channels: int) -> dict[str, Array]:
     return {
-        "first": _random(1, tiny.hidden, channels, 3, 3) / 3,
-        "middle": _random(2, tiny.hidden, tiny.hidden, 3, 3) / tiny.hidden,
-        "last": _random(3, channels, tiny.hidden, 3, 3) / 3,
+        "first": random_weights(1, tiny.hidden, channels, 3, 3) / 3,
+        "middle": random_weights(2, tiny.hidden, tiny.hidden, 3, 3) / tiny.hidden,
+        "last": random_weights(3, channels, tiny.hidden, 3, 3) / 3,
         "pull": np.eye(tiny.states_width, CHANNELS, dtype=np.float32),
         "gain": np.array(tiny.gain, np.float32),
         "per_timestep": np.array(0.001, np.float32),
@@ -236,17 +248,13 @@ def _denoiser_weights(tiny: Tiny, channels: int) -> dict[str, Array]:
 def _told_of_size(tiny: Tiny) -> list[onnx.NodeProto]:
     """What Stable Diffusion XL adds to the prompt: its pooled states and the sizes."""
     if not tiny.two_encoders:
-        return [_same("wanted", "told")]
+        return [same("wanted", "told")]
     return [
         helper.make_node("ReduceMean", ["time_ids", "last_axis"], ["mean_size"], keepdims=1),
         helper.make_node("Mul", ["mean_size", "per_timestep"], ["small_size"]),
         helper.make_node("Add", ["pooled", "small_size"], ["pooled_and_size"]),
         helper.make_node("Add", ["wanted", "pooled_and_size"], ["told"]),
     ]
-
-
-def _same(name: str, other: str) -> onnx.NodeProto:
-    return helper.make_node("Identity", [name], [other])
 
 
 def _lora_nodes(read: str, layer: int, x: str, change: str) -> list[onnx.NodeProto]:
@@ -265,10 +273,10 @@ def _lora_nodes(read: str, layer: int, x: str, change: str) -> list[onnx.NodePro
 
 def _lora_ports() -> list[onnx.ValueInfoProto]:
     return [
-        _port("lora_slots", TensorProto.INT64, "batch", "loras"),
-        _port("lora_weights", 1, "batch", "loras"),
-        _port("lora_4x4_down", 1, "slots", len(LORA_MODULES), "rank", WIDTH),
-        _port("lora_4x4_up", 1, "slots", len(LORA_MODULES), WIDTH, "rank"),
+        port("lora_slots", TensorProto.INT64, "batch", "loras"),
+        port("lora_weights", 1, "batch", "loras"),
+        port("lora_4x4_down", 1, "slots", len(LORA_MODULES), "rank", WIDTH),
+        port("lora_4x4_up", 1, "slots", len(LORA_MODULES), WIDTH, "rank"),
     ]
 
 
@@ -284,11 +292,11 @@ def _decoder(tiny: Tiny, seed: int) -> onnx.ModelProto:
     ]
     side = "large_side" if tiny.more_sides else tiny.side
     ports = (
-        [_port("latents", 1, "batch", CHANNELS, tiny.latent_side, tiny.latent_side)],
-        [_port("pictures", 1, "batch", 3, side, side)],
+        [port("latents", 1, "batch", CHANNELS, tiny.latent_side, tiny.latent_side)],
+        [port("pictures", 1, "batch", 3, side, side)],
     )
     scales = np.array([1, 1, DOWNSCALE, DOWNSCALE], np.float32)
-    return _model(nodes, ports, {"colours": _random(seed, 3, CHANNELS, 1, 1), "scales": scales})
+    return model(nodes, ports, {"colours": random_weights(seed, 3, CHANNELS, 1, 1), "scales": scales})
 
 
 def _encoder(tiny: Tiny) -> onnx.ModelProto:
@@ -299,29 +307,10 @@ def _encoder(tiny: Tiny) -> onnx.ModelProto:
     ]
     side = "large_side" if tiny.more_sides else tiny.side
     ports = (
-        [_port("pictures", 1, "batch", 3, side, side)],
-        [_port("latents", 1, "batch", CHANNELS, tiny.latent_side, tiny.latent_side)],
+        [port("pictures", 1, "batch", 3, side, side)],
+        [port("latents", 1, "batch", CHANNELS, tiny.latent_side, tiny.latent_side)],
     )
-    return _model(nodes, ports, {"channels": _random(8, CHANNELS, 3, 1, 1)})
-
-
-def _random(seed: int, *shape: int) -> Array:
-    """Normal values that fp16 keeps exactly, so that a bundle's numbers can be computed by hand."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float16).astype(np.float32)
-
-
-def _port(name: str, dtype: int, *shape: int | str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, dtype, shape)
-
-
-def _model(
-    nodes: list[onnx.NodeProto],
-    ports: tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]],
-    weights: dict[str, Array],
-) -> onnx.ModelProto:
-    initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
-    graph = helper.make_graph(nodes, "tiny", *ports, initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return model(nodes, ports, {"channels": random_weights(8, CHANNELS, 3, 1, 1)})
 
 
 def _write_tokenizer(path: Path) -> None:
@@ -364,7 +353,7 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
             for role, graph in graphs.items()
         },
         configs={role: {} for role in graphs},
-        tokenizer=_tokenizer_facts(),
+        tokenizer=None if tiny.image else _tokenizer_facts(),
         tokenizer_2=_tokenizer_facts() if tiny.two_encoders else None,
         lora={role: [_bank()] for role in ("text_encoder", "denoiser")} if tiny.lora else {},
         drawing=DrawingFacts(
@@ -377,7 +366,7 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
             preview=LinearPreview(scale=1, weights=np.eye(3, CHANNELS).tolist(), bias=[0.0, 0.0, 0.1]),
             size_conditioned=tiny.two_encoders,
             zero_empty_negative=tiny.two_encoders,
-            motion=_motion_facts(tiny) if tiny.motion else None,
+            motion=_motion_facts(tiny) if tiny.motion or tiny.image else None,
         ),
         parity={},
         compiled_with={},
@@ -385,6 +374,8 @@ def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) 
 
 
 def _motion_facts(tiny: Tiny) -> MotionFacts:
+    if tiny.image:
+        return tiny_video.motion_facts(WINDOW, OVERLAP)
     return MotionFacts(
         window=WINDOW,
         overlap=OVERLAP,

@@ -41,9 +41,10 @@ class Window:
 
 @dataclass(frozen=True)
 class ClipForm:
-    """What a clip is made of: `drawn` frames are denoised, and `frames` leave; those between two lie between them.
+    """What a clip is made of: `drawn` frames are denoised, and `frames` leave.
 
-    In a `loop` the last frame goes over into the first.
+    Where more leave than are drawn, the others lie between two of those; where fewer do, some are left out. In a `loop`
+    the last frame goes over into the first.
     """
 
     motion: MotionFacts
@@ -68,6 +69,30 @@ class ClipForm:
         return tuple(
             Window(frames, np.asarray(ramp / total[frames], np.float32)[:, None, None, None]) for frames in places
         )
+
+    def guidance(self, scale: float) -> Floats:
+        """Of each frame that is denoised, float32 `[held, 1, 1, 1]`.
+
+        A clip that is told a picture is guided the less the nearer a frame is to it, as diffusers does.
+        """
+        image = self.motion.image
+        least = scale if image is None else min(image.min_guidance_scale, scale)
+        return np.linspace(least, scale, self.held, dtype=np.float32)[:, None, None, None]
+
+    @property
+    def decodes(self) -> int:
+        """Calls of the decoder that it takes."""
+        return math.ceil(self.frames / self.motion.decoded_together)
+
+    def chunk(self, part: int) -> tuple[range, list[int]]:
+        """Which frames leave by call `part` of the decoder, and which it reads: always `decoded_together`.
+
+        The last call reads some once more that have left, so that none is decoded beside fewer than the others are.
+        """
+        together = self.motion.decoded_together
+        leaving = range(part * together, min(self.frames, (part + 1) * together))
+        start = max(0, leaving.stop - together)
+        return leaving, [min(start + place, self.frames - 1) for place in range(together)]
 
     def _starts(self) -> list[int]:
         size, stride = self.motion.window, self.motion.window - self.motion.overlap
@@ -98,10 +123,15 @@ class ClipForm:
         yield from order[: self.held]
 
     def frame(self, latents: Floats, index: int) -> Floats:
-        """Latents of frame `index` of those that leave: between the two nearest that were drawn, linearly."""
+        """Latents of frame `index` of those that leave: between the two nearest that were drawn, linearly.
+
+        Where more are drawn than leave, the nearest: between two of those that move is neither.
+        """
         last = self.drawn if self.loop else self.drawn - 1
         steps = self.frames if self.loop else self.frames - 1
         at, part = divmod(index * last, steps)
+        if self.drawn > self.frames:
+            at, part = (2 * index * last + steps) // (2 * steps), 0
         if not part:
             exact: Floats = latents[at]
             return exact
@@ -130,6 +160,12 @@ class ClipGroup(Group):
     def window(self) -> int:
         """Frames of a row."""
         return self.form.motion.window
+
+    @property
+    def guidance(self) -> Floats:
+        """See `Group.guidance`."""
+        scales: Floats = self.form.guidance(self.guidance_scale)[self.form.windows[self.passed].frames]
+        return scales
 
     def noise(self, call: int) -> Floats:
         """See `ClipForm.noise`."""

@@ -63,7 +63,8 @@ class Conditioner:
     def __init__(self, bundle: Bundle, backend: Backend, loras: LoraInputs | None = None) -> None:
         self._facts = bundle.drawing
         self._loras = loras
-        self._tokenizers = [PromptTokenizer(path, facts) for path, facts in bundle.tokenizers]
+        tokenizers = bundle.tokenizers if bundle.drawing.reads_prompts else []
+        self._tokenizers = [PromptTokenizer(path, facts) for path, facts in tokenizers]
         self._encoders = {
             role: _encoder(bundle, backend, role) for role in TEXT_ENCODERS if role in bundle.manifest.parts
         }
@@ -72,8 +73,8 @@ class Conditioner:
 
     @property
     def max_prompt_tokens(self) -> int:
-        """Tokens of a prompt that fit all encoders."""
-        return min(tokenizer.facts.max_prompt_tokens for tokenizer in self._tokenizers)
+        """Tokens of a prompt that fit all encoders; 0 where none is read."""
+        return min((tokenizer.facts.max_prompt_tokens for tokenizer in self._tokenizers), default=0)
 
     @property
     def encoded(self) -> int:

@@ -73,6 +73,11 @@ class Group:
         sample: Floats = self.state[0]
         return sample
 
+    @property
+    def guidance(self) -> Floats | np.float32:
+        """Of what is denoised next: a number, or one of each frame in a row, `[frames, 1, 1, 1]`."""
+        return np.float32(self.guidance_scale)
+
     def noise(self, call: int) -> Floats:
         """Of the shape of `latents`; see `noise.noise`."""
         return noise(self.seed, call, self.latent_shape)
@@ -178,5 +183,5 @@ def _rows(groups: Sequence[Group], at_least: int) -> dict[str, Array]:
 def _guide(group: Group, output: Floats) -> Floats:
     guided: Floats = output[0]
     if group.negative is not None:
-        guided = output[0] + np.float32(group.guidance_scale) * (output[1] - output[0])
+        guided = output[0] + group.guidance * (output[1] - output[0])
     return guided

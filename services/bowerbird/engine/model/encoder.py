@@ -66,11 +66,24 @@ class Encoder:
 
     def first(self, picture: FirstPicture) -> FirstLatents:
         """The picture as the denoiser sees it; raises DrawingFailed when that is not finite."""
-        scaled = picture.pixels.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
-        latents: Floats = self._session.run({"pictures": scaled})["latents"][0]
+        latents = self.latents(as_read(picture.pixels))
+        return FirstLatents(latents, None if picture.mask is None else _coarse(picture.mask, latents.shape[1:]))
+
+    def latents(self, picture: Floats) -> Floats:
+        """float32 `[channels, height / downscale, width / downscale]` of float32 `[3, height, width]`, -1..1.
+
+        Raises DrawingFailed when they are not finite.
+        """
+        latents: Floats = self._session.run({"pictures": picture[None]})["latents"][0]
         if not np.isfinite(latents).all():
             raise DrawingFailed("The picture that was to be begun with became NaN or infinite when it was encoded.")
-        return FirstLatents(latents, None if picture.mask is None else _coarse(picture.mask, latents.shape[1:]))
+        return latents
+
+
+def as_read(pixels: NDArray[np.uint8]) -> Floats:
+    """float32 `[3, height, width]` in -1..1 of uint8 `[height, width, 3]`: as every encoder reads pictures."""
+    picture: Floats = pixels.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
+    return picture
 
 
 def _coarse(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> Floats:

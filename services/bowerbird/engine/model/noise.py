@@ -5,7 +5,8 @@ promise "same seed, same picture" and is never changed without a new bundle form
 
     key[0]   the picture's seed, `contracts.seed_of(request seed, frame index)`, 0 .. 2**63 - 1
     key[1]   the call: 0 for the initial latents, k + 1 for the noise that denoiser call k (0-based) adds; from
-             ORDER_CALL on, by which a clip's noise is put into another order (`clip.py`)
+             ORDER_CALL on, by which a clip's noise is put into another order (`clip.py`); PICTURE_CALL for what
+             is laid on the picture that a clip is told (`image_conditioning.py`)
     counter  starts at 0
 
 The normals are NumPy's (`Generator.standard_normal`, float32, ziggurat), filled in C order over `shape`. NumPy promises
@@ -21,6 +22,7 @@ from bowerbird.engine.backend import Floats
 
 INITIAL_CALL = 0
 ORDER_CALL = 2**32
+PICTURE_CALL = 2**33
 
 
 def noise(seed: int, call: int, shape: tuple[int, ...]) -> Floats:

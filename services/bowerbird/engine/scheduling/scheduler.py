@@ -195,7 +195,7 @@ class Scheduler(Generic[Owner]):
         """The larger of all its pieces at the best price, and the way of its last frame with the model to itself."""
         shape, last = work.shape, work.tasks[-1]
         alone = last.passes_left * self._seconds(Stage.STEP, shape.bucket, shape.rows)
-        return max(self.remaining_seconds(work), alone + last.frames_left * self._price(Stage.DECODE, shape))
+        return max(self.remaining_seconds(work), alone + last.decodes_left * self._price(Stage.DECODE, shape))
 
     @staticmethod
     def _left_out(batch: Batch[Owner], works: list[Work[Owner]]) -> set[str]:

@@ -7,7 +7,7 @@ task is computed piece by piece, and between two pieces anything else may be com
     denoise       one step; tasks of one `Bucket` share a call, each at its own step. A long clip's step is several
                   passes, one for each of its windows
     preview       after every k-th step but the last, where asked for, and so often as asked for
-    decode        one frame: the last piece of a picture, the last pieces of a clip
+    decode        one frame, or a few together: the last piece of a picture, the last pieces of a clip
 
 `scheduler` decides which pieces are next; `core` computes them.
 """
@@ -58,7 +58,7 @@ class Claim:
 class Shape:
     """How much there is to compute: `count` groups of `rows` rows, `calls` steps of `passes` passes each.
 
-    Each group leaves as `frames` frames.
+    Each group takes `decodes` calls of the decoder.
     """
 
     bucket: Bucket
@@ -66,7 +66,7 @@ class Shape:
     calls: int
     count: int = 1
     passes: int = 1
-    frames: int = 1
+    decodes: int = 1
     preview_steps: int = 0
     max_previews: int = MAX_STEPS
     first: Stage = Stage.ENCODE
@@ -85,7 +85,7 @@ class Shape:
 
 @dataclass(slots=True, eq=False)
 class Task(Generic[Owner]):
-    """One group on its way; `call` steps of it are computed, and `part` pieces of what it is at: passes or frames."""
+    """One group on its way; `call` steps of it are computed, and `part` pieces of what it is at: passes or decodes."""
 
     work: Work[Owner]
     index: int
@@ -105,9 +105,9 @@ class Task(Generic[Owner]):
         return (shape.calls - self.call) * shape.passes - (self.part if self.stage is Stage.STEP else 0)
 
     @property
-    def frames_left(self) -> int:
-        """To be decoded."""
-        return self.work.shape.frames - (self.part if self.stage is Stage.DECODE else 0)
+    def decodes_left(self) -> int:
+        """Calls of the decoder."""
+        return self.work.shape.decodes - (self.part if self.stage is Stage.DECODE else 0)
 
     @property
     def preview_is_due(self) -> bool:
@@ -141,7 +141,7 @@ class Work(Generic[Owner]):
             shape.first: 1,
             Stage.STEP: shape.calls * shape.passes * shape.count,
             Stage.PREVIEW: shape.previews * shape.count,
-            Stage.DECODE: shape.frames * shape.count,
+            Stage.DECODE: shape.decodes * shape.count,
         }
 
     @property
@@ -177,7 +177,7 @@ class Work(Generic[Owner]):
                 self.encoded = True
             case Stage.DECODE:
                 task.part += 1
-                if task.part == self.shape.frames:
+                if task.part == self.shape.decodes:
                     self.tasks.remove(task)
             case Stage.PREVIEW:
                 task.stage = Stage.STEP

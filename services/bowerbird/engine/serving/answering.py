@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird.arrival import one_frame, receive
-from bowerbird.contracts import PROGRESS_HEADER
+from bowerbird.contracts import PROGRESS_HEADER, PromptReading
 from bowerbird.engine.executor import Executor
 from bowerbird.engine.order import Order
 from bowerbird.engine.serving.claim import claim_of
@@ -57,6 +57,17 @@ async def answer(request: Request, contract: type[Asked], ordered: Ordered[Asked
     order = await ordered(*await _asked(request, contract, max_pictures))
     tells_steps = request.headers.get(PROGRESS_HEADER) != "none"
     return DrawResponse(executor.submit(order, claim), order, executor.engine.bundle, tells_steps=tells_steps)
+
+
+async def read_prompt(request: Request) -> Response:
+    """Nothing, where the model reads the prompts whole; raises PromptTooLong, naming the field."""
+    asked = await read_json(request, PromptReading)
+    executor: Executor = request.app.state.executor
+    conditioner = executor.engine.conditioner
+    conditioner.ids(asked.prompt)
+    if asked.negative_prompt is not None:
+        conditioner.ids(asked.negative_prompt, "negative_prompt")
+    return Response()
 
 
 async def _asked(request: Request, contract: type[Asked], max_pictures: int) -> tuple[Asked, list[Frames]]:

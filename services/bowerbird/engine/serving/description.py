@@ -32,6 +32,9 @@ def motion_description_of(executor: Executor) -> MotionDescription:
         overlap=motion.overlap,
         max_frames=motion.max_frames,
         frames_per_second=motion.frames_per_second,
+        begins="must" if motion.image else "may" if engine.encoder else "no",
+        prompts=engine.facts.reads_prompts,
+        loops=motion.image is None,
     )
 
 
@@ -44,6 +47,7 @@ def costs_of(engine: Engine, *, clips: bool = False) -> ModelCosts | None:
     if not costs.unit_seconds:
         return None
     guided_rows = 1 if facts.embeds_guidance else 2
+    decoded = engine.motion.decoded_together if clips and engine.motion else 1
     batch = guided_rows if clips else engine.rows_per_batch
     return ModelCosts(
         unit_seconds=costs.unit_seconds,
@@ -53,7 +57,7 @@ def costs_of(engine: Engine, *, clips: bool = False) -> ModelCosts | None:
                 size=size,
                 encode=costs.units(Stage.ENCODE, engine.bucket(size), 1),
                 step=costs.units(Stage.STEP, engine.bucket(size, clips=clips), batch),
-                decode=costs.units(Stage.DECODE, engine.bucket(size), 1),
+                decode=costs.units(Stage.DECODE, engine.bucket(size), 1) / decoded,
                 read=costs.units(Stage.ENCODE_PICTURE, engine.bucket(size), 1),
             )
             for size in facts.sizes

@@ -87,6 +87,8 @@ def _digests(order: Order) -> dict[LoraId, Digest]:
 
 
 def _text_tokens(order: Order, bundle: Bundle) -> int:
-    """What the first text encoder reads of both prompts, without begin and end markers."""
+    """What the first text encoder reads of both prompts, without begin and end markers; 0 where there is none."""
+    if not bundle.drawing.reads_prompts:
+        return 0
     prompts = [order.positive] if order.negative is None else [order.positive, order.negative]
     return sum(int(np.argmax(ids.arrays[0][1:] == bundle.tokenizer.end_id)) for ids in prompts)
