@@ -1,6 +1,6 @@
 """The gateway as an ASGI app: the route table, the error table, and the layers around them.
 
-In front of everything `hot.front` answers at once what it can. From the outside in: `DoorwayASGI` (other replicas),
+Before a request comes here, `hot` answers at once what it can. From the outside in: `DoorwayASGI` (other replicas),
 `TracedASGI` (one span, from the caller's `traceparent`), `Access` (request id, headers, metrics, log line),
 `UnforeseenASGI`, the errors as answers, and in front of each operation its `Guard` (who asks, may they, have they some
 left). What the handlers share is made when the app starts, since the session to the stages needs a running event loop.
@@ -8,8 +8,8 @@ left). What the handlers share is made when the app starts, since the session to
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
@@ -21,44 +21,19 @@ from starlette.routing import Route
 from bowerbird.errors import BowerbirdError
 from bowerbird.gateway.access import Access
 from bowerbird.gateway.api.arrival import gateway_of
-from bowerbird.gateway.api.batch_answering import LineAnswerer
 from bowerbird.gateway.api.docs import docs
 from bowerbird.gateway.api.guard import Guard, limit_headers
-from bowerbird.gateway.api.job_drawing import draw_job
 from bowerbird.gateway.api.openapi import openapi_json
 from bowerbird.gateway.api.operation import Operation
 from bowerbird.gateway.api.operations import OPERATIONS
 from bowerbird.gateway.api.rate_limit import TOO_MANY, rate_limit
-from bowerbird.gateway.batches.room import BatchRoom
-from bowerbird.gateway.clips.endpoints import Animators
-from bowerbird.gateway.connections import open_connections
-from bowerbird.gateway.credentials import following
-from bowerbird.gateway.demand.opening import DemandRoom
-from bowerbird.gateway.demand.opening import running as demand_told
-from bowerbird.gateway.discovery.opening import discovering
-from bowerbird.gateway.feedback.opening import open_feedback
-from bowerbird.gateway.files.room import FileRoom
-from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import ClientGone
-from bowerbird.gateway.hot.front import FrontedApp
-from bowerbird.gateway.hot.hits import Hits
-from bowerbird.gateway.hot.statuses import Statuses
-from bowerbird.gateway.identity.configured import ConfiguredKeys
-from bowerbird.gateway.identity.opening import Identities, open_identities
-from bowerbird.gateway.in_flight import InFlight
-from bowerbird.gateway.jobs.room import JobRoom
-from bowerbird.gateway.limits.opening import open_limits
+from bowerbird.gateway.hot.front import FRONT, Front
 from bowerbird.gateway.metrics import Metrics
-from bowerbird.gateway.records.opening import open_records
+from bowerbird.gateway.opening import open_gateway, running
 from bowerbird.gateway.replicas.doorway import DoorwayASGI
-from bowerbird.gateway.replicas.opening import open_order
-from bowerbird.gateway.results.opening import open_results
-from bowerbird.gateway.rights.opening import Rooms, open_rights
+from bowerbird.gateway.replicas.link import path_of
 from bowerbird.gateway.species.opening import SpeciesFiles, open_species
-from bowerbird.gateway.stages import Stages
-from bowerbird.gateway.upstream import Stage, Upstream, open_session, stage_urls
-from bowerbird.gateway.webhooks.opening import Webhooks, open_webhooks
-from bowerbird.gateway.webhooks.sealing import read_keys
 from bowerbird.settings import Settings
 from bowerbird.telemetry import TracedASGI, set_up_telemetry
 from bowerbird.worker import UnforeseenASGI, error_handlers, error_response
@@ -75,7 +50,7 @@ def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     species = open_species(settings)
     documents = [Route("/openapi.json", openapi_json), Route("/docs", docs)]
-    app = FrontedApp(
+    app = Starlette(
         routes=[*map(_route, sorted(OPERATIONS, key=lambda each: each.path not in HOT_PATHS)), *documents],
         lifespan=partial(_serving, settings=settings, metrics=metrics, species=species),
         middleware=[
@@ -91,76 +66,18 @@ def create_app(settings: Settings) -> Starlette:
 
 
 @asynccontextmanager
-async def _serving(app: Starlette, settings: Settings, metrics: Metrics, species: SpeciesFiles) -> AsyncIterator[None]:
-    """All rooms of one gateway process, opened, and what goes on in them by itself; closed in the opposite order."""
-    urls = stage_urls(settings)
-    async with (
-        open_session() as session,
-        open_connections() as connections,
-        open_records(settings, metrics.registry) as records,
-        open_results(settings, records, metrics.registry) as results,
-        open_identities(settings, records) as identities,
-        open_limits(settings, records, metrics.registry) as limits,
-        open_webhooks(settings, records, metrics.registry) as webhooks,
-        AsyncExitStack() as opened,
-    ):
-        admission, election = await open_order(settings, records, session, metrics.registry)
-        metrics.watch(admission)
-        stages = Stages(session, urls, settings.stage_poll_seconds, admission, settings.stages_asleep)
-        in_flight = InFlight()
-        demand = DemandRoom.of(stages, admission, in_flight, settings)
-        animators = Animators(session, stages.urls[Stage.ANIMATION], demand.waking, settings)
-        jobs = JobRoom.of(records, settings, lambda *claimed: draw_job(app.state.gateway, *claimed), metrics.registry)
-        files = FileRoom.of(records, settings)
-        trade = partial(LineAnswerer, lambda: app.state.gateway)
-        batches = BatchRoom.of(records, files, settings, lambda told: trade(told).trade, metrics.registry)
-        rooms = Rooms(records, jobs, results, files, batches)
-        app.state.gateway = Gateway(
-            settings=settings,
-            identity=identities.identity,
-            administration=identities.administration,
-            limits=limits,
-            metrics=metrics,
-            upstream=Upstream(connections, stages.urls, demand.waking.until_one_is_awake, in_flight),
-            stages=stages,
-            admission=admission,
-            animators=animators,
-            demand=demand,
-            records=records,
-            results=results,
-            hits=Hits(results, stages),
-            statuses=Statuses(records.database),
-            jobs=jobs,
-            files=files,
-            batches=batches,
-            feedback=await open_feedback(records),
-            rights=await opened.enter_async_context(open_rights(rooms, metrics.registry)),
-            species=species,
-            webhooks=webhooks,
-            election=election,
-        )
-        app.state.election = election
-        elected = election.running() if election else nullcontext()
-        carried = jobs.running(lambda: stages.chain_may_come)
-        async with (
-            discovering(settings, stages, urls) as discovery,
-            stages.watched(),
-            animators.watched(),
-            demand_told(demand, discovery, records, settings, metrics.registry),
-            elected,
-            carried,
-            files.running(),
-            batches.running(),
-            following(settings, partial(_take_over_keys, identities, webhooks)),
-        ):
-            yield
+async def _serving(
+    app: Starlette, settings: Settings, metrics: Metrics, species: SpeciesFiles
+) -> AsyncIterator[Mapping[str, Front]]:
+    """What the handlers share, from before the first request until after the last.
 
-
-def _take_over_keys(identities: Identities, webhooks: Webhooks | None, settings: Settings) -> None:
-    """Credentials were replaced while this process runs (`credentials`)."""
-    identities.identity.configure(ConfiguredKeys.of_settings(settings, identities.administration.tiers))
-    if webhooks is not None and settings.webhook_keys:
-        webhooks.sealer.replace_keys(read_keys(settings.webhook_keys))
+    What it yields is the lifespan's state, which the server gives to its connections (`hot.protocol`).
+    """
+    async with open_gateway(settings, metrics, species) as gateway:
+        app.state.gateway = gateway
+        app.state.elections = {path_of(each.queue): each for each in gateway.elections}
+        async with running(gateway):
+            yield {FRONT: Front(gateway)}
 
 
 def _route(operation: Operation) -> Route:

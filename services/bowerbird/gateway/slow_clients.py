@@ -21,7 +21,7 @@ LOOK_SECONDS = 10.0
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection; given to uvicorn as `http` (`main.SERVER_OPTIONS`)."""
+    """One connection; what the gateway's own is made of (`hot.protocol`)."""
 
     _head: asyncio.TimerHandle | None = None
     _leaving: asyncio.TimerHandle | None = None
@@ -40,11 +40,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Waits on for a head that is not complete yet; also for the end of a body that was answered already."""
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
-            if self._head is None:
-                self._await_head()
-        elif self._head is not None:
+        if not self._awaits_head():
             self._await_no_head()
+        elif self._head is None:
+            self._await_head()
 
     def on_response_complete(self) -> None:
         """From here on uvicorn's keep-alive counts."""
@@ -60,6 +59,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """It has left."""
         self._look_no_more()
         super().resume_writing()
+
+    def _awaits_head(self) -> bool:
+        """Whether what was received so far leaves a head to be waited for; asked when some was."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
         self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)

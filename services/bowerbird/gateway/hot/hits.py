@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bowerbird.contracts import Action, CurationDescription, ModelDescription, SafetyDescription
 from bowerbird.gateway.hot.template import Template
+from bowerbird.gateway.hot.visit import header_lines
 from bowerbird.gateway.identity.principal import Principal
 from bowerbird.gateway.records.usage import UsageEntry
 from bowerbird.gateway.results.lookup import Lookup
@@ -76,7 +77,8 @@ class Hit:
     """It is `results.memory` that keeps it, within its bound."""
     conditions: Conditions
     template: Template
-    headers: tuple[tuple[bytes, bytes], ...]
+    header_lines: bytes
+    """As they are written; all but those that every answer has of its own."""
     entity_tag: str
     usage: UsageEntry
     """As of the request that it was learnt from."""
@@ -130,7 +132,7 @@ class Hits:
         conditions = self._conditions(principal)
         if conditions is None or not conditions.are_of(drawing):
             return
-        headers = tuple(
+        headers = (
             (each.lower().encode("latin-1"), value.encode("latin-1"))
             for each, value in drawing.headers.items()
             if each not in OWN_HEADERS
@@ -141,7 +143,7 @@ class Hits:
             result=weakref.ref(told.result),
             conditions=conditions,
             template=Template.of(drawing.body),
-            headers=headers,
+            header_lines=header_lines(headers),
             entity_tag=drawing.headers["ETag"],
             usage=usage,
         )

@@ -7,22 +7,23 @@ The same questions in the same order as the ordinary way asks them (`api.guard`)
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-from starlette.types import Send
+from typing import TYPE_CHECKING
 
 from bowerbird.gateway.access import Ended, headers_of, new_request_id, write_down
-from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.identity.principal import Principal
 from bowerbird.gateway.identity.scopes import Scope as Permission
 from bowerbird.gateway.limits.account import Account
 from bowerbird.telemetry import SpanIds
 
-Headers = list[tuple[bytes, bytes]]
+if TYPE_CHECKING:
+    from bowerbird.gateway.gateway import Gateway
 
 OK, NOT_MODIFIED = 200, 304
-JSON = (b"content-type", b"application/json")
+
+Write = Callable[[int, bytes, Sequence[bytes]], None]
+"""Sends a whole answer: its status, the lines of its headers, its body in pieces."""
 
 
 def visitor(gateway: Gateway, headers: Mapping[bytes, bytes], needed: Permission) -> Principal | None:
@@ -30,6 +31,11 @@ def visitor(gateway: Gateway, headers: Mapping[bytes, bytes], needed: Permission
     authorization = headers.get(b"authorization")
     principal = gateway.identity.at_once(None if authorization is None else authorization.decode("latin-1"))
     return principal if principal is not None and needed in principal.scopes else None
+
+
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they are written; made by us, or checked when they were (a line break would begin another header)."""
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
 
 
 @dataclass(slots=True)
@@ -46,23 +52,17 @@ class Visit:
     account: Account | None
     """Where its limits are counted; None for a tenant without."""
 
-    async def answer(self, send: Send, status: int, headers: Headers, body: Sequence[bytes] = ()) -> None:
+    def answer(self, write: Write, status: int, lines: bytes, body: Sequence[bytes] = ()) -> None:
         """Sends it, with the headers that every answer has, and writes it down."""
-        metrics, limits = self.gateway.metrics, self.gateway.limits
+        limits = self.gateway.limits
         if body:
-            headers += (b"content-length", b"%d" % sum(map(len, body))), JSON
+            lines += b"content-length: %d\r\ncontent-type: application/json\r\n" % sum(map(len, body))
         if self.account is not None:
-            headers += limits.headers(self.account)
-        headers += headers_of(self.request_id)
-        headers += self.span.headers
-        metrics.in_flight += 1
+            lines += header_lines(limits.headers(self.account))
+        lines += header_lines(headers_of(self.request_id) + self.span.headers)
         try:
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            for piece in body[:-1]:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": body[-1] if body else b""})
+            write(status, lines, body)
         finally:
-            metrics.in_flight -= 1
             if self.account is not None:
                 limits.leave(self.account)
             self._write_down(status)
@@ -72,7 +72,8 @@ class Visit:
         ended = Ended(method, route, status, time.perf_counter() - self.began)
         metrics = self.gateway.metrics
         metrics.at_once.answers[route] += 1
-        write_down(metrics, {"request_id": self.request_id, "tenant": self.principal.tenant}, ended, self.span)
+        state = {"request_id": self.request_id, "tenant": self.principal.tenant}
+        write_down(metrics, state, ended, self.span, recorded=False)
 
 
 def enter(gateway: Gateway, principal: Principal, span: SpanIds, route: str, began: float) -> Visit | None:

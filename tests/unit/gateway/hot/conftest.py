@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
 
 from bowerbird.contracts import SafetyDescription
 from bowerbird.gateway.app import create_app
+from bowerbird.gateway.hot.protocol import GatewayHttpProtocol
 
 from ..conftest import opened, settings_for, until_ready
 from ..stand_ins import POLICY, StandIns, served
@@ -23,15 +24,18 @@ UNSAMPLED = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}
 """What is not recorded may be answered at once."""
 
 
-class BothWays:
-    """The app; what says so goes the ordinary way from the beginning."""
+class BothWays(GatewayHttpProtocol):
+    """A connection as the gateway serves it; what says so goes the ordinary way from the beginning."""
 
-    def __init__(self, app: Starlette) -> None:
-        self.app = app
+    heard: ClassVar[Callable[[BothWays], None]] = staticmethod(lambda _: None)
+    """Is told whenever something was received."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ordinary = any(name == ORDINARY.encode() for name, _ in scope.get("headers", ()))
-        await (Starlette.__call__ if ordinary else type(self.app).__call__)(self.app, scope, receive, send)
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        BothWays.heard(self)
+
+    def _is_free(self) -> bool:
+        return super()._is_free() and (ORDINARY.encode(), b"1") not in self.headers
 
 
 @pytest.fixture(scope="package")
@@ -43,32 +47,32 @@ def _stand_ins() -> Iterator[tuple[StandIns, str]]:
 
 
 @pytest.fixture(scope="package")
-def _both_ways(_stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothWays]:
+def _both_ways(_stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starlette]:
     stand_ins, stages_url = _stand_ins
     stand_ins.behaviour.safety = SAYS
     home = tmp_path_factory.mktemp("home")
-    app = BothWays(create_app(settings_for(stages_url, home, result_bytes=10_000_000, api_keys=KEYS)))
-    with served(app) as url:
-        app.app.state.url = url
+    app = create_app(settings_for(stages_url, home, result_bytes=10_000_000, api_keys=KEYS))
+    with served(app, http=BothWays) as url:
+        app.state.url = url
         yield app
 
 
 @pytest.fixture
-def both_ways(_both_ways: BothWays, stages: StandIns) -> Iterator[httpx2.Client]:
+def both_ways(_both_ways: Starlette, stages: StandIns) -> Iterator[httpx2.Client]:
     """A client of the first tenant; safety says what it decides by."""
     stages.behaviour.safety = SAYS
-    with opened(_both_ways.app.state.url) as client:
+    with opened(_both_ways.state.url) as client:
         client.headers |= {"Authorization": f"Bearer {KEYS[0]}", **UNSAMPLED}
         until_ready(client, "safety", "text-to-image", "curation")
-        while _both_ways.app.state.gateway.stages.safety() != SAYS:
+        while _both_ways.state.gateway.stages.safety() != SAYS:
             time.sleep(0.02)
         yield client
 
 
 @pytest.fixture
-def hits(_both_ways: BothWays) -> object:
+def hits(_both_ways: Starlette) -> object:
     """What the gateway remembers of its answers."""
-    return _both_ways.app.state.gateway.hits
+    return _both_ways.state.gateway.hits
 
 
 def at_once(client: httpx2.Client, route: str) -> float:

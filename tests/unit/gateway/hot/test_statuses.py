@@ -9,8 +9,11 @@ from sqlalchemy import URL
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import BowerbirdError
+from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.hot import statuses as module
 from bowerbird.gateway.hot.statuses import Statuses
+from bowerbird.gateway.jobs.carrying import Progress
+from bowerbird.gateway.records.claims import Claims
 from bowerbird.gateway.records.database import Database, open_database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys
 from bowerbird.gateway.records.job import Job, JobState, NewJob
@@ -31,6 +34,10 @@ async def jobs(database: Database) -> AsyncIterator[Jobs]:
         yield Jobs(database, writer, IdempotencyKeys(database, writer), b"c" * 32)
 
 
+def carries_nothing(_: str) -> Progress | None:
+    return None
+
+
 async def asked(statuses: Statuses, jobs: Jobs, job_id: str = "job_1") -> tuple[JobState, bool]:
     """The job's state, and whether it was remembered."""
     if (said := statuses.find("birds", job_id)) is not None:
@@ -45,7 +52,7 @@ def new(job_id: str) -> NewJob:
 
 
 async def test_it_is_read_again_as_soon_as_anything_was_written(database: Database, jobs: Jobs) -> None:
-    statuses, remembers = Statuses(database), not database.is_postgresql
+    statuses, remembers = Statuses(database, carries_nothing), not database.is_postgresql
     await jobs.submit(new("job_1"))
     assert [await asked(statuses, jobs) for _ in range(3)][1:] == [(JobState.QUEUED, remembers)] * 2
     await jobs.cancel("birds", "job_1")
@@ -62,7 +69,7 @@ async def test_it_is_not_believed_for_long_nor_kept_without_bound(
     database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_SAID", 2)
-    statuses = Statuses(database)
+    statuses = Statuses(database, carries_nothing)
     for number in range(5):
         await jobs.submit(new(f"job_{number}"))
     for number in range(5):
@@ -74,7 +81,7 @@ async def test_it_is_not_believed_for_long_nor_kept_without_bound(
 
 
 async def test_what_was_written_while_it_was_read_is_not_missed(database: Database, jobs: Jobs) -> None:
-    statuses = Statuses(database)
+    statuses = Statuses(database, carries_nothing)
     await jobs.submit(new("job_1"))
     assert statuses.find("birds", "job_1") is None
     before = await jobs.get("birds", "job_1")
@@ -83,3 +90,18 @@ async def test_what_was_written_while_it_was_read_is_not_missed(database: Databa
     assert await asked(statuses, jobs) == (JobState.CANCELLED, False)
     with pytest.raises(BowerbirdError):
         await asked(statuses, jobs, "job_0")
+
+
+async def test_of_a_job_that_is_carried_here_it_is_believed_until_it_moves_on(database: Database, jobs: Jobs) -> None:
+    if database.is_postgresql:
+        return  # nothing is kept there
+    carried = Progress()
+    statuses = Statuses(database, {"job_1": carried}.get)
+    await jobs.submit(new("job_1"))
+    await Claims(database, jobs._writer, "this replica").claim(1, lease_seconds=60.0)
+    told = [await asked(statuses, jobs) for _ in range(2)]
+    carried.place = Place(position=2, eta_seconds=None)
+    told += [await asked(statuses, jobs) for _ in range(2)]
+    carried.phase = "draw"
+    told += [await asked(statuses, jobs) for _ in range(2)]
+    assert told == [(JobState.RUNNING, False), (JobState.RUNNING, True)] * 3
