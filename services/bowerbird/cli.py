@@ -93,6 +93,9 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     seconds: Annotated[float | None, typer.Option(help="Draw a clip of 2 to 5: into .mp4, .webp or .gif.")] = None,
     fps: Annotated[int | None, typer.Option(help="Frames of a clip in a second, 8 to 24.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="A clip whose last frame goes over into the first.")] = False,
+    begins_with: Annotated[
+        Path | None, typer.Option("--from", exists=True, dir_okay=False, help="A clip that begins with this picture.")
+    ] = None,
     url: Annotated[str | None, typer.Option(envvar="BOWERBIRD_URL", help="Default: BOWERBIRD_HOME's gateway.")] = None,
     key: Annotated[
         str | None, typer.Option(envvar="BOWERBIRD_KEY", help="API key; none is needed on loopback.")
@@ -110,7 +113,8 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
     from bowerbird.client.to_files import draw_to_files, exit_code
     from bowerbird.errors import BowerbirdError
 
-    moves = seconds is not None or fps is not None or loop or output.suffix.lower() in ALWAYS_MOVE
+    is_clip = seconds is not None or fps is not None or loop or begins_with is not None
+    moves = is_clip or output.suffix.lower() in ALWAYS_MOVE
     wanted = {
         "n": None if moves and n == 1 else n,
         "seed": seed,
@@ -123,6 +127,7 @@ def draw(  # noqa: PLR0913, PLR0917 - the options of a command
         "seconds": seconds,
         "fps": fps,
         "loop": loop or None,
+        "begins_with": begins_with,
     }
     options: Any = {name: value for name, value in wanted.items() if value is not None}
     try:
@@ -204,6 +209,12 @@ def gateway() -> None:
     from bowerbird.gateway.main import main
 
     main()
+
+
+@app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)
+def backup(context: typer.Context) -> None:
+    """Copy rows and pictures, and put them back: `bowerbird backup --help` (needs the extra `gateway`)."""
+    _delegate("bowerbird.backups", "gateway", context.args, "bowerbird backup")
 
 
 @app.command(context_settings=EXTRA_ARGUMENTS, add_help_option=False)

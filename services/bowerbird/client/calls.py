@@ -111,6 +111,11 @@ def with_query(path: str, query: Mapping[str, object]) -> str:
     return f"{path}?{urlencode(stated)}" if stated else path
 
 
+def text(value: object) -> str:
+    """As a form says it."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
+
+
 def step(name: str) -> str:
     """A name as one step of a path, whatever is in it."""
     return quote(name, safe="")
@@ -150,10 +155,10 @@ def last_id(body: Mapping[str, Any]) -> str | None:
     return str(body["data"][-1]["id"]) if body["data"] else None
 
 
-def parsed(kind: type[Read], text: str | bytes) -> Read:
+def parsed(kind: type[Read], raw: str | bytes) -> Read:
     """A value of JSON; raises StageBroken."""
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(raw)
     except ValidationError as error:
         raise StageBroken(f"The answer is not a {kind.__name__}.") from error
 

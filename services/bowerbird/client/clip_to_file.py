@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -19,15 +19,24 @@ ALWAYS_MOVE = frozenset({".mp4", ".gif"})
 """Endings of what is a clip, whatever else is said."""
 
 
-def draw_clip_to_file(client: Client, prompt: str, output: Path, options: ClipOptions, *, as_json: bool) -> None:
+class ClipWishes(ClipOptions, total=False):
+    """What may be said of a clip on the command line."""
+
+    begins_with: Path
+    """A picture's file."""
+
+
+def draw_clip_to_file(client: Client, prompt: str, output: Path, wishes: ClipWishes, *, as_json: bool) -> None:
     """Draws and writes `output`; says what was written.
 
     Raises RequestInvalid for a suffix that is no clip's, before anything is asked, and what the client raises.
     """
     console = Console(stderr=True)
-    wanted: ClipOptions = {**options, "format": clip_format_of(output)}
+    asked: dict[str, Any] = {**wishes, "format": clip_format_of(output)}
+    first: Path | None = asked.pop("begins_with", None)
+    reference = None if first is None else (first.name, first.read_bytes())
     with how_far_shown(console, "a clip") as on_progress:
-        clip = client.animate(prompt, on_progress=on_progress, **wanted)
+        clip = client.animate(prompt, input_reference=reference, on_progress=on_progress, **asked)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(clip.content)
     if as_json:

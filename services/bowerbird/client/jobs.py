@@ -42,6 +42,8 @@ class Job(Value):
     """In the queue; 1 is next."""
     eta_seconds: float | None
     """Until it leaves the queue."""
+    reason: str | None
+    """What keeps a stage that it needs from waking."""
     error: dict[str, Any] | None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Required, TypedDict
 
-from bowerbird.client.calls import Call, File, Heard, Listening, Received, get, keyed, object_of, parsed, step
+from bowerbird.client.calls import Call, File, Heard, Listening, Received, get, keyed, object_of, parsed, step, text
 from bowerbird.client.jobs import JOBS, Job
 from bowerbird.errors import BowerbirdError, DeadlineExceeded, StageBroken, error_from_body
 
@@ -134,7 +134,7 @@ def of_job(job_id: str) -> Call[list[Drawing]]:
 def edit(image: File, prompt: str, mask: File | None, options: EditOptions) -> Call[list[Drawing]]:
     """`POST /v1/images/edits`."""
     stated = {"seed": fresh_seed(), **options}
-    fields = {"prompt": prompt, **{name: _text(value) for name, value in stated.items()}}
+    fields = {"prompt": prompt, **{name: text(value) for name, value in stated.items()}}
     files = {"image": image} if mask is None else {"image": image, "mask": mask}
     return Call("POST", EDITS, drawings, fields=fields, files=files, repeatable=True)
 
@@ -170,11 +170,6 @@ def fresh_seed() -> int:
 
 def _prefer(wait_seconds: float) -> dict[str, str]:
     return {"Prefer": f"respond-async, wait={max(0, int(wait_seconds))}"}
-
-
-def _text(value: object) -> str:
-    """As a form says it."""
-    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
 
 
 def _nothing(_: Received) -> None:

@@ -93,13 +93,21 @@ class Client(Rooms):
             raise
         return answer
 
-    def animate(self, prompt: str, *, on_progress: Progress | None = None, **options: Unpack[ClipOptions]) -> Clip:
+    def animate(
+        self,
+        prompt: str,
+        *,
+        input_reference: File | None = None,
+        on_progress: Progress | None = None,
+        **options: Unpack[ClipOptions],
+    ) -> Clip:
         """Draws a clip: a job, which is followed to its end; what is heard of it is handed over to `on_progress`.
 
-        Whoever gives up, or whose time is over, deletes it.
+        Whoever gives up, or whose time is over, deletes it. It begins with the picture `input_reference`, where one is
+        given: (name, bytes or an open file).
         """
         deadline = Deadline.after(self._seconds)
-        call = videos.create_video(prompt, options)
+        call = videos.create_video(prompt, options, input_reference)
         try:
             video = self._result(call, deadline)
             with closing(self._heard(jobs.job_events(video.id), deadline)) as events:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
-from bowerbird.client.calls import Call, Page, Received, Value, get, keyed, last_id, page_of, step, value_of
+from bowerbird.client.calls import Call, File, Page, Received, Value, get, keyed, last_id, page_of, step, text, value_of
 
 VIDEOS = "/v1/videos"
 
@@ -32,6 +32,8 @@ class ClipOptions(TypedDict, total=False):
     guidance_scale: float
     candidates: int
     """Drawn; the best is kept."""
+    strength: float
+    """How far the frames may go from the picture that the clip begins with, above 0 to 1."""
     safety_identifier: str
 
 
@@ -79,9 +81,13 @@ class Clip:
         return {score["name"]: score["value"] for score in self.video.facts["images"][0]["scores"]}
 
 
-def create_video(prompt: str, options: ClipOptions | None = None) -> Call[Video]:
-    """`POST /v1/videos`."""
-    return keyed(Call("POST", VIDEOS, value_of(Video), json={"prompt": prompt, **(options or {})}))
+def create_video(prompt: str, options: ClipOptions | None = None, input_reference: File | None = None) -> Call[Video]:
+    """`POST /v1/videos`; the clip begins with the picture `input_reference`."""
+    asked = {"prompt": prompt, **(options or {})}
+    if input_reference is None:
+        return keyed(Call("POST", VIDEOS, value_of(Video), json=asked))
+    fields = {name: text(value) for name, value in asked.items()}
+    return keyed(Call("POST", VIDEOS, value_of(Video), fields=fields, files={"input_reference": input_reference}))
 
 
 def get_video(video_id: str) -> Call[Video]:

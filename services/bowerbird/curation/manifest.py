@@ -37,7 +37,7 @@ def manifest_of(wanted: PublishRequest, index: int, media_type: str) -> dict[str
 
 
 def clip_manifest(wanted: PublishClip, media_type: str) -> dict[str, Any]:
-    """The manifest of a clip; it says how many of its frames were drawn, since the others lie between those."""
+    """The manifest of a clip; it says how many frames were drawn, since others lie between those, or were left out."""
     facts = _facts(wanted.origin, 0)
     facts["clip"] = {
         "frames": wanted.frames,

@@ -78,12 +78,14 @@ class Ended(NamedTuple):
     seconds: float
 
 
-def write_down(metrics: Metrics, state: Mapping[str, Any], ended: Ended, span: SpanIds | None) -> None:
-    """Counts it and writes its log line."""
+def write_down(
+    metrics: Metrics, state: Mapping[str, Any], ended: Ended, span: SpanIds | None, *, recorded: bool = True
+) -> None:
+    """Counts it and writes its log line; `recorded` says whether the current span may be."""
     method, route, status, seconds = ended
     code = state.get("error_code")
     outcome = outcome_of(status, code)
-    metrics.request_took(route, outcome, seconds)
+    metrics.request_took(route, outcome, seconds, recorded=recorded)
     if route in UNTRACED:
         return
     facts: dict[str, object] = {"request_id": state["request_id"]}

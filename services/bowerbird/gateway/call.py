@@ -10,10 +10,11 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -22,7 +23,7 @@ from bowerbird.contracts import CLASS_HEADER, FLOW_HEADER, GRANT_HEADER, REQUEST
 from bowerbird.deadline import Deadline
 from bowerbird.errors import DeadlineExceeded
 from bowerbird.gateway.metrics import Metrics
-from bowerbird.telemetry import Step
+from bowerbird.telemetry import Step, unrecorded_headers
 
 if TYPE_CHECKING:
     from bowerbird.gateway.demand.phase import Progress
@@ -63,6 +64,8 @@ class Call:
     """The part of the queue that the tenant may fill; None: as the settings say."""
     picture_pixels: int | None = None
     """The largest picture that the tenant may have; None: as large as the model draws."""
+    window_units: float | None = None
+    """The most compute units that the tenant may use in a minute; None: as many as it will."""
     charge: Callable[[float], Awaitable[None]] = _free
     """Counts the compute units that will be drawn for the tenant; raises LimitReached or TierExceeded."""
     any_by_default: bool = False
@@ -81,6 +84,9 @@ class Call:
     """Hears how far a stage is that sleeps and is waited for."""
     on_preview: Callable[[Preview], None] = _nobody
     """Is given each preview that may leave, where the plan has some."""
+    unrecorded: Mapping[str, str] | None = field(default_factory=unrecorded_headers)
+    """What tells every hop its trace, where nobody records the span in which this was made: no other is looked for on
+    the way. None where one may be recorded."""
     began: float = field(default_factory=time.perf_counter)
     """When the request arrived, on this process' performance counter."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -88,18 +94,9 @@ class Call:
     versions: dict[str, str] = field(default_factory=dict)
     """Version of each service that answered, by its name."""
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """A span and a measured time around one stage; both are kept when the stage fails."""
-        start = time.perf_counter()
-        self.on_stage(name)
-        with Step(name):
-            try:
-                yield
-            finally:
-                took = time.perf_counter() - start
-                self.seconds[name] = self.seconds.get(name, 0.0) + took  # a stage that was tried again took both times
-                self.metrics.stage_took(name, took)
+        return _Stage(self, name)
 
     def computing(self, grant: str | None = None) -> Call:
         """The same call from the moment at which there is capacity for it: the time to compute begins now."""
@@ -124,6 +121,32 @@ class Call:
             **({} if self.grant is None else {GRANT_HEADER: self.grant}),
             **self.deadline.headers(),
         }
+
+
+class _Stage(AbstractContextManager[None]):
+    """See `Call.stage`."""
+
+    __slots__ = ("_began", "_call", "_name", "_step")
+
+    def __init__(self, call: Call, name: str) -> None:
+        self._call = call
+        self._name = name
+        self._step = Step(name) if call.unrecorded is None else None
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+        self._call.on_stage(self._name)
+        if self._step is not None:
+            self._step.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace_of_error: TracebackType | None
+    ) -> None:
+        call, name, took = self._call, self._name, time.perf_counter() - self._began
+        call.seconds[name] = call.seconds.get(name, 0.0) + took  # a stage that was tried again took both times
+        call.metrics.stage_took(name, took, recorded=self._step is not None)
+        if self._step is not None:
+            self._step.__exit__(kind, error, trace_of_error)
 
 
 def _within(deadline: Deadline) -> AbstractAsyncContextManager[None]:

@@ -7,8 +7,8 @@ of Kubernetes) has aiohttp. httptools parses, as it does for uvicorn; what is no
 256 x 256 (one run on a busy machine: the ratio is what counts). A hop is the largest part of a hit; a picture has five.
 
     answer = await connections.send("POST", url, headers, body)      its head is there: answer.status, answer.headers
-    async with answer:
-        await answer.read()                                          or `async for piece in answer.pieces()`
+    async with answer:                                               or `answer.leave()` in the end
+        await answer.read()                                          or `await answer.piece()` until it is None
 
 However the block is left, nothing stays under way: an answer that was read to its end, to a body that was sent to its
 end, leaves its connection for the next request; in every other case the connection is closed, which is how a stage
@@ -41,7 +41,10 @@ MAX_HEAD_BYTES = 64 * 1024
 MOST_UNREAD_BYTES = 512 * 1024
 """Of an answer that is read slower than it arrives: more than one frame of 256 x 256 on its way."""
 
-Body = bytes | AsyncIterable[bytes] | None
+Body = bytes | list[bytes] | AsyncIterable[bytes] | None
+"""What is there as a whole, in one piece or several, is sent with its length at once; what is not, as it comes, by a
+task of its own, which takes as long as all the rest of a hop."""
+WHOLE = (bytes, list)
 
 
 class Unreachable(ConnectionError):
@@ -63,9 +66,9 @@ class Address(NamedTuple):
 class Connections:
     """To every stage, made as they are needed; used in one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._idle: dict[Address, deque[tuple[float, Connection]]] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: Body = None) -> Answer:
         """The answer as soon as its head is there; raises Unreachable, BrokenOff, or what `body` raises."""
@@ -78,7 +81,7 @@ class Connections:
                 await connection.exchange(head, body)
             except BrokenOff:
                 connection.close()
-                if kept is None or connection.heard or isinstance(body, AsyncIterable):
+                if kept is None or connection.heard or not (body is None or isinstance(body, WHOLE)):
                     raise
             except BaseException:
                 connection.close()
@@ -127,9 +130,9 @@ class Connections:
 
 
 @asynccontextmanager
-async def open_connections() -> AsyncIterator[Connections]:
-    """Connections that are closed at the end."""
-    connections = Connections()
+async def open_connections(tls: ssl.SSLContext | None = None) -> AsyncIterator[Connections]:
+    """Connections that are closed at the end; `tls` for `https://`, None for what anybody trusts."""
+    connections = Connections(tls)
     try:
         yield connections
     finally:
@@ -151,16 +154,22 @@ class Answer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Nobody reads on."""
         self._connections.release(self._address, self._connection)
 
     async def read(self) -> bytes:
         """All of the body."""
-        return b"".join([piece async for piece in self.pieces()])
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises BrokenOff when it ends early."""
+        pieces = []
         while (piece := await self._connection.next_piece()) is not None:
-            yield piece
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def piece(self) -> bytes | None:
+        """More of the body as it arrives, None at its end; raises BrokenOff when it ends early."""
+        return await self._connection.next_piece()
 
 
 class Connection(asyncio.Protocol):
@@ -194,12 +203,12 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - connected before anybody has it
         self._begin()
         self._parser = httptools.HttpResponseParser(self)
-        if isinstance(body, AsyncIterable):
+        if body is None or isinstance(body, WHOLE):
+            self._transport.writelines([head, *([body] if isinstance(body, bytes) else body or ())])
+            self._sent = True
+        else:
             self._transport.write(head)
             self._sending = asyncio.create_task(self._send_pieces(body, self._transport))
-        else:
-            self._transport.write(head if body is None else head + body)
-            self._sent = True
         while not self._head_read:
             await self._something()
 
@@ -250,7 +259,9 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         """Whether the last exchange left nothing behind, on either side."""
         whole = self._sent and self._complete and self._failure is None and not self._pieces
-        return whole and self.open and self._keep_alive
+        if not (whole and self._keep_alive) or self._transport is None or self._transport.is_closing():
+            return False
+        return not self._transport.get_write_buffer_size()  # the stage may have answered what it has not yet read
 
     def close(self) -> None:
         """Ends the connection, and what is still being sent."""
@@ -359,6 +370,8 @@ def _head(method: str, target: str, host: str, headers: Mapping[str, str], body:
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if isinstance(body, bytes):
         lines.append(f"Content-Length: {len(body)}")
+    elif isinstance(body, list):
+        lines.append(f"Content-Length: {sum(map(len, body))}")
     elif body is not None:
         lines.append("Transfer-Encoding: chunked")
     head = "\r\n".join(lines)

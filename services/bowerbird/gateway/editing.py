@@ -11,11 +11,11 @@ keep what somebody uploaded longer than its answer takes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from bowerbird.contracts import ImageCheck, OpenDone, OpenRequest
+from bowerbird.contracts import ImageCheck, OpenDone, OpenRequest, Size
 from bowerbird.errors import ImageRefused
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
@@ -23,7 +23,7 @@ from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Original, Plan
 from bowerbird.gateway.results.metrics import Source
-from bowerbird.gateway.story import Told, annotate, check_images, check_prompt, wait_and_compute
+from bowerbird.gateway.story import Told, annotate, check_prompt, wait_and_compute
 from bowerbird.gateway.upstream import Stage, Upstream, as_contract, broken
 from bowerbird.parts import Kind, body_of, part
 
@@ -63,11 +63,21 @@ async def tell_edit(
 
 async def open_original(plan: Plan, upload: Upload, call: Call, upstream: Upstream) -> Original:
     """The upload as frames; raises RequestInvalid, naming `image` or `mask`, when it is no picture that is accepted."""
-    files = [part(Kind.FILE, await read()) for read in (upload.image, upload.mask) if read is not None]
+    files = [await read() for read in (upload.image, upload.mask) if read is not None]
+    frames, done = await open_files(plan.size, files, call, upstream)
+    usual = 1.0 if done.masked else max(USUAL_STRENGTH, 1 / plan.steps)
+    return Original(upload.strength or usual, frames, done.media_type, upload.image)
+
+
+async def open_files(
+    size: Size, files: Sequence[bytes], call: Call, upstream: Upstream
+) -> tuple[tuple[bytes, ...], OpenDone]:
+    """A picture, and its mask where there is one, as frames parts; raises RequestInvalid, naming `image` or `mask`."""
     frames: list[bytes] = []
     done: OpenDone | None = None
     with call.stage("open"):
-        body = body_of(OpenRequest(size=plan.size, masked=upload.mask is not None), *files)
+        sent = [part(Kind.FILE, each) for each in files]
+        body = body_of(OpenRequest(size=size, masked=len(files) > 1), *sent)
         async with aclosing(upstream.open(body, call)) as parts:
             async for each in parts:
                 if each.kind is Kind.FRAMES:
@@ -76,14 +86,14 @@ async def open_original(plan: Plan, upload: Upload, call: Call, upstream: Upstre
                     done = as_contract(OpenDone, each.body, Stage.CURATION)
     if done is None or len(frames) != (2 if done.masked else 1):
         raise broken(Stage.CURATION, "did not open the picture whole")
-    usual = 1.0 if done.masked else max(USUAL_STRENGTH, 1 / plan.steps)
-    return Original(upload.strength or usual, tuple(frames), done.media_type, upload.image)
+    return tuple(frames), done
 
 
 async def check_original(original: Original, call: Call, upstream: Upstream) -> None:
     """Raises ImageRefused when safety does not let the picture be drawn from."""
     picture, *_ = original.frames
-    decided = await check_images(body_of(ImageCheck(count=1), picture), call, upstream, "check_original")
+    with call.stage("check_original"):
+        decided = await upstream.check_images(body_of(ImageCheck(count=1), picture), call)
     verdicts = decided.verdicts
     if [verdict.index for verdict in verdicts] != [0]:
         raise broken(Stage.SAFETY, "did not give a verdict on the picture")

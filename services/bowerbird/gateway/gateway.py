@@ -56,6 +56,8 @@ class Gateway:
     """None where several gateways share a database and have no key to seal signing secrets with."""
     election: Election | None = None
     """Of the owner of the queue's order; None where this process is alone."""
+    clip_election: Election | None = None
+    """Of the owner of the order of clips."""
 
     def stop(self) -> None:
         """Told to end: who waits is sent elsewhere at once, what is computed is finished."""
@@ -64,5 +66,10 @@ class Gateway:
         self.demand.stop()
         self.jobs.carrier.stop_claiming()
         self.batches.carrier.stop_claiming()
-        if self.election is not None:
-            self.election.stop()
+        for election in self.elections:
+            election.stop()
+
+    @property
+    def elections(self) -> list[Election]:
+        """Those that this process takes part in."""
+        return [each for each in (self.election, self.clip_election) if each is not None]

@@ -11,25 +11,28 @@ import json
 import logging
 import math
 import os
-import signal
 import socket
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from bowerbird.beside import OnlyPaths, ServerBeside
+from bowerbird.ending import end_when_told
 from bowerbird.gateway.app import create_app
 from bowerbird.gateway.garbage import settle_heap
 from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.hot.protocol import GatewayHttpProtocol
 from bowerbird.gateway.identity.configured import open_binding
 from bowerbird.gateway.records.migrating import migrate_apart
+from bowerbird.gateway.replicas.doorway import ROOM
 from bowerbird.gateway.replicas.opening import reachable
 from bowerbird.gateway.slow_clients import BoundedHttpProtocol
 from bowerbird.settings import Settings
+from bowerbird.tls import accepting_of, members_only
 
 ADDRESS_FILE = "gateway.json"
 # Above the 60 s of common load balancers, so that they close first and no request meets a closing connection.
@@ -41,9 +44,8 @@ logger = logging.getLogger("bowerbird.gateway.main")  # __name__ is "__main__" w
 def main() -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is being answered."""
     # uvicorn drains on SIGTERM and then raises it again; by default that would end us before spans are exported.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with suppress(KeyboardInterrupt):
-        serve(Settings())
+    end_when_told()
+    serve(Settings())
 
 
 def serve(settings: Settings) -> None:
@@ -55,11 +57,27 @@ def serve(settings: Settings) -> None:
     app = create_app(reachable(settings, listener))
     logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
     with announced(settings, listener):
-        config = uvicorn.Config(app, **SERVER_OPTIONS, timeout_graceful_shutdown=math.ceil(settings.drain_seconds))
-        Server(config, app).run(sockets=[listener])
+        options = {**SERVER_OPTIONS, "timeout_graceful_shutdown": math.ceil(settings.drain_seconds)}
+        server = Server(uvicorn.Config(app, **options), app)
+        if settings.replica_port is not None:
+            server.beside.append(for_replicas(app, settings, settings.replica_port, options))
+        server.run(sockets=[listener])
 
 
-class Server(uvicorn.Server):
+def for_replicas(
+    app: Starlette, settings: Settings, port: int, options: dict[str, Any]
+) -> tuple[uvicorn.Config, socket.socket]:
+    """What other gateways may ask, where they show that they belong to this release; raises SystemExit as `serve`."""
+    tls = accepting_of(settings)
+    if tls is None or settings.tls_name is None:
+        raise SystemExit("BOWERBIRD_REPLICA_PORT is for TLS: set BOWERBIRD_TLS_CERTIFICATE, _KEY, _CA and _NAME too.")
+    protocol = members_only(BoundedHttpProtocol, settings.tls_name)
+    own = {"lifespan": "off", "http": protocol, "ssl_context_factory": lambda *_: tls}
+    listener = bind(settings.model_copy(update={"port": port, "listen_fd": None}))
+    return uvicorn.Config(OnlyPaths(app, {ROOM}), **{**options, **own}), listener
+
+
+class Server(ServerBeside):
     """Uvicorn's, but that the heap is settled when it serves, and that the gateway hears of the end when it begins."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
@@ -76,12 +94,13 @@ class Server(uvicorn.Server):
         gateway: Gateway | None = getattr(self._gateway_app.state, "gateway", None)
         if gateway is not None:
             gateway.stop()
+        await self.end_beside()
         await super().shutdown(sockets)
 
 
 SERVER_OPTIONS: dict[str, Any] = {
     "loop": "uvloop",
-    "http": BoundedHttpProtocol,
+    "http": GatewayHttpProtocol,
     "ws": "none",
     "lifespan": "on",
     "access_log": False,

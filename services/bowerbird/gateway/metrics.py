@@ -103,13 +103,13 @@ class Metrics:
         """Where other parts of the gateway register theirs."""
         return self._registry
 
-    def request_took(self, route: str, outcome: str, seconds: float) -> None:
-        """Writes down one answered request."""
-        self._request_of(route, outcome).observe(seconds, _exemplar())
+    def request_took(self, route: str, outcome: str, seconds: float, *, recorded: bool = True) -> None:
+        """Writes down one answered request; of one that nobody records no exemplar is looked for."""
+        self._request_of(route, outcome).observe(seconds, _exemplar() if recorded else None)
 
-    def stage_took(self, stage: str, seconds: float) -> None:
+    def stage_took(self, stage: str, seconds: float, *, recorded: bool = True) -> None:
         """Writes down one stage of a request."""
-        self._stage_of(stage).observe(seconds, _exemplar())
+        self._stage_of(stage).observe(seconds, _exemplar() if recorded else None)
 
     def queue_took(self, work_class: WorkClass, seconds: float) -> None:
         """Writes down the wait of one request that has a slot now."""

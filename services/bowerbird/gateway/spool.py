@@ -29,7 +29,7 @@ class FrameSpool:
         self._free_bytes = memory_bytes
         self._frames: dict[int, bytes | _OnDisk] = {}
         self._seen: set[int] = set()
-        self._arrived = asyncio.Condition()
+        self._awaited: dict[int, list[asyncio.Future[None]]] = {}
         self._file: IO[bytes] | None = None
         self._file_bytes = 0
         self._file_lock = asyncio.Lock()
@@ -52,15 +52,18 @@ class FrameSpool:
             kept = await self._write(frame)
         else:
             self._free_bytes -= len(frame)
-        async with self._arrived:
-            self._frames[index] = kept
-            self._seen.add(index)
-            self._arrived.notify_all()
+        self._frames[index] = kept
+        self._seen.add(index)
+        for reader in self._awaited.pop(index, ()):
+            if not reader.done():  # it may have been cancelled
+                reader.set_result(None)
 
     async def get(self, index: int) -> bytes:
         """Frame `index`, as soon as it is there; raises KeyError when it was dropped."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: index in self._seen)
+        if index not in self._seen:
+            arrival = asyncio.get_running_loop().create_future()
+            self._awaited.setdefault(index, []).append(arrival)
+            await arrival
         kept = self._frames[index]
         return kept if isinstance(kept, bytes) else await self._read(kept)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,8 +110,11 @@ class Stages:
     @property
     def chain_may_come(self) -> bool:
         """Whether every stage that a picture needs is ready, or will be because somebody waits for it."""
-        needed = (Stage.SAFETY, Stage.TEXT_TO_IMAGE, Stage.CURATION)
-        return all(self._statuses[stage].state is StageState.READY or self.sleeps(stage) for stage in needed)
+        return self.may_come((Stage.SAFETY, Stage.TEXT_TO_IMAGE, Stage.CURATION))
+
+    def may_come(self, chain: Iterable[Stage]) -> bool:
+        """Whether each of these stages is ready, or will be because somebody waits for it."""
+        return all(self._statuses[stage].state is StageState.READY or self.sleeps(stage) for stage in chain)
 
     def sleeps(self, stage: Stage) -> bool:
         """Whether demand wakes this stage."""
@@ -251,7 +254,9 @@ class Stages:
                 self._curation = self._curation if curation == self._curation else curation
             elif stage is Stage.SAFETY:
                 await self._look_at_policy(url)
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientSSLError):
+                logger.warning("a stage is not who it should be", extra={"stage": stage, "reason": str(error.os_error)})
             return StageState.UNREACHABLE
         except StageBroken as error:
             logger.warning("a stage cannot say what it works with", extra={"stage": stage, "reason": error.message})

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +57,7 @@ from bowerbird.gateway.results.metrics import Source
 from bowerbird.gateway.results.result import Chosen, Facts, Result
 from bowerbird.gateway.spool import FrameSpool, frame_spool
 from bowerbird.gateway.stages import Stages
-from bowerbird.gateway.upstream import Stage, Upstream, as_contract, broken, facts_as
+from bowerbird.gateway.upstream import Payload, Stage, Upstream, as_contract, broken, facts_as
 from bowerbird.gateway.waiting import Attempt, admit, slot, ticket_of
 from bowerbird.parts import END_OF_STREAM, Kind, part
 
@@ -141,10 +141,10 @@ async def compute(plan: Plan, allowed: Allowed, attempt: Attempt, gateway: Gatew
         wanted = order(drawn.done, plan, allowed, chosen, call)
         with call.stage("publish"):
             source = await source_of(plan)
-            body = upload(wanted, frames, [each.frame for each in chosen], source)
+            body = await whole(wanted, frames, [each.frame for each in chosen], source)
             published = await publish(wanted, body, call, upstream)
     call.seconds.update({f"draw.{phase}": seconds for phase, seconds in drawn.done.seconds.items()})
-    return Result(facts_of(drawn, chosen, published.curation, call), published.pictures)
+    return Result(facts_of(drawn, chosen, published.curation, call), published.pictures, published.digests)
 
 
 def facts_of(drawn: Drawn, chosen: list[Chosen], curation: CurationDescription, call: Call) -> Facts:
@@ -205,11 +205,19 @@ async def draw_judge_and_check(
     to_judge = JudgeRequest(prompt=allowed.prompt, images=plan.images, candidates=plan.candidates, species=species)
     to_check = ImageCheck(count=plan.frames)
     everything = range(plan.frames)
+
+    async def judge() -> Judgement:
+        with call.stage("judge"):
+            return await upstream.judge(upload(to_judge, frames, everything), call)
+
+    async def check() -> ImageDecisions:
+        with call.stage("check_images"):
+            return await upstream.check_images(upload(to_check, frames, everything), call)
+
     try:
         async with asyncio.TaskGroup() as stages:
             drawing = stages.create_task(draw(plan, allowed, frames, attempt, preview))
-            judging = stages.create_task(judge(upload(to_judge, frames, everything), call, upstream))
-            checking = stages.create_task(check_images(upload(to_check, frames, everything), call, upstream))
+            judging, checking = stages.create_task(judge()), stages.create_task(check())
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from group
     return Drawn(drawing.result(), judging.result(), checking.result())
@@ -250,18 +258,11 @@ async def upload(
     yield END_OF_STREAM
 
 
-async def judge(body: AsyncIterator[bytes], call: Call, upstream: Upstream) -> Judgement:
-    """Curation's scores and rankings."""
-    with call.stage("judge"):
-        return await upstream.judge(body, call)
-
-
-async def check_images(
-    body: AsyncIterator[bytes], call: Call, upstream: Upstream, stage: str = "check_images"
-) -> ImageDecisions:
-    """Safety's verdicts."""
-    with call.stage(stage):
-        return await upstream.check_images(body, call)
+async def whole(request: BaseModel, frames: FrameSpool, indices: Sequence[int], before: Iterable[bytes]) -> Payload:
+    """The same of frames that are there: a single one, as nearly always, in one go; of several, one after the other."""
+    if len(indices) > 1:
+        return upload(request, frames, indices, before)
+    return [part(Kind.REQUEST, request), *before, *[await frames.get(index) for index in indices], END_OF_STREAM]
 
 
 def check_model(plan: Plan, drawn: Drawn, stages: Stages) -> None:

@@ -12,9 +12,11 @@ The deadline is the story's (`asyncio.timeout` around all of it); only connectin
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from enum import StrEnum
+from types import TracebackType
 from typing import TypeVar
 
 import aiohttp
@@ -32,6 +34,7 @@ from bowerbird.contracts import (
     Judgement,
     LoraCatalogue,
     PromptCheck,
+    PromptReading,
     ProvenanceReport,
 )
 from bowerbird.errors import (
@@ -54,7 +57,7 @@ from bowerbird.gateway.connections import (
     Unreachable,
 )
 from bowerbird.gateway.in_flight import InFlight
-from bowerbird.parts import CONTENT_TYPE, Kind, Part, body_of, read_parts
+from bowerbird.parts import CONTENT_TYPE, Kind, Part, PartReader, body_of
 from bowerbird.settings import Settings
 from bowerbird.telemetry import Hop, traced_headers
 
@@ -64,7 +67,8 @@ RETRY_AFTER_SECONDS = 2
 _OURS = (RouteUnknown, MethodUnsupported, BodyTooLarge, KeyInvalid)
 
 Contracted = TypeVar("Contracted", bound=BaseModel)
-Payload = bytes | AsyncIterable[bytes]
+Payload = bytes | list[bytes] | AsyncIterable[bytes]
+"""JSON, a stream of parts that are all there, or one whose parts are still to come."""
 
 
 class Stage(StrEnum):
@@ -87,10 +91,10 @@ def stage_urls(settings: Settings) -> dict[Stage, tuple[str, ...]]:
     return {stage: tuple(url.strip().rstrip("/") for url in each.split(",")) for stage, each in urls.items()}
 
 
-def open_session() -> aiohttp.ClientSession:
+def open_session(tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
     """For what is asked seldom: probes, other replicas. Needs a running event loop; closed by who opened it."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls or True),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         auto_decompress=False,
     )
@@ -128,7 +132,7 @@ class Upstream:
         """Safety's decision about a prompt."""
         return await self._ask(Stage.SAFETY, "/check_prompt", check, call, Decision)
 
-    async def check_images(self, parts: AsyncIterable[bytes], call: Call) -> ImageDecisions:
+    async def check_images(self, parts: Payload, call: Call) -> ImageDecisions:
         """Safety's verdicts about frames that are still arriving."""
         return await self._ask(Stage.SAFETY, "/check_images", parts, call, ImageDecisions)
 
@@ -140,7 +144,7 @@ class Upstream:
         """Curation's scores and ranking of clips whose frames are still arriving."""
         return await self._ask(Stage.CURATION, "/judge_clips", parts, call, ClipJudgement)
 
-    async def judge(self, parts: AsyncIterable[bytes], call: Call) -> Judgement:
+    async def judge(self, parts: Payload, call: Call) -> Judgement:
         """Curation's scores and rankings of frames that are still arriving."""
         return await self._ask(Stage.CURATION, "/judge", parts, call, Judgement)
 
@@ -157,6 +161,11 @@ class Upstream:
                 return await self.at(endpoint)._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
         return await self.at(last)._ask(Stage.TEXT_TO_IMAGE, "/loras", None, call, LoraCatalogue)
 
+    async def read_prompt(self, stage: Stage, reading: PromptReading, call: Call) -> None:
+        """Returns where the stage's model reads the prompts whole; raises PromptTooLong."""
+        async with self._send(stage, "/read_prompt", reading.model_dump_json().encode(), call) as answer:
+            await answer.read()
+
     def draw(self, request: DrawRequest, call: Call, begins_with: Sequence[bytes] = ()) -> AsyncGenerator[Part]:
         """The parts of a drawing as they arrive; the last one is `done`, or an error was raised.
 
@@ -165,9 +174,10 @@ class Upstream:
         body: Payload = body_of(request, *begins_with) if begins_with else request.model_dump_json().encode()
         return self._stream(Stage.TEXT_TO_IMAGE, "/draw", body, call)
 
-    def animate(self, request: AnimateRequest, call: Call) -> AsyncGenerator[Part]:
-        """The parts of clips as they arrive; the last one is `done`, or an error was raised."""
-        return self._stream(Stage.ANIMATION, "/animate", request.model_dump_json().encode(), call)
+    def animate(self, request: AnimateRequest, call: Call, begins_with: Sequence[bytes] = ()) -> AsyncGenerator[Part]:
+        """The parts of clips as they arrive, as those of a drawing."""
+        body: Payload = body_of(request, *begins_with) if begins_with else request.model_dump_json().encode()
+        return self._stream(Stage.ANIMATION, "/animate", body, call)
 
     def publish_clip(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
         """The encoded and labelled clip; the last part is `done`, or an error was raised."""
@@ -177,7 +187,7 @@ class Upstream:
         """A picture file as frames; the last part is `done`, or an error was raised."""
         return self._stream(Stage.CURATION, "/open", parts, call)
 
-    def publish(self, parts: AsyncIterable[bytes], call: Call) -> AsyncGenerator[Part]:
+    def publish(self, parts: Payload, call: Call) -> AsyncGenerator[Part]:
         """The encoded and labelled pictures; the last part is `done`, or an error was raised."""
         return self._stream(Stage.CURATION, "/publish", parts, call)
 
@@ -185,7 +195,7 @@ class Upstream:
         self,
         stage: Stage,
         path: str,
-        body: BaseModel | AsyncIterable[bytes] | None,
+        body: BaseModel | Payload | None,
         call: Call,
         contract: type[Contracted],
     ) -> Contracted:
@@ -194,46 +204,21 @@ class Upstream:
             return as_contract(contract, await answer.read(), stage)
 
     async def _stream(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncGenerator[Part]:
-        done = False
+        done, reader = False, PartReader()
         async with self._send(stage, path, body, call) as answer:
-            async for part in read_parts(answer.pieces()):
-                if part.kind is Kind.ERROR:
-                    raise _stated_error(stage, None, part.body, None)
-                done = done or part.kind is Kind.DONE
-                yield part
+            while (piece := await answer.piece()) is not None:
+                for part in reader.feed(piece):
+                    if part.kind is Kind.ERROR:
+                        raise _stated_error(stage, None, part.body, None)
+                    done = done or part.kind is Kind.DONE
+                    yield part
+            reader.end()
         if not done:
             raise StageBroken(f"The stage {stage} ended its answer without 'done'.", details={"stage": stage})
 
-    @asynccontextmanager
-    async def _send(self, stage: Stage, path: str, body: Payload | None, call: Call) -> AsyncIterator[Answer]:
+    def _send(self, stage: Stage, path: str, body: Payload | None, call: Call) -> _Exchange:
         """The answer to a POST of `body`, or to a GET where there is none."""
-        answered = False
-        method = "GET" if body is None else "POST"
-        endpoint = await self._endpoint(stage, call)
-        url = endpoint + path
-        headers = call.headers() | ({} if body is None else _headers_for(path, body))
-        self._in_flight.begin(stage, endpoint)
-        try:
-            with Hop(method, url) as hop:  # until the answer begins: what follows is its reader's time
-                answer = await self._connections.send(method, url, headers | traced_headers(), body)
-                hop.answered(answer.status)
-            answered = True
-            async with answer:
-                name, _, version = answer.headers.get(SERVICE_HEADER, "").partition("/")
-                if version:
-                    call.versions[name] = version
-                if answer.status != 200:
-                    raise _stated_error(stage, answer.status, await answer.read(), answer.headers.get("retry-after"))
-                yield answer
-        except StageBroken as error:
-            error.details.setdefault("stage", str(stage))  # a broken stream does not know whose it was
-            raise
-        except (Unreachable, BrokenOff) as error:
-            if answered:
-                raise StageBroken(f"The stage {stage} broke off its answer.", details={"stage": stage}) from error
-            raise unavailable(stage, "cannot be reached") from error
-        finally:
-            self._in_flight.end(stage, endpoint)
+        return _Exchange(self, stage, path, body, call)
 
     async def _endpoint(self, stage: Stage, call: Call) -> str:
         """Where to ask; raises StageUnavailable where nobody is, and nobody comes."""
@@ -243,6 +228,71 @@ class Upstream:
         if not urls:
             raise unavailable(stage, "has no endpoint")
         return self._in_flight.least_busy(urls)
+
+
+class _Exchange(AbstractAsyncContextManager[Answer]):
+    """One request to a stage, and its answer for as long as the block runs; what goes wrong in it becomes a fact."""
+
+    __slots__ = ("_answer", "_body", "_call", "_endpoint", "_path", "_stage", "_upstream")
+
+    def __init__(self, upstream: Upstream, stage: Stage, path: str, body: Payload | None, call: Call) -> None:
+        self._upstream = upstream
+        self._stage = stage
+        self._path = path
+        self._body = body
+        self._call = call
+        self._answer: Answer | None = None
+
+    async def __aenter__(self) -> Answer:
+        upstream, stage = self._upstream, self._stage
+        endpoint = self._endpoint = await upstream._endpoint(stage, self._call)
+        headers = self._call.headers() | ({} if self._body is None else _headers_for(self._path, self._body))
+        upstream._in_flight.begin(stage, endpoint)
+        try:
+            answer = self._answer = await self._asked(endpoint + self._path, headers)
+            name, _, version = answer.headers.get(SERVICE_HEADER, "").partition("/")
+            if version:
+                self._call.versions[name] = version
+            if answer.status != 200:
+                raise _stated_error(stage, answer.status, await answer.read(), answer.headers.get("retry-after"))
+        except BaseException as error:
+            self._over()
+            self._state(error)
+            raise
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._over()
+        if error is not None:
+            self._state(error)
+
+    async def _asked(self, url: str, headers: dict[str, str]) -> Answer:
+        """The answer's head, within a span of its own where the request is recorded."""
+        call, send = self._call, self._upstream._connections.send
+        method = "GET" if self._body is None else "POST"
+        if call.unrecorded is not None:
+            return await send(method, url, {**headers, **call.unrecorded}, self._body)
+        with Hop(method, url) as hop:  # until the answer begins: what follows is its reader's time
+            answer = await send(method, url, headers | traced_headers(), self._body)
+            hop.answered(answer.status)
+            return answer
+
+    def _over(self) -> None:
+        self._upstream._in_flight.end(self._stage, self._endpoint)
+        if self._answer is not None:
+            self._answer.leave()
+
+    def _state(self, error: BaseException) -> None:
+        """Raises what an exception means, if that is more than it says."""
+        stage = self._stage
+        if isinstance(error, StageBroken):
+            error.details.setdefault("stage", str(stage))  # a broken stream does not know whose it was
+        elif isinstance(error, Unreachable | BrokenOff):
+            if self._answer is not None:
+                raise StageBroken(f"The stage {stage} broke off its answer.", details={"stage": stage}) from error
+            raise unavailable(stage, "cannot be reached") from error
 
 
 def unavailable(stage: Stage, fact: str) -> StageUnavailable:

@@ -1,9 +1,10 @@
 """The text-to-image service: `bentoml serve bowerbird.text_to_image.service:TextToImage`.
 
-    GET  /describe                  -> ModelDescription
-    GET  /loras                     -> LoraCatalogue
-    POST /draw      DrawRequest     -> parts: progress…, previews…, frames…, done | error
-                    (or parts: DrawRequest and the frames it begins with)
+    GET  /describe                     -> ModelDescription
+    GET  /loras                        -> LoraCatalogue
+    POST /read_prompt  PromptReading   -> nothing: the model reads it whole
+    POST /draw         DrawRequest     -> parts: progress…, previews…, frames…, done | error
+                       (or parts: DrawRequest and the frames it begins with)
 
 Called by the gateway. What can be said without computing (a field out of range, too many tokens, an unknown LoRA, no
 free slot, a deadline that cannot be met) is said as a status before the stream begins; from then on the stream carries
@@ -49,6 +50,13 @@ async def loras(request: Request) -> Response:
     return Response(catalogue.model_dump_json(), media_type="application/json")
 
 
+async def read_prompt(request: Request) -> Response:
+    """Whether a prompt is not too long."""
+    from bowerbird.engine.serving import answering
+
+    return await answering.read_prompt(request)
+
+
 async def draw(request: Request) -> Response:
     """Draws `count` frames, each sent when it is finished."""
     from bowerbird.engine.serving.answering import answer
@@ -68,6 +76,7 @@ def routes() -> list[Route]:
     return [
         Route("/describe", describe, methods=["GET"]),
         Route("/loras", loras, methods=["GET"]),
+        Route("/read_prompt", read_prompt, methods=["POST"]),
         Route("/draw", draw, methods=["POST"]),
     ]
 

@@ -31,7 +31,14 @@ from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, Part, part, read_
 
 from .stand_in_answers import CURATION, MODEL, POLICY
 
-MOTION = MotionDescription(**MODEL.model_dump(), window=16, overlap=4, max_frames=120, frames_per_second=8)
+MOTION = MotionDescription(
+    **MODEL.model_dump(), window=16, overlap=4, max_frames=120, frames_per_second=8, begins="may"
+)
+
+
+def clip_frame(seed: int, index: int, begins_with: bytes = b"") -> bytes:
+    """Bytes that stand for one frame of a clip, and for the picture that it begins with."""
+    return hashlib.sha256(f"{seed} {index}".encode()).digest() + begins_with
 
 
 async def _describe(_: Request) -> Response:
@@ -39,14 +46,20 @@ async def _describe(_: Request) -> Response:
 
 
 async def _animate(request: Request) -> Response:
-    asked = AnimateRequest.model_validate_json(await request.body())
-    return StreamingResponse(_clips(asked), media_type=CONTENT_TYPE)
+    begins_with: list[bytes] = []
+    if request.headers["content-type"].startswith("multipart/"):
+        first, *pictures = await _parts(request)
+        asked, begins_with = first.read(AnimateRequest), [each.body for each in pictures]
+    else:
+        asked = AnimateRequest.model_validate_json(await request.body())
+    assert len(begins_with) == (asked.beginning is not None)
+    return StreamingResponse(_clips(asked, b"".join(begins_with)), media_type=CONTENT_TYPE)
 
 
-def _clips(asked: AnimateRequest) -> Iterator[bytes]:
+def _clips(asked: AnimateRequest, begins_with: bytes) -> Iterator[bytes]:
     for index in range(asked.count * asked.frames):
         seed = seed_of(asked.seed, index // asked.frames)
-        raw = hashlib.sha256(f"{seed} {index}".encode()).digest()
+        raw = clip_frame(seed, index, begins_with)
         yield part(Kind.FRAMES, raw, FrameFacts(index=index, seed=seed))
     seeds = [seed_of(asked.seed, clip) for clip in range(asked.count)]
     done = DrawDone(model=MOTION.name, digest=MOTION.digest, seeds=seeds, seconds={"denoise": 0.5}, steps_computed=1)
@@ -71,10 +84,11 @@ async def _judge(request: Request) -> Response:
 
 
 async def _publish(request: Request) -> Response:
-    first, *frames = await _parts(request)
+    first, *others = await _parts(request)
     wanted = first.read(PublishClip)
-    assert len(frames) == wanted.frames
-    raw = b"".join(frame.body for frame in frames)
+    kinds = [Kind.FILE] * (wanted.source is not None) + [Kind.FRAMES] * wanted.frames
+    assert [each.kind for each in others] == kinds
+    raw = b"".join(each.body for each in others)
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     media_type = f"image/{wanted.format}"
     facts = Picture(index=0, media_type=media_type, digest=digest, manifest_bytes=1, encode_ms=1, sign_ms=1)

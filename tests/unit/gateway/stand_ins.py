@@ -41,6 +41,7 @@ from bowerbird.contracts import (
     Picture,
     PreviewFacts,
     PromptCheck,
+    PromptReading,
     ProvenanceReport,
     PublishDone,
     PublishRequest,
@@ -158,6 +159,7 @@ class StandIns:
                         ready,
                         Route("/describe", self._describe),
                         self._route("/draw"),
+                        self._route("/read_prompt"),
                         self._route("/loras", "GET"),
                     ],
                 ),
@@ -214,6 +216,10 @@ class StandIns:
     async def _check_prompt(self, request: Request, seen: Seen) -> Response:
         seen.asked = PromptCheck.model_validate_json(await request.body())
         return JSONResponse(self.behaviour.decide(seen.asked).model_dump())
+
+    async def _read_prompt(self, request: Request, seen: Seen) -> Response:
+        seen.asked = PromptReading.model_validate_json(await request.body())
+        return Response()
 
     async def _draw(self, request: Request, seen: Seen) -> Response:
         if request.headers["content-type"].startswith("multipart/"):

@@ -102,6 +102,56 @@ async def test_whoever_is_cancelled_hangs_up() -> None:
 
 @settings(max_examples=20)
 @given(pieces=st.lists(st.binary(max_size=40_000), max_size=5))
+async def test_pieces_that_are_all_there_are_sent_as_one_body_of_their_length(pieces: list[bytes]) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"Content-Length: %d\r\n" % length in head
+            writer.write(head.partition(b"\r\n")[0].replace(b"POST / HTTP/1.1", b"HTTP/1.1 200 OK") + b"\r\n")
+            writer.write(b"Content-Length: %d\r\n\r\n" % length + await reader.readexactly(length))
+
+    length = sum(map(len, pieces))
+    async with stage(echo) as (serving, url, connections):
+        for _ in range(2):
+            async with await connections.send("POST", url, {}, pieces) as answer:
+                assert await answer.read() == b"".join(pieces)
+        assert serving.accepted == 1
+
+
+async def test_pieces_that_are_all_there_are_sent_again_where_the_kept_connection_was_closed_just_then() -> None:
+    bodies: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        bodies.append(await reader.readexactly(8))
+        writer.write(OK)
+        if serving.accepted == 1:  # takes the next request, and is gone
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+
+    async with stage(handle) as (serving, url, connections):
+        for _ in range(2):
+            async with await connections.send("POST", url, {}, [b"bird", b"song"]) as answer:
+                assert await answer.read() == b"bird"
+        assert (bodies, serving.accepted) == ([b"birdsong"] * 2, 2)
+
+
+async def test_an_answer_to_a_body_that_was_not_taken_yet_leaves_no_connection_to_use_again() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK.replace(b"200 OK", b"413 No"))
+        await writer.drain()
+        await asyncio.Event().wait()  # and reads nothing more
+
+    async with stage(refuse) as (serving, url, connections):
+        for accepted in (1, 2):
+            async with await connections.send("POST", url, {}, [b"x" * 32_000_000]) as answer:
+                assert (answer.status, await answer.read()) == (413, b"bird")
+            assert serving.accepted == accepted
+
+
+@settings(max_examples=20)
+@given(pieces=st.lists(st.binary(max_size=40_000), max_size=5))
 async def test_any_pieces_arrive_in_both_directions(pieces: list[bytes]) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -189,7 +239,7 @@ async def test_an_answer_that_is_read_slowly_waits_in_the_stage() -> None:
         await _settled(lambda: written)
         assert written < 64 * 1024 * 1024
         before, read = written, 0
-        async for piece in answer.pieces():
+        while (piece := await answer.piece()) is not None:
             read += len(piece)
             if written > before and read > before:
                 break

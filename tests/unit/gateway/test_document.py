@@ -28,9 +28,9 @@ WITHOUT_RANGE = {"Score.value", "Score.minimum", "Score.maximum", "ImageFacts.to
 
 NOT_ANSWERED = {
     *("backend_missing", "bundle_invalid", "bundle_too_large", "certificate_invalid", "policy_invalid"),
-    *("species_list_invalid", "grant_stale"),
+    *("species_list_invalid", "grant_stale", "backup_invalid", "database_not_empty"),
 }
-"""Codes of what keeps a process from its start, and of what is settled between processes."""
+"""Codes of what keeps a process from its start, of what is settled between processes, and of backups."""
 
 
 def fields() -> Iterator[Field]:

@@ -190,5 +190,5 @@ async def test_decision_carries_no_trace_of_the_caller(client: httpx.AsyncClient
 
 
 def test_app_that_bentoml_mounts_has_every_route() -> None:
-    paths = {"/describe", "/check_prompt", "/check_images", "/check_clips"}
+    paths = {"/describe", "/check_prompt", "/check_images", "/check_clips", "/drain"}
     assert {getattr(route, "path", None) for route in app.routes} == paths

@@ -24,6 +24,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, GatewayStopping, QueueFull, QueueTimeout
@@ -169,6 +170,11 @@ class Admission:
     def holding(self) -> int:
         """How many in this process hold a slot."""
         return sum(turn.outstanding and turn.held is not None for turn in self._turns.values())
+
+    @property
+    def is_first(self) -> bool:
+        """Whether exactly one waits or holds a slot; looks at two at most, since every request asks."""
+        return len(list(islice((turn for turn in self._turns.values() if turn.outstanding), 2))) == 1
 
     @property
     def holding_elsewhere(self) -> int:

@@ -27,12 +27,15 @@ from bowerbird.gateway.api.job_body import job_body, job_path, progress_of, resu
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.demand.waking import CHAIN
+from bowerbird.gateway.editing import Read
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hang_up import unless_hung_up
 from bowerbird.gateway.jobs.request import job_request
 from bowerbird.gateway.plan import Plan, compute_units
+from bowerbird.gateway.prompt_length import require_readable
 from bowerbird.gateway.records.idempotency import KeyedRequest
-from bowerbird.gateway.records.job import Job, NewJob
+from bowerbird.gateway.records.job import Job, JobKind, NewJob
+from bowerbird.gateway.records.uploads import Upload
 from bowerbird.gateway.story import Allowed, check_prompt
 from bowerbird.gateway.upstream import Stage
 from bowerbird.telemetry import traced_headers
@@ -43,6 +46,10 @@ LOOK_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 60
 
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
+
+
+async def _find_nothing(_: Allowed) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,7 @@ def acceptance_of(request: Request) -> Acceptance | None:
 class Wanted:
     """What is to become a job, once safety lets its prompt through."""
 
-    kind: str
-    """How its id begins."""
+    kind: JobKind
     plan: Plan | ClipPlan
     cost: float
     """Compute units."""
@@ -81,6 +87,12 @@ class Wanted:
     kept: Callable[[Allowed], str]
     """The request as the job keeps it, JSON."""
     end_user: str | None
+    lookers: Sequence[Stage] = (Stage.SAFETY,)
+    """Who must be awake before it is accepted."""
+    look: Callable[[Allowed], Awaitable[None]] = _find_nothing
+    """Raises what speaks against it, beside its prompt."""
+    begins_with: Read | None = None
+    """Gives the file of the picture that it begins with; it is kept with the job."""
 
 
 async def accept(request: Request, call: Call, asked: GenerateImages, acceptance: Acceptance) -> Response:
@@ -89,8 +101,12 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
 
     async def wanted() -> Wanted:
         plan = await plan_of(asked, call, gateway)
+
+        async def look(allowed: Allowed) -> None:
+            await require_readable(allowed, plan.model, Stage.TEXT_TO_IMAGE, call, gateway)
+
         kept = partial(job_request, asked, plan, locale=call.locale)
-        return Wanted("job", plan, compute_units(plan), CHAIN, kept, asked.end_user)
+        return Wanted(JobKind.PICTURES, plan, compute_units(plan), CHAIN, kept, asked.end_user, look=look)
 
     job_id = await job_of(request, call, acceptance.key, asked.as_stated, wanted)
     return await awaited(request, call, job_id, acceptance)
@@ -137,9 +153,10 @@ async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequ
     await gateway.jobs.backlog.admit(request.state.tenant)
 
     async def checked() -> NewJob:
-        await gateway.demand.waking.until_awake([Stage.SAFETY], call, wanted.chain)
+        await gateway.demand.waking.until_awake(wanted.lookers, call, wanted.chain)
         async with call.within_deadline():
             allowed = await check_prompt(wanted.plan, call, gateway.upstream)
+            await wanted.look(allowed)
         return NewJob(
             id=f"{wanted.kind}_{secrets.token_hex(12)}",
             tenant=request.state.tenant,
@@ -153,8 +170,14 @@ async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequ
 
     job = await unless_hung_up(request, checked())
     await call.charge(job.cost)
+    uploads = gateway.records.uploads
+    if wanted.begins_with is not None:
+        upload = Upload(job.id, job.tenant, job.person)
+        await uploads.keep(upload, await wanted.begins_with(), gateway.files.files.require_room)
     remembered = await gateway.records.jobs.submit(job, keyed)
-    gateway.jobs.carrier.wake()
+    if wanted.begins_with is not None and remembered.job_id != job.id:
+        await uploads.forget(job.id)
+    gateway.jobs.carrier.wake(JobKind.of(job.id))
     return remembered.job_id
 
 

@@ -62,6 +62,7 @@ def arrive(request: Request) -> tuple[Gateway, Call]:
         weight=principal.weight,
         queue_part=tier.queue_part,
         picture_pixels=tier.picture_pixels,
+        window_units=tier.compute_units_per_minute,
         charge=partial(gateway.limits.charge, principal),
         any_by_default=gateway.settings.tenant_caches.get(principal.tenant, principal.cache) == Cache.ANY,
         patience=Deadline(patience),

@@ -76,7 +76,7 @@ class ResponseBody(BaseModel):
 Body = TypeVar("Body", bound=RequestBody)
 
 
-async def read_json(request: Request, contract: type[Body]) -> Body:
+async def read_json(request: Request, contract: type[Body], max_bytes: int = MAX_JSON_BYTES) -> Body:
     """The JSON body as its shape; raises BodyTooLarge, RequestInvalid or FieldUnknown, naming the first wrong field."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
@@ -84,7 +84,7 @@ async def read_json(request: Request, contract: type[Body]) -> Body:
             f"Content-Type {media_type[:_SHOWN_CHARACTERS]!r} is not accepted; send application/json.",
             param="Content-Type",
         )
-    raw = b"".join([chunk async for chunk in bounded(request, MAX_JSON_BYTES)])
+    raw = b"".join([chunk async for chunk in bounded(request, max_bytes)])
     try:
         return contract.model_validate_json(raw)
     except ValidationError as error:

@@ -26,17 +26,23 @@ from bowerbird.gateway.api.image_drawing import (
     server_timing,
 )
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.clips.beginning import begun
 from bowerbird.gateway.clips.endpoints import CHAIN
-from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip
+from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip, refuse_beyond
 from bowerbird.gateway.clips.request import ClipRequest
-from bowerbird.gateway.clips.story import Clip, tell_clip
+from bowerbird.gateway.clips.story import LOOKERS, Clip, tell_clip
+from bowerbird.gateway.editing import Read
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.jobs.request import clip_job_request
+from bowerbird.gateway.prompt_length import require_readable
+from bowerbird.gateway.records.job import JobKind
 from bowerbird.gateway.records.usage import UsageEntry
 from bowerbird.gateway.results.metrics import Source
+from bowerbird.gateway.story import Allowed
+from bowerbird.gateway.upstream import Stage
 from bowerbird.telemetry import trace_id
 
-KIND = "video"
+KIND = JobKind.CLIP
 """How the ids of clips begin."""
 
 
@@ -111,8 +117,8 @@ class ClipDrawing:
 async def plan_of_clip(asked: ClipRequest, call: Call, gateway: Gateway) -> ClipPlan:
     """What will be drawn, by the model that moves pictures now.
 
-    Raises what `plan_clip` raises, TierExceeded for frames larger than the tenant's pictures, FeatureUnavailable where
-    nothing moves, or StageUnavailable.
+    Raises what `plan_clip` raises, TierExceeded for frames larger than the tenant's pictures or a clip that takes more
+    than it may use, FeatureUnavailable where nothing moves, or StageUnavailable.
     """
     plan = plan_clip(asked, await gateway.animators.model(call), gateway.settings.max_clip_pixels)
     pixels = plan.size.width * plan.size.height
@@ -120,22 +126,47 @@ async def plan_of_clip(asked: ClipRequest, call: Call, gateway: Gateway) -> Clip
         raise TierExceeded(
             f"size: {plan.size} has {pixels} pixels. Accepted by your tier: up to {call.picture_pixels}.", param="size"
         )
+    if call.window_units is not None:
+        refuse_beyond(call.window_units, plan, asked.length_field)
     return plan
 
 
-async def wanted_clip(asked: ClipRequest, call: Call, gateway: Gateway) -> Wanted:
-    """What is to become a job; raises what `plan_of_clip` raises."""
+async def wanted_clip(asked: ClipRequest, call: Call, gateway: Gateway, read: Read | None = None) -> Wanted:
+    """What is to become a job, where `read` gives the picture's file that it begins with.
+
+    Raises what `plan_of_clip` raises.
+    """
     plan = await plan_of_clip(asked, call, gateway)
-    kept = partial(clip_job_request, asked, plan, locale=call.locale)
-    return Wanted(KIND, plan, compute_units(plan), CHAIN, kept, asked.safety_identifier)
+
+    async def look(allowed: Allowed) -> None:
+        if plan.model.prompts:
+            await require_readable(allowed, plan.model, Stage.ANIMATION, call, gateway)
+        if read is not None:
+            await begun(plan, read, call, gateway.upstream)
+
+    return Wanted(
+        kind=KIND,
+        plan=plan,
+        cost=compute_units(plan),
+        chain=CHAIN,
+        kept=partial(clip_job_request, asked, plan, locale=call.locale),
+        end_user=asked.safety_identifier,
+        lookers=LOOKERS if read else LOOKERS[:1],
+        look=look,
+        begins_with=read,
+    )
 
 
 async def draw_clip(
     asked: ClipRequest, action: Action, call: Call, gateway: Gateway, place: Tell | None = None
 ) -> ClipDrawing:
-    """The story of a job, with its answer; `action` is what safety did with the prompt when it was accepted."""
+    """The story of a job, whose id the call has, with its answer.
+
+    `action` is what safety did with the prompt when it was accepted.
+    """
     plan = await plan_of_clip(asked, call, gateway)
-    clip = await tell_clip(plan, call, gateway, place)
+    read = None if asked.beginning is None else partial(gateway.records.uploads.read, call.request_id)
+    clip = await tell_clip(plan, call, gateway, place, read)
     call.seconds["total"] = time.perf_counter() - call.began
     return ClipDrawing(asked, plan, clip, call, action)
 

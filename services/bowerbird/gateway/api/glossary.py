@@ -51,7 +51,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "tokens": ("*_tokens",),
     "compute units": ("compute_units", "compute_units_per_minute"),
     "denoising steps": ("steps", "*_steps"),
-    "percent": ("output_compression", "CreateVideo.quality", "progress"),
+    "percent": ("output_compression", "CreateVideo*.quality", "progress"),
     "factor": ("guidance_scale", "*_guidance_scale", "weight"),
     "share, 0 to 1": ("strength", "queue_part", "probability"),
     "columns of a matrix": ("rank", "*_rank"),
@@ -171,6 +171,9 @@ _JOBS = {
     "position": Word("Its place in the queue, counted from 1.", 3, 1, MOST),
     "eta_seconds": _count("Seconds until it leaves the queue, as predicted now.", 4.2),
     "error": Word("What went wrong, in the shape of every error."),
+    "JobBody.reason": Word(
+        "What keeps a stage from waking.", "Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+    ),
     "JobBody.error": Word(
         "Why it failed.",
         {"message": "…", "type": "server_error", "param": None, "code": "job_quarantined", "reason": "drawing_failed"},

@@ -73,10 +73,11 @@ class Image(ResponseBody):
         "that its names became.",
     )
 
-    def to_json(self) -> bytes:
-        """As `model_dump_json`, without looking through the picture for characters to escape: base64 has none."""
+    def json_pieces(self) -> list[bytes]:
+        """As `model_dump_json`, without looking through the picture for characters to escape: base64 has none. Not yet
+        joined, so that it is copied once on its way out."""
         rest = self.model_dump_json(exclude={"b64_json"}).encode()
-        return b'{"b64_json":"%b",%b' % (self.b64_json.encode("ascii"), rest[1:])
+        return [b'{"b64_json":"', self.b64_json.encode("ascii"), b'",', rest[1:]]
 
 
 class ImageFacts(ResponseBody):
@@ -98,8 +99,8 @@ class ClipFacts(ResponseBody):
     drawn_frames: int = Field(
         ge=1,
         le=MAX_CLIP_FRAMES,
-        description="So many of them were drawn, at the rate that the model was taught; each of the others lies "
-        "between two of those, in latent space.",
+        description="So many were drawn, at the rate that the model was taught. Fewer than `frames`: each of the "
+        "others lies between two of those, in latent space. More: some were left out.",
         examples=[24],
     )
     fps: float = Field(ge=1, le=MAX_FRAMES_PER_SECOND, description="Frames a second.", examples=[24.0])
@@ -150,7 +151,10 @@ class ImagesResponse(ResponseBody):
     def to_json(self) -> bytes:
         """The body as it is sent; the pictures, which are nearly all of it, are copied and not read."""
         rest = self.model_dump_json(exclude={"data"}).encode()
-        return b'{"data":[%b],%b' % (b",".join(image.to_json() for image in self.data), rest[1:])
+        pieces = [b'{"data":[']
+        for number, image in enumerate(self.data):
+            pieces += [b"," if number else b"", *image.json_pieces()]
+        return b"".join((*pieces, b"],", rest[1:]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -253,7 +253,7 @@ class Telling:
 class PictureStream(StreamingResponse):
     """The events; however that ends, also before the first byte, nothing is drawn any more afterwards."""
 
-    def __init__(self, telling: Telling, headers: dict[str, str]) -> None:
+    def __init__(self, telling: Telling, headers: Mapping[str, str]) -> None:
         silent = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(telling.events(), 200, {**silent, **headers}, EVENT_STREAM)
         self._telling = telling

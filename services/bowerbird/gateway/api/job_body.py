@@ -16,11 +16,14 @@ from bowerbird.contracts import WorkClass
 from bowerbird.errors import BowerbirdError, JobCancelled, JobExpired, JobUnfinished, PictureLost, error_from_body
 from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.api.body import ResponseBody
+from bowerbird.gateway.clips.endpoints import CHAIN as CLIP_CHAIN
+from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.jobs.request import JobResult
-from bowerbird.gateway.records.job import Job, JobState, StoredPicture
+from bowerbird.gateway.records.job import Job, JobKind, JobState, StoredPicture
 
 RETRY_AFTER_SECONDS = 2
+UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
 
 class JobBody(ResponseBody):
@@ -36,6 +39,10 @@ class JobBody(ResponseBody):
     compute_units: float = Field(description="What it costs, as predicted when it was accepted.")
     attempts: int = Field(description="How often it was begun.")
     phase: str | None = Field(description="The stage it is in, or `waiting`; known by the replica that carries it.")
+    reason: str | None = Field(
+        description="What keeps a stage that it needs from waking, in Kubernetes' words; known by the replica that "
+        "carried it last."
+    )
     position: int | None = Field(description="Its place in the queue; 1 is next.")
     eta_seconds: float | None = Field(description="Until it leaves the queue, as predicted now.")
     error: dict[str, Any] | None = Field(
@@ -57,10 +64,15 @@ def job_body(job: Job, gateway: Gateway) -> JobBody:
         compute_units=job.cost,
         attempts=job.attempts,
         phase=phase,
+        reason=_reason(job, gateway) if job.state in UNFINISHED else None,
         position=place.position if place else None,
         eta_seconds=place.eta_seconds if place else None,
         error=None if job.error is None else json.loads(job.error)["error"],
     )
+
+
+def _reason(job: Job, gateway: Gateway) -> str | None:
+    return gateway.demand.waking.reason(CLIP_CHAIN if JobKind.of(job.id) is JobKind.CLIP else CHAIN)
 
 
 def progress_of(job_id: str, gateway: Gateway) -> tuple[str | None, Place | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,12 +19,14 @@ from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.jobs.carrying import Drawn
 from bowerbird.gateway.jobs.request import JobRequest, JobResult, read_job_request
-from bowerbird.gateway.records.job import Claim
+from bowerbird.gateway.records.job import Claim, JobKind
 from bowerbird.gateway.records.usage import UsageEntry
 from bowerbird.gateway.results.lookup import Cache
 from bowerbird.gateway.stages import StageState
 from bowerbird.gateway.upstream import Stage
 
+CHAINS: Mapping[JobKind, Sequence[Stage]] = {JobKind.PICTURES: CHAIN, JobKind.CLIP: CLIP_CHAIN}
+"""What jobs need."""
 LONGER_THAN_PREDICTED = 4.0
 """A clip takes minutes on a small machine, others share it meanwhile, and what is given up is computed again."""
 

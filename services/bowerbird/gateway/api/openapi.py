@@ -125,7 +125,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             media["example"] = dict(operation.example)
         content = {operation.body_media_type: media}
         if operation.also_body_media_type is not None:
-            content[operation.also_body_media_type] = {"schema": reference(operation.body)}
+            content[operation.also_body_media_type] = {"schema": reference(operation.also_body or operation.body)}
         documented["requestBody"] = {"required": True, "content": content}
     if asked := parameters(operation):
         documented["parameters"] = asked

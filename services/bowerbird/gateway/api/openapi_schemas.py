@@ -22,8 +22,7 @@ def schemas(operations: Iterable[Operation], others: Iterable[type[BaseModel]]) 
     """Every shape that an operation takes or answers with, by its name."""
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
     for each in operations:
-        if each.body:
-            wanted[each.body, "validation"] = None
+        wanted |= {(body, "validation"): None for body in (each.body, each.also_body) if body}
         for body in (each.answer, each.accepted, *each.events):
             if body:
                 wanted[body, "serialization"] = None

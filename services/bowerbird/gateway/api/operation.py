@@ -68,7 +68,9 @@ class Operation:
     body: type[BaseModel] | None = None
     body_media_type: str = JSON
     also_body_media_type: str | None = None
-    """In which the same shape may be sent."""
+    """In which the same may be sent."""
+    also_body: type[BaseModel] | None = None
+    """Its shape there, where it is another."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of status 200 beyond those of every answer -> what they say."""
     example: Mapping[str, Any] | None = None

@@ -8,7 +8,9 @@ within a window: whoever waits for each answer before sending the next request n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 from starlette.requests import Request
 
@@ -20,23 +22,38 @@ from bowerbird.gateway.identity.principal import Principal
 TOO_MANY = 429
 
 
-def rate_limit(request: Request) -> dict[str, str]:
+def rate_limit(request: Request) -> Mapping[str, str]:
     """The headers for the tenant of a request that has arrived."""
-    return rate_limit_of(gateway_of(request), principal_of(request))
+    return _headers(*_amounts(gateway_of(request), principal_of(request)))
 
 
-def rate_limit_of(gateway: Gateway, principal: Principal) -> dict[str, str]:
-    """The headers for a tenant."""
+def rate_limit_lines(gateway: Gateway, principal: Principal) -> bytes:
+    """The same as they are written."""
+    return _lines(*_amounts(gateway, principal))
+
+
+def _amounts(gateway: Gateway, principal: Principal) -> tuple[int, int, int, int]:
+    """Requests and compute units that may wait, and how many more of each."""
     settings, part = gateway.settings, principal.tier.queue_part
     left = gateway.admission.left(flow_of(principal.tenant), part)
     part = part or settings.queue_tenant_part
     requests, units = math.floor(settings.queue_requests * part), math.floor(settings.queue_units * part)
-    return {
-        "RateLimit-Policy": _policy(requests, units),
-        "RateLimit": f'"requests";r={left.requests}, "compute";r={math.floor(left.units)}',
+    return requests, units, left.requests, math.floor(left.units)
+
+
+# Written once for what is said again and again, as where nothing waits.
+
+
+@lru_cache(maxsize=1024)
+def _headers(requests: int, units: int, requests_left: int, units_left: int) -> Mapping[str, str]:
+    written = {
+        "RateLimit-Policy": f'"requests";q={requests};qu="concurrent-requests", "compute";q={units};qu="compute-units"',
+        "RateLimit": f'"requests";r={requests_left}, "compute";r={units_left}',
     }
+    return MappingProxyType(written)
 
 
-@lru_cache(maxsize=256)
-def _policy(requests: int, units: int) -> str:
-    return f'"requests";q={requests};qu="concurrent-requests", "compute";q={units};qu="compute-units"'
+@lru_cache(maxsize=1024)
+def _lines(requests: int, units: int, requests_left: int, units_left: int) -> bytes:
+    written = _headers(requests, units, requests_left, units_left).items()
+    return "".join(f"{name.lower()}: {value}\r\n" for name, value in written).encode()

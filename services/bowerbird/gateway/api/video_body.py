@@ -45,6 +45,12 @@ class VideoForm(ResponseBody):
     fps: float = Field(ge=1, le=MAX_FRAMES_PER_SECOND, description="Frames a second.", examples=[24.0])
     frames: int = Field(ge=1, le=MAX_CLIP_FRAMES, description="It has so many frames.", examples=[72])
     loop: bool = Field(description="Whether the last frame goes over into the first.", examples=[False])
+    strength: float | None = Field(
+        gt=0,
+        le=1,
+        description="How far it may go from the picture that it begins with; null: it begins with noise.",
+        examples=[None],
+    )
     facts: GenerationFacts | None = Field(description="How it came to be; null until it is completed.")
 
 
@@ -116,6 +122,7 @@ async def video_of(job: Job, gateway: Gateway) -> Video:
             fps=asked.frames_per_second,
             frames=asked.frames,
             loop=asked.loop,
+            strength=None if asked.beginning is None else asked.beginning.strength,
             facts=facts,
         ),
     )

@@ -6,7 +6,7 @@ from bowerbird import errors
 from bowerbird.gateway.api import videos
 from bowerbird.gateway.api.operation import ENDED_JOB, FORM, KEYED, OF_A_JOB, UPSTREAM, WITH_BODY, Operation
 from bowerbird.gateway.api.video_body import Video, VideoDeleted, VideoList
-from bowerbird.gateway.api.video_request import CreateVideo
+from bowerbird.gateway.api.video_request import CreateVideo, CreateVideoForm
 from bowerbird.gateway.identity.scopes import Scope
 
 ACCEPTS = (
@@ -15,11 +15,14 @@ ACCEPTS = (
     *KEYED,
     errors.PromptRefused,
     errors.CrisisSupport,
+    errors.PromptTooLong,
     errors.SizeUnsupported,
     errors.ModelUnknown,
     errors.TenantQueueFull,
     errors.TierExceeded,
     errors.FeatureUnavailable,
+    errors.ImageRefused,
+    errors.StorageFull,
 )
 """What accepting a clip may meet; what drawing it may meet, stands in its `error`."""
 
@@ -33,6 +36,7 @@ VIDEO_OPERATIONS = (
         facts=(*ACCEPTS, errors.JobUnknown),
         body=CreateVideo,
         also_body_media_type=FORM,
+        also_body=CreateVideoForm,
         example={"prompt": "a cardinal taking off, winter", "seconds": 2, "fps": 8, "seed": 7},
         scope=Scope.IMAGES_WRITE,
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -53,9 +54,10 @@ async def create_video(request: Request) -> Response:
     """Accepts a clip: it stands in the database before the client hears of it."""
     gateway, call = arrive(request)
     key = read_key(request)
-    asked = await read_video(request)
-    stated = asked.model_dump_json().encode()
-    job_id = await job_of(request, call, key, stated, lambda: wanted_clip(asked.clip(), call, gateway))
+    async with read_video(request) as asked:
+        read = None if asked.picture is None else asked.picture.read
+        wanted = partial(wanted_clip, asked.clip(), call, gateway, read)
+        job_id = await job_of(request, call, key, asked.as_stated, wanted)
     job = await _clip(gateway, request.state.tenant, job_id)
     return await _answer(job, gateway)
 

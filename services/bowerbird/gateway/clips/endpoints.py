@@ -1,9 +1,8 @@
 """The animators: the endpoints of animation, which model they move pictures with, and the queue for their slots.
 
 They are looked at here and not in `stages`, since one that is ready may still draw no clips: it says so at `/describe`
-(501). The queue is this process' own: of several gateways each gives out slots as if it were alone, and a pod that has
-none left answers 429, whose clip is next again. Endpoints that draw with another model than the first one are no
-capacity for clips that were checked against that.
+(501). Endpoints that draw with another model than the first one are no capacity for clips that were checked against
+that.
 """
 
 from __future__ import annotations
@@ -18,15 +17,11 @@ import aiohttp
 from bowerbird.contracts import MotionDescription
 from bowerbird.errors import BowerbirdError, FeatureUnavailable, StageBroken
 from bowerbird.gateway.admission.admission import Admission
-from bowerbird.gateway.admission.bounds import Bounds
-from bowerbird.gateway.admission.endpoints import Pauses
-from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.background import in_background
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.demand.waking import Waking
 from bowerbird.gateway.stages import POLL_TIMEOUT
 from bowerbird.gateway.upstream import Stage, as_contract, unavailable
-from bowerbird.settings import Settings
 
 CHAIN = (Stage.SAFETY, Stage.ANIMATION, Stage.CURATION)
 """What a clip needs."""
@@ -36,16 +31,21 @@ logger = logging.getLogger(__name__)
 
 
 class Animators:
-    """The animators of one process; `urls` is the live list of where they may be asked."""
+    """The animators of one process; `urls` is the live list of where they may be asked, `admission` their queue."""
 
-    def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str], waking: Waking, settings: Settings) -> None:
-        bounds = Bounds(settings.queue_requests, settings.queue_units, settings.queue_bytes, settings.queue_tenant_part)
-        pauses = Pauses(settings.stage_poll_seconds, 30 * settings.stage_poll_seconds)
-        self.admission = Admission.alone(Order(bounds, pauses))
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        urls: Sequence[str],
+        admission: Admission,
+        waking: Waking,
+        poll_seconds: float,
+    ) -> None:
+        self.admission = admission
         self._session = session
         self._urls = urls
         self._waking = waking
-        self._poll_seconds = settings.stage_poll_seconds
+        self._poll_seconds = poll_seconds
         self._model: MotionDescription | None = None
         self._moves_none = False
         self._known: set[str] = set()

@@ -2,21 +2,33 @@
 
 Everything that can be refused without a model is refused here, in words that say what would be accepted.
 
-A model is taught on clips of its own frame rate. Of a clip that is faster as many frames are drawn as it would have at
-that rate, and the others lie between two of them (latent interpolation); of a slower one every frame is drawn, and what
-it shows is slower.
+A model is taught on clips of its own frame rate, and as many frames are drawn as the clip would have at that rate. Of a
+faster clip the others lie between two of them (latent interpolation), of a slower one some are left out, so that what
+it shows moves as fast as it was taught to.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 
-from bowerbird.contracts import MIN_CLIP_FRAMES, AnimateRequest, ClipFormat, MotionDescription, Size, SpeciesSubject
-from bowerbird.errors import FieldUnknown, ModelUnknown, RequestInvalid, SizeUnsupported
-from bowerbird.gateway.clips.request import ClipRequest
-from bowerbird.gateway.plan import FRESH_SEED_BITS
+from bowerbird.contracts import (
+    MIN_CLIP_FRAMES,
+    AnimateRequest,
+    Beginning,
+    ClipFormat,
+    MotionDescription,
+    Size,
+    SpeciesSubject,
+)
+from bowerbird.errors import FieldUnknown, ModelUnknown, RequestInvalid, SizeUnsupported, TierExceeded
+from bowerbird.gateway.clips.request import MIN_SECONDS, ClipBeginning, ClipRequest
+from bowerbird.gateway.plan import FRESH_SEED_BITS, Original
+
+USUAL_STRENGTH = 0.8
+"""Of a clip that begins with a picture: what it shows is seen again, and has room to move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class ClipPlan:
     size: Size
     frames: int
     drawn_frames: int
-    """The others lie between two of them."""
+    """Fewer: the others lie between two of them. More: some are left out."""
     frames_per_second: float
     steps: int
     guidance_scale: float
@@ -38,7 +50,16 @@ class ClipPlan:
     loop: bool
     format: ClipFormat
     quality: int
+    strength: float | None = None
+    """How far it may go from the picture that it begins with; None: it begins with noise."""
+    original: Original | None = None
+    """That picture, once it is opened (`clips.beginning`)."""
     species: SpeciesSubject | None = None
+
+    @property
+    def made_steps(self) -> int:
+        """Steps that are computed: all, or as many as its strength leaves."""
+        return self.steps if self.strength is None else int(self.steps * self.strength)
 
     @property
     def seconds(self) -> float:
@@ -59,9 +80,12 @@ class ClipPlan:
         return 1 + max(0, math.ceil((self.drawn_frames - self.model.window) / stride))
 
     def animate_request(self, prompt: str, negative_prompt: str | None) -> AnimateRequest:
-        """The order to animation, with the prompts that safety let through."""
+        """The order to animation, with the prompts that safety let through.
+
+        A model that reads none is told the picture only; candidates are chosen by the prompt all the same.
+        """
         return AnimateRequest(
-            prompt=prompt,
+            prompt=prompt if self.model.prompts else None,
             negative_prompt=negative_prompt,
             size=self.size,
             steps=self.steps,
@@ -71,7 +95,13 @@ class ClipPlan:
             frames=self.frames,
             drawn=None if self.drawn_frames == self.frames else self.drawn_frames,
             loop=self.loop,
+            beginning=None if self.original is None else Beginning(strength=self.original.strength),
         )
+
+    def of_length(self, frames: int) -> ClipPlan:
+        """The same with so many frames."""
+        at_its_rate = round(frames / self.frames_per_second * self.model.frames_per_second)
+        return replace(self, frames=frames, drawn_frames=max(MIN_CLIP_FRAMES, at_its_rate))
 
     def settled(self, asked: ClipRequest, prompt: str, negative_prompt: str | None) -> ClipRequest:
         """The request as a job keeps it: the same plan comes of it again, as long as the model draws it."""
@@ -82,6 +112,7 @@ class ClipPlan:
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
             "seed": self.seed,
+            "beginning": None if self.strength is None else ClipBeginning(strength=self.strength),
         }
         return asked.model_copy(update=values)
 
@@ -93,14 +124,13 @@ def plan_clip(asked: ClipRequest, model: MotionDescription, max_pixels: int) -> 
             f"model: {asked.model!r} moves no pictures here. Accepted: {model.name!r}, or no model at all.",
             param="model",
         )
-    at_its_rate = round(asked.frames / asked.frames_per_second * model.frames_per_second)
     plan = ClipPlan(
         model=model,
         prompt=asked.prompt,
         negative_prompt=asked.negative_prompt,
         size=_size(asked.size, model),
         frames=asked.frames,
-        drawn_frames=min(asked.frames, max(MIN_CLIP_FRAMES, at_its_rate)),
+        drawn_frames=asked.frames,
         frames_per_second=asked.frames_per_second,
         steps=asked.steps or model.default_steps,
         guidance_scale=asked.guidance_scale or model.default_guidance_scale,
@@ -109,8 +139,9 @@ def plan_clip(asked: ClipRequest, model: MotionDescription, max_pixels: int) -> 
         loop=asked.loop,
         format=asked.format,
         quality=asked.quality,
+        strength=_strength(asked, model),
         species=asked.species,
-    )
+    ).of_length(asked.frames)
     _refuse_ineffective(plan)
     _refuse_too_much_of_the_model(plan)
     _refuse_too_long(plan, asked.length_field, max_pixels)
@@ -122,10 +153,26 @@ def compute_units(plan: ClipPlan) -> float:
     stated, first = plan.model.costs, plan.model.sizes[0]
     costs = next((each for each in stated.sizes if each.size == plan.size), None) if stated else None
     rows = (stated.guided_rows if stated else 2) if plan.guidance_scale > 1 else 1
-    steps = plan.candidates * plan.steps * plan.passes * rows
+    steps = plan.candidates * plan.made_steps * plan.passes * rows
     if costs is None:
         return steps * (plan.size.width * plan.size.height) / (first.width * first.height)
-    return costs.encode + steps * costs.step + plan.all_frames * costs.decode
+    read = 0.0 if plan.strength is None else costs.read * (plan.candidates if plan.model.begins == "must" else 1)
+    return costs.encode + read + steps * costs.step + plan.all_frames * costs.decode
+
+
+def refuse_beyond(units: float, plan: ClipPlan, field: str) -> None:
+    """Raises TierExceeded, naming the longest clip that takes no more, where this one takes more than `units`."""
+    cost = compute_units(plan)
+    if cost <= units:
+        return
+    lengths = range(MIN_CLIP_FRAMES, plan.frames)
+    fitting = bisect_right(lengths, units, key=lambda frames: compute_units(plan.of_length(frames)))
+    within = lengths[fitting - 1] if fitting else 0
+    accepted = _accepted(field, within, plan.frames_per_second, "fewer steps or candidates, or a smaller size")
+    raise TierExceeded(
+        f"{field}: this clip takes {cost:.0f} compute units, and your tier has {units:g} a minute. {accepted}",
+        param=field,
+    )
 
 
 def _size(asked: str, model: MotionDescription) -> Size:
@@ -140,7 +187,33 @@ def _size(asked: str, model: MotionDescription) -> Size:
     return sizes[asked]
 
 
+def _strength(asked: ClipRequest, model: MotionDescription) -> float | None:
+    """How far the clip goes from the picture that it begins with; raises FieldUnknown or RequestInvalid."""
+    if asked.beginning is None:
+        if model.begins == "must":
+            fact = f"input_reference is required: {model.name} draws clips of a picture only. Accepted: one picture."
+            raise RequestInvalid(fact, param="input_reference")
+        return None
+    if model.begins == "no":
+        fact = f"input_reference has no effect: {model.name} was compiled without an encoder. Accepted: without it."
+        raise FieldUnknown(fact, param="input_reference")
+    stated, steps = asked.beginning.strength, asked.steps or model.default_steps
+    if model.begins == "must":  # it is shown the picture at every step, instead of beginning with it
+        if stated not in (None, 1.0):
+            raise FieldUnknown(f"strength has no effect on {model.name}. Accepted: without it.", param="strength")
+        return 1.0
+    if stated is not None and int(steps * stated) < 1:
+        fact = f"strength: {stated:g} of {steps} steps is less than one. Accepted: at least 1 / steps."
+        raise RequestInvalid(fact, param="strength")
+    return stated or max(USUAL_STRENGTH, 1 / steps)
+
+
 def _refuse_ineffective(plan: ClipPlan) -> None:
+    if plan.loop and not plan.model.loops:
+        raise FieldUnknown(f"loop has no effect on {plan.model.name}. Accepted: false.", param="loop")
+    if plan.negative_prompt is not None and not plan.model.prompts:
+        fact = f"negative_prompt has no effect: {plan.model.name} reads no prompts. Accepted: without it."
+        raise FieldUnknown(fact, param="negative_prompt")
     if plan.negative_prompt is not None and plan.guidance_scale <= 1:
         raise FieldUnknown(
             f"negative_prompt has no effect with guidance_scale {plan.guidance_scale:g}. Accepted: with a "
@@ -167,8 +240,7 @@ def _refuse_too_long(plan: ClipPlan, field: str, max_pixels: int) -> None:
     """Refusals say the longest clip of this frame rate, size and number of candidates that is accepted."""
     model, rate = plan.model, plan.frames_per_second
     if plan.drawn_frames > model.max_frames:
-        faster = rate > model.frames_per_second
-        most = model.max_frames * rate / model.frames_per_second if faster else model.max_frames
+        most = model.max_frames * rate / model.frames_per_second
         fact = f"{plan.drawn_frames} frames would be drawn, and {model.name} draws at most {model.max_frames}"
         raise _too_long(field, fact, math.floor(most), rate)
     each = plan.size.width * plan.size.height * plan.candidates
@@ -178,8 +250,15 @@ def _refuse_too_long(plan: ClipPlan, field: str, max_pixels: int) -> None:
 
 
 def _too_long(field: str, fact: str, frames: int, frames_per_second: float) -> RequestInvalid:
+    accepted = _accepted(field, frames, frames_per_second, "fewer frames a second or candidates, or a smaller size")
+    return RequestInvalid(f"{field}: {fact}. {accepted}", param=field)
+
+
+def _accepted(field: str, frames: int, frames_per_second: float, otherwise: str) -> str:
+    """What is, in the caller's own unit: up to so many frames, or, where no clip is so short, something else."""
     seconds = math.floor(10 * frames / frames_per_second) / 10
-    longest = f"{seconds:g} s" if field == "seconds" else f"{frames} frames"
-    return RequestInvalid(
-        f"{field}: {fact}. Accepted: up to {longest} at {frames_per_second:g} frames a second.", param=field
-    )
+    in_seconds = field == "seconds"
+    if (seconds < MIN_SECONDS) if in_seconds else (frames < MIN_CLIP_FRAMES):
+        return f"Accepted: {otherwise}."
+    longest = f"{seconds:g} s" if in_seconds else f"{frames} frames"
+    return f"Accepted: up to {longest} at {frames_per_second:g} frames a second."

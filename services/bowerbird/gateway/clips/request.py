@@ -11,6 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from bowerbird.contracts import ClipFormat, SpeciesSubject
 
 DEFAULT_QUALITY = 80
+MIN_SECONDS, MAX_SECONDS = 2.0, 5.0
+"""Of a clip whose length is said in seconds."""
+
+
+class ClipBeginning(BaseModel):
+    """A picture that was uploaded (`records.uploads`), and how far the frames after it may go from there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strength: float | None = None
 
 
 class ClipRequest(BaseModel):
@@ -31,6 +41,8 @@ class ClipRequest(BaseModel):
     steps: int | None = None
     guidance_scale: float | None = None
     candidates: int = 1
+    beginning: ClipBeginning | None = None
+    """None: it begins with noise."""
     safety_identifier: str | None = None
     species: SpeciesSubject | None = None
     """What it is to show, where it was asked for as one of a species."""

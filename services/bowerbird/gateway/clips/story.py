@@ -1,6 +1,7 @@
 """The story of a clip: as that of pictures (`gateway.story`), with frames that belong together.
 
     check_prompt   safety decides before anything is computed (the job's acceptance asked it too)
+    begun          the picture that it begins with, where there is one, is opened and looked at
     admit          a slot of animation
     animate        frames arrive in their order, and go on to curation (judge) and safety (check_clips) at once
     choose         the best candidate that safety lets leave: one that flashes, or shows what it must not, does not
@@ -33,17 +34,22 @@ from bowerbird.contracts import (
 from bowerbird.errors import ImageRefused, StageBroken, StageUnavailable
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.call import Call
+from bowerbird.gateway.clips.beginning import begun
 from bowerbird.gateway.clips.endpoints import CHAIN
 from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.clips.progress import Hearing
 from bowerbird.gateway.clips.waiting import admit, ticket_of
+from bowerbird.gateway.editing import Read
 from bowerbird.gateway.gateway import Gateway
-from bowerbird.gateway.publishing import label_of, published
+from bowerbird.gateway.publishing import label_of, published, source_of
 from bowerbird.gateway.spool import FrameSpool, frame_spool
 from bowerbird.gateway.story import FORGIVEN_LOSSES, Allowed, check_prompt, upload
 from bowerbird.gateway.upstream import Stage, as_contract, broken, facts_as
 from bowerbird.gateway.waiting import Attempt, slot
 from bowerbird.parts import Kind, part
+
+LOOKERS = (Stage.SAFETY, Stage.CURATION)
+"""Who must be there before a clip may be computed: one for its prompt, both for a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,19 @@ class Clip:
     curation: CurationDescription
 
 
-async def tell_clip(plan: ClipPlan, call: Call, gateway: Gateway, place: Tell | None = None) -> Clip:
-    """Draws what was planned; raises the first fact that speaks against it. While it waits, `place` hears its place."""
+async def tell_clip(
+    plan: ClipPlan, call: Call, gateway: Gateway, place: Tell | None = None, read: Read | None = None
+) -> Clip:
+    """Draws what was planned; raises the first fact that speaks against it. While it waits, `place` hears its place.
+
+    `read` gives the file of the picture that it begins with.
+    """
     async with call.within_patience():
-        await gateway.demand.waking.until_awake([Stage.SAFETY], call, CHAIN)
+        await gateway.demand.waking.until_awake(LOOKERS if read else LOOKERS[:1], call, CHAIN)
         async with call.within_deadline():
             allowed = await check_prompt(plan, call, gateway.upstream)
+            if read is not None:
+                plan = await begun(plan, read, call, gateway.upstream)
         async with gateway.animators.admission.place(ticket_of(plan, call, gateway.settings), place) as turn:
             while True:
                 attempt = await admit(turn, call, gateway)
@@ -103,9 +116,11 @@ async def _compute(plan: ClipPlan, allowed: Allowed, attempt: Attempt, gateway: 
             format=plan.format,
             quality=plan.quality,
             origin=label_of(plan, allowed.decision.policy, [seed], {}, call),
+            source=None if plan.original is None else plan.original.media_type,
         )
         with call.stage("publish"):
-            files = await published(1, upstream.publish_clip(upload(wanted, frames, own), call))
+            body = upload(wanted, frames, own, await source_of(plan))
+            files = await published(1, upstream.publish_clip(body, call))
     call.seconds.update({f"animate.{phase}": seconds for phase, seconds in drawn.done.seconds.items()})
     return Clip(files.pictures[0], allowed, seed, drawn.judgement.clips[best], drawn, files.curation)
 
@@ -141,7 +156,8 @@ async def _animate(plan: ClipPlan, allowed: Allowed, frames: FrameSpool, attempt
     hearing = Hearing(plan, attempt.call.on_stage)
     done: DrawDone | None = None
     with attempt.call.stage("animate"), slot(attempt):
-        async with aclosing(attempt.upstream.animate(request, attempt.call)) as parts:
+        begins_with = () if plan.original is None else plan.original.frames
+        async with aclosing(attempt.upstream.animate(request, attempt.call, begins_with)) as parts:
             async for each in parts:
                 if each.kind is Kind.FRAMES:
                     facts = facts_as(FrameFacts, each, Stage.ANIMATION)

@@ -59,4 +59,5 @@ async def admit(turn: Turn, call: Call, gateway: Gateway) -> Attempt:
                     raise
                 raise stages.not_in_time(Stage.ANIMATION) from None
     gateway.metrics.queue_took(turn.ticket.work_class, time.perf_counter() - began)
-    return Attempt(call.computing(), gateway.upstream.at(grant.endpoint, Stage.ANIMATION), turn)
+    computing = call.computing(gateway.animators.admission.fence(grant))
+    return Attempt(computing, gateway.upstream.at(grant.endpoint, Stage.ANIMATION), turn)

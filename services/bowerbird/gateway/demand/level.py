@@ -57,7 +57,7 @@ class Demand:
 
     def look(self) -> None:
         """A request has begun to wait for a slot, or has one: tells of the first."""
-        if self._admission.waiting + self._admission.holding == 1:
+        if self._admission.is_first:
             self.on_rise()
 
     def take(self) -> Mapping[Stage, Level]:

@@ -27,6 +27,7 @@ from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Stage
 from bowerbird.settings import Settings
+from bowerbird.tls import Files, accepting
 
 if TYPE_CHECKING:
     from bowerbird.gateway.demand.scaler import Scaler
@@ -127,12 +128,10 @@ def _floors(settings: Settings, variants: Mapping[Stage, str]) -> Floors:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
-    from bowerbird.gateway.demand.scaler import mutual_tls
-
     files = settings.scaler_certificate, settings.scaler_key, settings.scaler_client_ca
     certificate, key, client_ca = files
     if certificate and key and client_ca:
-        return mutual_tls(certificate, key, client_ca)
+        return accepting(Files(certificate, key, client_ca), protocols=["h2"])
     if any(files):
         raise SystemExit("BOWERBIRD_SCALER_CERTIFICATE, _KEY and _CLIENT_CA: name all three, or none.")
     return None

@@ -10,8 +10,7 @@
 A stream ends with OK when this process ends: after any other end KEDA waits longer and longer, up to a minute, before
 it opens the next. Every answer is bounded in time, since KEDA asks without deadlines and holds a lock meanwhile.
 
-`scalerMetadata` names the variant (else it is the ScaledObject's name) and may say how many requests one pod takes. For
-mutual TLS the certificate is read for each connection, so that it may be renewed under one CA without a restart.
+`scalerMetadata` names the variant (else it is the ScaledObject's name) and may say how many requests one pod takes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -202,23 +200,3 @@ async def serving(scaler: Scaler, listener: socket, tls: ssl.SSLContext | None) 
         with suppress(TimeoutError):  # what is being answered
             async with asyncio.timeout(END_SECONDS):
                 await server.wait_closed()
-
-
-def mutual_tls(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
-    """HTTP/2 over TLS for clients whose certificate `client_ca` signed; the files are read again for each client."""
-    context = _context(certificate, key, client_ca)
-
-    def read_again(connection: ssl.SSLObject, *_: object) -> None:
-        connection.context = _context(certificate, key, client_ca)
-
-    context.sni_callback = read_again  # called for clients that name no server as well
-    return context
-
-
-def _context(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client_ca))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(certificate, key)
-    return context

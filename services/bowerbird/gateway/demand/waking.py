@@ -46,6 +46,7 @@ class Waking:
         self._wake_seconds = settings.wake_seconds
         self._node_seconds = settings.node_seconds
         self._stopped = False
+        self._reasons: dict[Stage, str] = {}
 
     def stop(self) -> None:
         """Holds nobody any more: who waits, and who comes, is told that this gateway is about to stop."""
@@ -81,12 +82,25 @@ class Waking:
             if self._stages.statuses[stage].state is not StageState.READY and self._stages.sleeps(stage)
         ]
 
+    def reason(self, needed: Sequence[Stage]) -> str | None:
+        """What keeps the first of these that sleeps, as it was last heard here: who waits as a job asks between two
+        attempts, when nobody looks."""
+        asleep = self.asleep(needed) if self._reasons else ()
+        return next((self._reasons[stage] for stage in asleep if stage in self._reasons), None)
+
+    def _remember(self, stage: Stage, progress: Progress) -> None:
+        if progress.reason is None:
+            self._reasons.pop(stage, None)
+        else:
+            self._reasons[stage] = progress.reason
+
     async def _wait(self, needed: Sequence[Stage], call: Call) -> None:
         left = {True: self._node_seconds, False: self._wake_seconds}
         while asleep := self.asleep(needed):
             if self._stopped:
                 raise stopping()
             stage, progress = self._slowest(asleep)
+            self._remember(stage, progress)
             if progress.hopeless:
                 raise _unavailable(stage, "cannot be woken", progress)
             for_node = progress.phase is Phase.NODE

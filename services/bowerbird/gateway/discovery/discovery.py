@@ -25,12 +25,13 @@ logger = logging.getLogger(__name__)
 class Discovery:
     """Services by stage: `http://text-to-image:3000` is the Service `text-to-image` of the gateway's namespace."""
 
-    def __init__(self, server: ApiServer, services: Mapping[Stage, str], stages: Stages) -> None:
+    def __init__(self, server: ApiServer, services: Mapping[Stage, str], stages: Stages, scheme: str = "http") -> None:
         self.server = server
         self.services = services
         """Stage -> its Service's name, which is its Deployment's too."""
         self.found: dict[Stage, Found] = {stage: Found() for stage in services}
         self._stages = stages
+        self._scheme = scheme
         self._listed = asyncio.Event()
         selector = f"{SERVICE_LABEL} in ({','.join(sorted(set(services.values())))})"
         self._reflection = Reflection(server, PATH, selector, self._told)
@@ -46,7 +47,7 @@ class Discovery:
 
     def _told(self, slices: Mapping[str, Json]) -> None:
         for stage, service in self.services.items():
-            found = endpoints_of(slices.values(), service)
+            found = endpoints_of(slices.values(), service, self._scheme)
             if found != self.found[stage] or not self._listed.is_set():
                 self.found[stage] = found
                 self._stages.found(stage, found.ready)

@@ -10,6 +10,7 @@ from bowerbird.gateway.discovery.discovery import Discovery, services_of
 from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Stage
 from bowerbird.settings import Settings
+from bowerbird.tls import files_of
 
 
 @asynccontextmanager
@@ -26,6 +27,7 @@ async def discovering(
         yield None
         return
     async with open_api_server(settings, settings.kubernetes_namespace) as server:
-        discovery = Discovery(server, services_of(urls), stages)
+        scheme = "https" if files_of(settings) else "http"
+        discovery = Discovery(server, services_of(urls), stages, scheme)
         async with discovery.running():
             yield discovery

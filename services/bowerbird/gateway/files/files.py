@@ -23,6 +23,7 @@ from bowerbird.gateway.files.tables import file_parts, files
 from bowerbird.gateway.pictures import PictureStore
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys, KeyedRequest, KeyTarget
+from bowerbird.gateway.records.tables import job_uploads
 
 OPEN, READY = "open", "ready"
 _UNKNOWN = "There is no file of this id."
@@ -162,7 +163,7 @@ class Files:
         return await self._remove(select(files.c.id).where(files.c.tenant == tenant))
 
     async def stored_bytes(self, tenant: str) -> int:
-        """What the tenant stores, open files included."""
+        """What the tenant stores, open files and pictures that jobs begin with included."""
         async with self._database.reading() as connection:
             return await _stored(connection, tenant)
 
@@ -171,7 +172,8 @@ class Files:
         stored = await _stored(connection, tenant)
         if stored + length > self._quota_bytes:
             raise StorageFull(
-                f"Your files take {stored} of {self._quota_bytes} bytes: there is no room for this. Delete some.",
+                f"Your files, and the pictures of your clips, take {stored} of {self._quota_bytes} bytes: there is no "
+                "room for this. Delete some.",
                 details={"stored_bytes": stored, "quota_bytes": self._quota_bytes},
             )
 
@@ -201,8 +203,12 @@ async def _get(connection: AsyncConnection, tenant: str, file_id: str, param: st
 
 
 async def _stored(connection: AsyncConnection, tenant: str) -> int:
-    asking = select(func.coalesce(func.sum(files.c.bytes), 0)).where(files.c.tenant == tenant)
-    return int(await connection.scalar(asking) or 0)
+    """Files, and the pictures that were uploaded for jobs."""
+    of_files, of_uploads = (
+        select(func.coalesce(func.sum(each.c.bytes), 0)).where(each.c.tenant == tenant).scalar_subquery()
+        for each in (files, job_uploads)
+    )
+    return int(await connection.scalar(select(of_files + of_uploads)) or 0)
 
 
 async def _keys_of(connection: AsyncConnection, file_ids: Sequence[str]) -> list[str]:

@@ -1,9 +1,9 @@
 """Carries jobs through: claims them, tells the story for each, stores the pictures, ends the claim.
 
-Each replica carries as many as it can hold at a time; most of them wait for their turn in admission, which knows cost
-and weight. A claim is renewed while it is worked on. When it turns out void (cancelled, expired, taken over because
-this process was paused) the work is cancelled, which closes the connections to the stages. A process that stops puts
-its jobs back; one that dies leaves them to whoever claims them when the lease has run out.
+Each replica carries as many as it can hold at a time, of pictures and of clips; most of them wait for their turn in
+admission, which knows cost and weight. A claim is renewed while it is worked on. When it turns out void (cancelled,
+expired, taken over because this process was paused) the work is cancelled, which closes the connections to the stages.
+A process that stops puts its jobs back; one that dies leaves them to whoever claims them when the lease has run out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -26,7 +28,7 @@ from bowerbird.gateway.call import tracer
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.outcome import ending_of
 from bowerbird.gateway.jobs.watching import JobWatch
-from bowerbird.gateway.records.job import Claim, Ending, PutBack, StoredPicture, Success
+from bowerbird.gateway.records.job import Claim, Ending, JobKind, PutBack, StoredPicture, Success
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.retention import picture_key
 from bowerbird.gateway.records.usage import UsageEntry
@@ -37,6 +39,8 @@ RENEW_SECONDS = 3.0
 LOOK_SECONDS = 1.0
 """How often jobs of other replicas, rested and orphaned ones are looked for; own submits are claimed at once."""
 JOBS_IN_HAND = 64
+CLIPS_IN_HAND = 64
+"""Hands of their own: clips take minutes, and pictures must not wait for one that waits."""
 FREE_ENOUGH = 16
 """Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
 AGAIN_SECONDS = 1.0
@@ -44,6 +48,14 @@ BEFORE_COMPUTING = frozenset({"waiting", "wake", "check_prompt", "admit"})
 """Phases, to their first dot, in which a job has not met the model yet."""
 
 logger = logging.getLogger(__name__)
+
+
+CanDraw = Callable[[JobKind], bool]
+"""Whether what draws jobs of a kind is there, or comes."""
+
+
+def _any_kind(_: JobKind) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +108,14 @@ class Carrier:
         self._metrics = metrics or JobMetrics(CollectorRegistry())
         self._hands: dict[str, _InHand] = {}
         self._wake = asyncio.Event()
+        self._woken: set[JobKind] = set()
+        self._look_at = 0.0
         self._claiming = True
-        self._can_draw: Callable[[], bool] = lambda: True
+        self._can_draw: CanDraw = _any_kind
 
-    def wake(self) -> None:
-        """A job was submitted here."""
+    def wake(self, kind: JobKind) -> None:
+        """A job of this kind was submitted here, or hands for such are free."""
+        self._woken.add(kind)
         self._wake.set()
 
     def progress(self, job_id: str) -> Progress | None:
@@ -118,11 +133,11 @@ class Carrier:
             hand.task.cancel()
 
     @asynccontextmanager
-    async def running(self, can_draw: Callable[[], bool] = lambda: True) -> AsyncIterator[None]:
+    async def running(self, can_draw: CanDraw = _any_kind) -> AsyncIterator[None]:
         """Carries jobs until the context ends, then puts back what is not finished.
 
-        While `can_draw` says no, none is claimed: an attempt that must fail would only make the job rest, and another
-        replica may reach what this one does not.
+        While `can_draw` says no of a kind, none of it is claimed: an attempt that must fail would only make the job
+        rest, and another replica may reach what this one does not.
         """
         self._can_draw = can_draw
         loops = [asyncio.create_task(_for_ever(work)) for work in (self._claim, self._renew)]
@@ -136,19 +151,30 @@ class Carrier:
 
     async def _claim(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(max(0.0, self._look_at - time.monotonic())):
                 await self._wake.wait()
         self._wake.clear()
-        while self._claiming and self._can_draw() and (free := JOBS_IN_HAND - len(self._hands)) > 0:
-            if await to_its_end(self._claim_up_to(free)) < free:
+        wanted, self._woken = self._woken, set()  # a submit of one kind is no reason to look at all that waits of both
+        if time.monotonic() >= self._look_at:
+            wanted, self._look_at = set(JobKind), time.monotonic() + LOOK_SECONDS
+        while self._claiming and wanted:
+            free = {kind: self._free(kind) if kind in wanted and self._can_draw(kind) else 0 for kind in JobKind}
+            if not any(free.values()):
                 return
+            taken = await to_its_end(self._claim_up_to(free))
+            wanted = {kind for kind in JobKind if 0 < free[kind] <= taken[kind]}
 
-    async def _claim_up_to(self, free: int) -> int:
-        """How many it were."""
-        claims = await self._records.claims.claim(free, LEASE_SECONDS)
+    async def _claim_up_to(self, free: Mapping[JobKind, int]) -> Counter[JobKind]:
+        """How many it were, of each kind."""
+        claims = await self._records.claims.claim(free[JobKind.PICTURES], LEASE_SECONDS, free[JobKind.CLIP])
         for claim in claims:
             self._take(claim)
-        return len(claims)
+        return Counter(JobKind.of(claim.job_id) for claim in claims)
+
+    def _free(self, kind: JobKind) -> int:
+        """Hands for jobs of this kind."""
+        hands = CLIPS_IN_HAND if kind is JobKind.CLIP else JOBS_IN_HAND
+        return max(0, hands - sum(JobKind.of(job_id) is kind for job_id in self._hands))
 
     async def _renew(self) -> None:
         await asyncio.sleep(RENEW_SECONDS)
@@ -181,8 +207,8 @@ class Carrier:
         finally:
             if self._hands.get(claim.job_id) is hand:
                 del self._hands[claim.job_id]
-            if JOBS_IN_HAND - len(self._hands) == FREE_ENOUGH:
-                self._wake.set()
+            if self._free(kind := JobKind.of(claim.job_id)) == FREE_ENOUGH:
+                self.wake(kind)
             self._watch.notify(claim.job_id)
 
     async def _attempt(self, hand: _InHand) -> Ending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.jobs.backlog import Backlog
-from bowerbird.gateway.jobs.carrying import Carrier, Draw
+from bowerbird.gateway.jobs.carrying import CanDraw, Carrier, Draw
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.watching import JobWatch
 from bowerbird.gateway.records.opening import Records
@@ -47,8 +47,8 @@ class JobRoom:
         return cls(records, carrier, watch, Backlog(records.jobs, settings.job_backlog), metrics)
 
     @asynccontextmanager
-    async def running(self, can_draw: Callable[[], bool]) -> AsyncIterator[None]:
-        """Carries (while `can_draw` says that it can), watches and sweeps until the context ends."""
+    async def running(self, can_draw: CanDraw) -> AsyncIterator[None]:
+        """Carries (what `can_draw` says that can be drawn), watches and sweeps until the context ends."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.watch.running())
             await stack.enter_async_context(self.carrier.running(can_draw))

@@ -1,8 +1,8 @@
 """Pictures as files of one folder, which replicas on one machine (or one shared volume) may share.
 
-A file appears under its name whole and durable: written beside (`.incoming/`), synced, renamed, its folder synced. The
-store of the library that speaks S3 can do folders too, but it neither syncs nor shows what an interrupted write left,
-and nothing could then remove it.
+A file appears under its name whole and durable: written beside (`.incoming/`), synced, renamed, its folder synced; one
+that need not last, whole and without a sync. The store of the library that speaks S3 can do folders too, but it neither
+syncs nor shows what an interrupted write left, and nothing could then remove it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class FolderPictures:
         self._root = root
         (root / INCOMING).mkdir(parents=True, exist_ok=True)
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes, *, lasting: bool = True) -> None:
         """Keeps `body` as a file."""
         try:
-            await asyncio.to_thread(self._write, self._root / checked(key), body)
+            await asyncio.to_thread(self._write, self._root / checked(key), body, lasting)
         except OSError as error:
             raise unavailable() from error
 
@@ -71,17 +71,18 @@ class FolderPictures:
         except OSError as error:
             raise unavailable() from error
 
-    def _write(self, file: Path, body: bytes) -> None:
+    def _write(self, file: Path, body: bytes, lasting: bool) -> None:
         draft = self._root / INCOMING / secrets.token_hex(16)
         try:
             with draft.open("xb") as opened:
                 opened.write(body)
                 opened.flush()
-                os.fsync(opened.fileno())
+                if lasting:
+                    os.fsync(opened.fileno())
             self._rename(draft, file)
         finally:
             draft.unlink(missing_ok=True)
-        for folder in [file.parent, *file.parent.parents]:
+        for folder in [file.parent, *file.parent.parents] if lasting else ():
             _sync(folder)
             if folder == self._root:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,8 +12,11 @@ from bowerbird.gateway.pictures.store import PictureStore
 FOLDER_NAME = "pictures"
 
 
-def open_pictures(url: str | None, home: Path) -> PictureStore:
-    """The store; raises SystemExit with a sentence for a URL of another kind."""
+def open_pictures(url: str | None, home: Path, credentials: Mapping[str, str] | None = None) -> PictureStore:
+    """The store; raises SystemExit with a sentence for a URL of another kind.
+
+    `credentials` are AWS's variables for this one, in small letters (`aws_access_key_id`), before those of the process.
+    """
     if url is None:
         return FolderPictures(home / FOLDER_NAME)
     parts = urlsplit(url)
@@ -24,4 +28,4 @@ def open_pictures(url: str | None, home: Path) -> PictureStore:
         )
     from bowerbird.gateway.pictures.s3 import S3Pictures
 
-    return S3Pictures(url)
+    return S3Pictures(url, credentials)

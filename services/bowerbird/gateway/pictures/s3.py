@@ -5,14 +5,18 @@ One PUT is one object: it is there whole or not at all, and durable when S3 has 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING, cast
 
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from bowerbird.errors import PictureLost
 from bowerbird.gateway.pictures.store import checked, unavailable
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 REQUEST_TIMEOUT = timedelta(seconds=30)
@@ -23,15 +27,16 @@ RETRY_SECONDS = 10
 class S3Pictures:
     """A picture store in a bucket, below the path of its URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Mapping[str, str] | None = None) -> None:
         self._store = S3Store.from_url(
             url,
+            config=cast("S3Config", dict(credentials or {})),
             client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": REQUEST_TIMEOUT, "allow_http": True},
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
         )
 
-    async def put(self, key: str, body: bytes) -> None:
-        """Keeps `body` as one object."""
+    async def put(self, key: str, body: bytes, *, lasting: bool = True) -> None:
+        """Keeps `body` as one object, which lasts in any case."""
         try:
             await self._store.put_async(checked(key), body, use_multipart=False)
         except BaseError as error:

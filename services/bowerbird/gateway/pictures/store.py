@@ -16,8 +16,13 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-]+(\.[A-Za-z0
 class PictureStore(Protocol):
     """Bytes by key; a key is one or more names of letters, digits, `_`, `-` and inner dots, joined by slashes."""
 
-    async def put(self, key: str, body: bytes) -> None:
-        """Keeps `body`; raises RecordsUnavailable, and then the key may exist or not, but never half."""
+    async def put(self, key: str, body: bytes, *, lasting: bool = True) -> None:
+        """Keeps `body`; raises RecordsUnavailable, and then the key may exist or not, but never half.
+
+        What need not be `lasting` may be lost or altered where the machine loses its power before long: it is for
+        whoever looks at the digest of what he gets, and can make it again. To wait for the disk takes longer than all
+        the rest.
+        """
 
     async def get(self, key: str) -> bytes:
         """What was put; raises PictureLost when there is nothing, RecordsUnavailable."""

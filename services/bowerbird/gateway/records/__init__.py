@@ -13,6 +13,7 @@ Read in this order:
     jobs.py         jobs as callers see them: submit, get, list, cancel
     turns.py        whose jobs are claimed next
     claims.py       who carries a job out, and the fence that lets only its present claimant end it
+    uploads.py      pictures that jobs begin with; they are named before they are there, since their jobs are not yet
     job_events.py   what happened to a job, numbered, so that a listener may come back
     idempotency.py  the same key and body, the same answer
     people.py       a tenant's end users, by a keyed name

@@ -1,7 +1,8 @@
 """Carrying jobs out: claim, renew, finish. The fence: only the claim with a job's present epoch changes anything.
 
 A claim takes jobs that wait and jobs whose replica stopped renewing, in one statement, so that two replicas never get
-the same one. Whose jobs these are is a matter of turns (`turns`).
+the same one. Whose jobs these are is a matter of turns (`turns`). Pictures and clips have turns of their own: a clip
+takes minutes, and a picture must not wait for the hand that holds it.
 
 How a claim ends is one transaction: state, result, pictures' rows, usage entry and event, or none of them.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Row,
     Select,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -41,6 +44,7 @@ from bowerbird.gateway.records.job import (
     Claim,
     Ending,
     Failure,
+    JobKind,
     JobState,
     PutBack,
     Success,
@@ -51,6 +55,9 @@ from bowerbird.gateway.records.tables import job_pictures, jobs
 from bowerbird.gateway.records.turns import WaitingFlow, take_turns
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
+
+_IS_CLIP: ColumnElement[bool] = literal_column("(substr(jobs.id, 1, 6) = 'video_')", Boolean)
+"""`JobKind.CLIP`, without parameters: what is selected and what is grouped by are the same text. The index has it."""
 
 
 class Claims:
@@ -63,9 +70,15 @@ class Claims:
         self._events = JobEvents(database, writer)
         self._usage = Usage(database, writer)
 
-    async def claim(self, limit: int, lease_seconds: float) -> list[Claim]:
-        """Up to `limit` jobs, leased to this owner; fewer when others claim at the same time."""
-        turns = take_turns(await self._waiting(), limit)
+    async def claim(self, limit: int, lease_seconds: float, clips: int = 0) -> list[Claim]:
+        """Up to `limit` jobs of pictures and `clips` of clips, leased to this owner.
+
+        Fewer when others claim at the same time.
+        """
+        flows = await self._waiting()
+        turns: dict[WaitingFlow, int] = {}
+        for kind, most in ((JobKind.PICTURES, limit), (JobKind.CLIP, clips)):
+            turns |= take_turns([flow for flow in flows if flow.kind is kind], most)
         if not turns:
             return []
         now = self._database.now()
@@ -134,14 +147,19 @@ class Claims:
                 waiting,
                 func.sum(case((held, 1), else_=0)),
                 func.min(case((self._claimable(), jobs.c.created_ms))),
+                _IS_CLIP,
             )
             .where(jobs.c.state.in_(UNFINISHED))
-            .group_by(jobs.c.tenant, jobs.c.work_class)
+            .group_by(jobs.c.tenant, jobs.c.work_class, _IS_CLIP)
             .having(waiting > 0)
         )
         async with self._database.reading() as connection:
             rows = (await connection.execute(asking)).all()
-        return [WaitingFlow(row[0], WorkClass(row[1]), int(row[2]), int(row[3]), row[4]) for row in rows]
+        kinds = (JobKind.PICTURES, JobKind.CLIP)
+        return [
+            WaitingFlow(row[0], WorkClass(row[1]), int(row[2]), int(row[3]), row[4], kinds[bool(row[5])])
+            for row in rows
+        ]
 
     def _oldest_of(self, turns: Mapping[WaitingFlow, int]) -> Select[Any]:
         """The ids of each flow's oldest jobs, as many as it has turns."""
@@ -151,6 +169,7 @@ class Claims:
                 jobs.c.state.in_(UNFINISHED),
                 jobs.c.tenant == flow.tenant,
                 jobs.c.work_class == flow.work_class.value,
+                _IS_CLIP if flow.kind is JobKind.CLIP else ~_IS_CLIP,
                 self._claimable(),
             )
             .order_by(jobs.c.created_ms, jobs.c.id)

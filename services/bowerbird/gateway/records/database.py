@@ -243,6 +243,25 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
     return reader, writer, SQLiteReads(in_thread, READERS, BUSY_SECONDS)
 
 
+def patient_engine(url: URL, *, only_reads: bool) -> AsyncEngine:
+    """For a transaction that reads or writes everything and takes as long as that does (`backups`).
+
+    One that only reads sees the moment at which it began, whatever is committed meanwhile.
+    """
+    if url.get_backend_name() == "postgresql":
+        connects: dict[str, Any] = {"connect_args": {"timeout": CONNECT_SECONDS}}
+        level = "REPEATABLE READ" if only_reads else "READ COMMITTED"
+        return create_async_engine(url, pool_size=1, hide_parameters=True, isolation_level=level, **connects)
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    connects = {"connect_args": {"factory": SQLiteConnection}}
+    engine = create_async_engine(url, pool_size=1, hide_parameters=True, **connects)
+    if only_reads:
+        _prepare(engine.sync_engine, "BEGIN", "PRAGMA query_only = ON")
+    else:
+        _prepare(engine.sync_engine, "BEGIN IMMEDIATE", "PRAGMA journal_mode = WAL")
+    return engine
+
+
 def _prepare(engine: Engine, begin: str | None, *pragmas: str) -> None:
     """Takes `BEGIN` away from the driver, which would put it off to the first write, and sets up each connection."""
     always = (

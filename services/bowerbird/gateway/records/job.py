@@ -39,6 +39,18 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
+class JobKind(StrEnum):
+    """What a job draws; its id begins so."""
+
+    PICTURES = "job"
+    CLIP = "video"
+
+    @classmethod
+    def of(cls, job_id: str) -> JobKind:
+        """That of the job with this id."""
+        return cls.CLIP if job_id.startswith(f"{cls.CLIP}_") else cls.PICTURES
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job before it is in the database."""

@@ -22,6 +22,7 @@ from bowerbird.gateway.records.job import Job, JobState, NewJob, StoredPicture, 
 from bowerbird.gateway.records.job_events import FIRST_EVENT, JobEvents
 from bowerbird.gateway.records.reader import GroupedReads
 from bowerbird.gateway.records.tables import job_pictures, jobs
+from bowerbird.gateway.records.uploads import forget_uploads
 from bowerbird.gateway.records.writer import Writer
 
 MAX_PAGE = 100
@@ -79,11 +80,17 @@ class Jobs:
 
     async def get(self, tenant: str, job_id: str) -> Job:
         """One job; raises JobUnknown."""
-        row = None if self._row is None else self._row.row(_id(job_id))
-        job = await self._rows.get(_id(job_id)) if row is None else _job(row)
+        job = self.at_once(tenant, job_id) or await self._rows.get(_id(job_id))
         if job is None or job.tenant != tenant:
             raise JobUnknown(_UNKNOWN, param="id")
         return job
+
+    def at_once(self, tenant: str, job_id: str) -> Job | None:
+        """One job, where its row is at hand; else None, and `get` says more. Raises JobUnknown for another tenant's."""
+        row = None if self._row is None else self._row.row(_id(job_id))
+        if row is not None and row["tenant"] != tenant:
+            raise JobUnknown(_UNKNOWN, param="id")
+        return None if row is None else _job(row)
 
     async def page(self, tenant: str, limit: int, cursor: str | None = None) -> JobPage:
         """Up to `limit` of a tenant's jobs; raises RequestInvalid for a cursor that is not this tenant's."""
@@ -131,7 +138,7 @@ class Jobs:
             naming = select(job_pictures.c.key).where(job_pictures.c.job_id == job_id)
             keys = (await connection.execute(naming)).scalars().all()
             await connection.execute(delete(jobs).where(jobs.c.id == job_id))
-        return list(keys)
+            return [*keys, *await forget_uploads(connection, [job_id])]
 
     async def pictures(self, job_id: str) -> list[StoredPicture]:
         """The pictures of a finished job, in the order of the answer."""

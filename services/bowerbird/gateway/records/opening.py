@@ -21,6 +21,7 @@ from bowerbird.gateway.records.leases import Leases
 from bowerbird.gateway.records.people import SECRET_NAME, People
 from bowerbird.gateway.records.retention import Retention
 from bowerbird.gateway.records.secret import shared_secret
+from bowerbird.gateway.records.uploads import JobUploads
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
 from bowerbird.settings import Settings
@@ -36,6 +37,7 @@ class Records:
     writer: Writer
     pictures: PictureStore
     jobs: Jobs
+    uploads: JobUploads
     claims: Claims
     events: JobEvents
     keys: IdempotencyKeys
@@ -66,6 +68,7 @@ async def open_records(settings: Settings, registry: CollectorRegistry | None = 
                 writer=writer,
                 pictures=pictures,
                 jobs=Jobs(database, writer, keys, cursor_secret),
+                uploads=JobUploads(database, pictures),
                 claims=Claims(database, writer, owner),
                 events=JobEvents(database, writer),
                 keys=keys,

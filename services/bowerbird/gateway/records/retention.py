@@ -4,7 +4,7 @@
 leaves between the two is found by the next sweep, because files carry their owner in their name:
 `jobs/<job>/<epoch>-<n>`. A file may be deleted on three conditions, each of which stays true once it is: its job is
 gone, its job has ended without naming it, or its job was claimed again since. While none holds, its writer may still
-name it.
+name it. What a job begins with (`uploads`) is named before it is there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.job import JobState
 from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import UNFINISHED
-from bowerbird.gateway.records.tables import idempotency_keys, job_pictures, jobs
+from bowerbird.gateway.records.tables import idempotency_keys, job_pictures, job_uploads, jobs
+from bowerbird.gateway.records.uploads import JobUploads, forget_uploads, upload_key
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
 
@@ -56,6 +57,7 @@ class Retention:
         self._database = database
         self._pictures = pictures
         self._retention_ms = round(retention_seconds * 1000)
+        self._uploads = JobUploads(database, pictures)
         self._events = JobEvents(database, writer)
         self._usage = Usage(database, writer)
 
@@ -67,6 +69,7 @@ class Retention:
             await self._pictures.delete(gone.keys)
             removed += gone.jobs
             files += len(gone.keys)
+        files += await self._uploads.sweep()
         while count := await self._remove_keys():
             keys += count
         while await self._usage.fold():
@@ -108,7 +111,7 @@ class Retention:
             naming = select(job_pictures.c.key).where(job_pictures.c.job_id.in_(ids))
             keys = (await connection.execute(naming)).scalars().all()
             removed = await connection.execute(delete(jobs).where(jobs.c.id.in_(ids)).returning(jobs.c.id))
-            return _Gone(len(removed.all()), keys)
+            return _Gone(len(removed.all()), [*keys, *await forget_uploads(connection, ids)])
 
     async def _remove_keys(self) -> int:
         table = idempotency_keys
@@ -118,6 +121,7 @@ class Retention:
             return len((await connection.execute(removing)).all())
 
     async def _remove_unnamed(self, keys: Iterable[str]) -> int:
+        unnamed = await self._unnamed_uploads(keys)
         owners = {key: owner for key in keys if (owner := _owner(key)) is not None}
         asking = select(jobs.c.id, jobs.c.state, jobs.c.lease_epoch).where(
             jobs.c.id.in_(sorted({job_id for job_id, _ in owners.values()}))
@@ -126,13 +130,23 @@ class Retention:
         async with self._database.reading() as connection:
             known = {row.id: row for row in (await connection.execute(asking)).all()}
             named = set((await connection.execute(naming)).scalars())
-        unnamed = []
         for key, (job_id, epoch) in owners.items():
             job = known.get(job_id)
             if key not in named and (job is None or JobState(job.state).final or job.lease_epoch > epoch):
                 unnamed.append(key)
         await self._pictures.delete(unnamed)
         return len(unnamed)
+
+    async def _unnamed_uploads(self, keys: Iterable[str]) -> list[str]:
+        found = {key: job_id for key in keys if key == upload_key(job_id := _job_of(key))}
+        asking = select(job_uploads.c.job_id).where(job_uploads.c.job_id.in_(sorted(found.values())))
+        async with self._database.reading() as connection:
+            named = set((await connection.execute(asking)).scalars()) if found else set()
+        return [key for key, job_id in found.items() if job_id not in named]
+
+
+def _job_of(key: str) -> str:
+    return key.removeprefix(JOB_PICTURES).partition("/")[0]
 
 
 def _owner(key: str) -> tuple[str, int] | None:

@@ -91,6 +91,18 @@ job_pictures = Table(
     Column("digest", String(71), nullable=False, comment="sha256:…, of the bytes"),
 )
 
+job_uploads = Table(
+    "job_uploads",
+    metadata,
+    Column("job_id", String(40), primary_key=True, comment="named before the job is accepted"),
+    Column("tenant", String(64), nullable=False),
+    Column("person", String(64), comment="people.People: the end user whose job it is"),
+    Column("bytes", BigInteger, nullable=False),
+    Column("digest", String(71), nullable=False, comment="sha256:…, of the bytes"),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_job_uploads_tenant_person", "tenant", "person"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bowerbird.contracts import WorkClass
+from bowerbird.gateway.records.job import JobKind
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingFlow:
-    """A tenant's jobs of one class."""
+    """A tenant's jobs of one class and kind."""
 
     tenant: str
     work_class: WorkClass
@@ -25,6 +26,7 @@ class WaitingFlow:
     running: int
     oldest_ms: int
     """When the oldest that waits was accepted."""
+    kind: JobKind = JobKind.PICTURES
 
 
 def take_turns(flows: Iterable[WaitingFlow], limit: int) -> Mapping[WaitingFlow, int]:

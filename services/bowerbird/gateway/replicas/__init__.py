@@ -11,6 +11,9 @@ same slots. So one replica owns the order (`gateway/admission`), and the others 
     followers.py    the owner's end: a seat before the order for each follower
     doorway.py      the route by which followers come, closed to all others
 
+What waits for text-to-image and what waits for animation are two queues, each with an election and an owner of its own;
+often they are the same replica's.
+
 What crosses is small: who waits, what it costs, where there is a slot. Prompts and pictures do not; those go from each
 replica to the stages. SQLite, one process: none of this runs (`opening.py`).
 

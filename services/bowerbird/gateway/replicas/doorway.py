@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from pydantic import ValidationError
 from starlette.datastructures import Headers
@@ -19,9 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bowerbird.gateway.replicas.election import Election
 from bowerbird.gateway.replicas.followers import Followers, Session
-from bowerbird.gateway.replicas.link import EPOCH_HEADER, NONCE_HEADER, PATH, PROOF_HEADER, REPLICA_HEADER, proof
+from bowerbird.gateway.replicas.link import EPOCH_HEADER, NONCE_HEADER, PROOF_HEADER, REPLICA_HEADER, proof
 from bowerbird.gateway.replicas.stream import Silence, heard
 
+ROOM = "/replicas/"
 CONFLICT = 409
 MAX_NAME_CHARACTERS = 100
 
@@ -29,17 +30,18 @@ logger = logging.getLogger(__name__)
 
 
 class DoorwayASGI:
-    """Wraps the app; `app.state.election` is None where this gateway is alone."""
+    """Wraps the app; `app.state.elections` has those that this gateway takes part in, by the path of their queue."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a follower for as long as it is connected; everything else goes on to the app."""
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or not scope["path"].startswith(ROOM):
             await self._app(scope, receive, send)
             return
-        election: Election | None = scope["app"].state.election
+        elections: Mapping[str, Election] = scope["app"].state.elections
+        election = elections.get(scope["path"])
         headers = Headers(scope=scope)
         if election is None or not _may_enter(headers, election.secret):
             await self._app(scope, receive, send)

@@ -26,9 +26,10 @@ from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.admission.owner import Owner
 from bowerbird.gateway.records.leases import Lease, Leases
 from bowerbird.gateway.replicas.followers import Followers
-from bowerbird.gateway.replicas.link import Follower, LinkFailed, linked
+from bowerbird.gateway.replicas.link import PICTURES, Follower, LinkFailed, linked
 
 QUEUE_OWNER = "queue_owner"
+"""The lease of what waits for text-to-image; another queue's has its name behind it."""
 LEASE_SECONDS = 5.0
 RENEW_SECONDS = 1.0
 """Four renewals may fail before nobody grants."""
@@ -71,8 +72,9 @@ class Election:
     def __init__(
         self, leases: Leases, address: str, admission: Admission, follower: Follower, make: Callable[[int], Order]
     ) -> None:
-        self.secret = follower.secret
+        self.secret, self.queue = follower.secret, follower.queue
         self.on_takeover: Callable[[], None] = lambda: None
+        self._lease_name = QUEUE_OWNER if follower.queue == PICTURES else f"{QUEUE_OWNER}_{follower.queue}"
         self._leases = leases
         self._address = address
         self._admission = admission
@@ -146,7 +148,7 @@ class Election:
                 return RENEW_SECONDS
             else:
                 self._abdicate()
-        holder = await self._leases.holder(QUEUE_OWNER)
+        holder = await self._leases.holder(self._lease_name)
         if holder is None:
             if not self._stopping and await self._take():
                 return RENEW_SECONDS
@@ -164,7 +166,7 @@ class Election:
 
     async def _take(self) -> bool:
         asked = time.clock_gettime(_CLOCK)
-        lease = await self._leases.take(QUEUE_OWNER, self._follower.name, self._address, LEASE_SECONDS)
+        lease = await self._leases.take(self._lease_name, self._follower.name, self._address, LEASE_SECONDS)
         if lease is None:
             return False
         self._unlink()
@@ -178,7 +180,7 @@ class Election:
         self.on_takeover()
         self._admission.keep(owner)
         asyncio.get_running_loop().call_later(GATHER_SECONDS, owner.dispatch)
-        logger.info("this replica owns the order", extra={"epoch": lease.epoch})
+        logger.info("this replica owns the order", extra={"epoch": lease.epoch, "queue": self.queue})
         return True
 
     def _abdicate(self) -> None:
@@ -188,7 +190,7 @@ class Election:
         tenure.owner.close()
         tenure.followers.close()
         self._admission.lose()
-        logger.info("this replica owns the order no more", extra={"epoch": tenure.lease.epoch})
+        logger.info("this replica owns the order no more", extra={"epoch": tenure.lease.epoch, "queue": self.queue})
 
     async def _give_back(self) -> None:
         if self._tenure is None:
@@ -215,7 +217,9 @@ class Election:
             async with linked(self._follower, holder) as (link, lines):
                 self._followed = holder.epoch
                 self._admission.follow(link)
-                logger.info("this replica follows the order's owner", extra={"epoch": holder.epoch})
+                logger.info(
+                    "this replica follows the order's owner", extra={"epoch": holder.epoch, "queue": self.queue}
+                )
                 await link.listen(lines)
         except LinkFailed as error:
             # Twice a second it tries in vain, until a dead owner's lease has run out.

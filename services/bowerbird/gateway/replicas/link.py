@@ -46,7 +46,8 @@ from bowerbird.gateway.replicas.messages import (
 )
 from bowerbird.gateway.replicas.stream import Outbox, Silence, heard
 
-PATH = f"/replicas/{PROTOCOL}/order"
+PICTURES, CLIPS = "order", "clips"
+"""The queues that replicas share, each with an owner of its own: what waits for text-to-image, and for animation."""
 REPLICA_HEADER = "bowerbird-replica"
 EPOCH_HEADER = "bowerbird-epoch"
 NONCE_HEADER = "bowerbird-nonce"
@@ -56,6 +57,11 @@ CONNECT_SECONDS = 2.0
 FORECAST_SECONDS = 1.0
 MAX_TENANTS = 10_000
 """Whose allowance is remembered; beyond it, all are forgotten until they are told again."""
+
+
+def path_of(queue: str) -> str:
+    """Where the followers of a queue's owner come."""
+    return f"/replicas/{PROTOCOL}/{queue}"
 
 
 class LinkFailed(Exception):
@@ -72,6 +78,8 @@ class Follower:
     """An empty one: what a tenant may send that nothing was said of."""
     session: aiohttp.ClientSession
     secret: bytes
+    """Of this queue: what opens one opens no other."""
+    queue: str = PICTURES
 
 
 def proof(secret: bytes, side: str, replica: str, epoch: str, nonce: str) -> str:
@@ -180,7 +188,7 @@ async def linked(follower: Follower, lease: Lease) -> AsyncIterator[tuple[Link, 
         PROOF_HEADER: proof(follower.secret, "follower", follower.name, epoch, nonce),
     }
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-    url = f"{lease.address}{PATH}"
+    url = f"{lease.address}{path_of(follower.queue)}"
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             answer = await follower.session.post(url, data=link.outbox.chunks(), headers=headers, timeout=timeout)

@@ -1,4 +1,4 @@
-"""The queue of this process: alone, or in one order with the other replicas on the same PostgreSQL.
+"""The queues of this process: alone, or in one order with the other replicas on the same PostgreSQL.
 
 A process is alone with SQLite, and where nobody could reach it (`settings.replica_url`): then it keeps an order of its
 own, without lease, connections or epochs. Several such processes before the same stages are kept from overfilling them
@@ -7,6 +7,7 @@ by the stages alone.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import socket
 from functools import partial
@@ -21,7 +22,7 @@ from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.secret import shared_secret
 from bowerbird.gateway.replicas.election import Election, Role
-from bowerbird.gateway.replicas.link import Follower
+from bowerbird.gateway.replicas.link import PICTURES, Follower
 from bowerbird.settings import Settings
 
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - what nobody can be told to connect to
@@ -30,9 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 async def open_order(
-    settings: Settings, records: Records, session: aiohttp.ClientSession, registry: CollectorRegistry
+    settings: Settings,
+    records: Records,
+    session: aiohttp.ClientSession,
+    registry: CollectorRegistry,
+    queue: str = PICTURES,
 ) -> tuple[Admission, Election | None]:
-    """The queue before text-to-image, within what the settings allow; no Election where this process is alone."""
+    """The queue before text-to-image, or before animation, within what the settings allow.
+
+    No Election where this process is alone.
+    """
     bounds = Bounds(settings.queue_requests, settings.queue_units, settings.queue_bytes, settings.queue_tenant_part)
     # A pause shorter than the time between two looks would end unseen.
     pauses = Pauses(settings.stage_poll_seconds, 30 * settings.stage_poll_seconds)
@@ -42,7 +50,9 @@ async def open_order(
         return Admission.alone(Order(bounds, pauses)), None
     admission = Admission(bounds)
     secret = await shared_secret(records.database, "replicas")
-    follower = Follower(records.owner, admission, Occupancy(bounds), session, secret)
+    if queue != PICTURES:
+        secret = hmac.digest(secret, queue.encode(), "sha256")
+    follower = Follower(records.owner, admission, Occupancy(bounds), session, secret, queue)
     address = settings.replica_url.rstrip("/")
     election = Election(records.leases, address, admission, follower, partial(Order, bounds, pauses))
     _show(election, registry)
@@ -60,10 +70,11 @@ def reachable(settings: Settings, listener: socket.socket) -> Settings:
 
 def _show(election: Election, registry: CollectorRegistry) -> None:
     """Who owns the order, how often that was this replica, and who follows it, whenever the metrics are read."""
-    owns = Gauge("bowerbird_queue_owner", "1 where this replica owns the queue's order.", registry=registry)
+    name = "bowerbird_queue" if election.queue == PICTURES else f"bowerbird_{election.queue}_queue"
+    owns = Gauge(f"{name}_owner", "1 where this replica owns the queue's order.", registry=registry)
     owns.set_function(lambda: election.role is Role.OWNER)
-    peers = Gauge("bowerbird_queue_followers", "Replicas that are connected to this owner.", registry=registry)
+    peers = Gauge(f"{name}_followers", "Replicas that are connected to this owner.", registry=registry)
     peers.set_function(lambda: election.peers)
     election.on_takeover = Counter(
-        "bowerbird_queue_takeovers", "How often this replica became the owner.", registry=registry
+        f"{name}_takeovers", "How often this replica became the owner.", registry=registry
     ).inc

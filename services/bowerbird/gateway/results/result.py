@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pybase64
@@ -61,6 +61,8 @@ class Result:
 
     facts: Facts
     pictures: list[bytes]
+    digests: tuple[str, ...] = field(default=(), compare=False)
+    """SHA-256 of each picture, 64 hexadecimal digits, where they were computed on its way."""
 
     @cached_property
     def size_bytes(self) -> int:
@@ -80,8 +82,8 @@ class Result:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the SHA-256 of each picture, in order; 64 hexadecimal digits."""
-        each = b"".join(hashlib.sha256(picture).digest() for picture in self.pictures)
-        return hashlib.sha256(each).hexdigest()
+        digests = self.digests or tuple(hashlib.sha256(picture).hexdigest() for picture in self.pictures)
+        return hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest()
 
     @property
     def entity_tag(self) -> str:
@@ -101,7 +103,7 @@ class Result:
 
 def tag_is_known(if_none_match: str, entity_tag: str) -> bool:
     """Whether `If-None-Match` names this tag, compared weakly (RFC 9110 section 13.1.2); `*` is any."""
-    if if_none_match.strip() == "*":
+    if if_none_match == entity_tag or if_none_match.strip() == "*":
         return True
     return _opaque(entity_tag) in {match.group(1) for match in _ENTITY_TAG.finditer(if_none_match)}
 

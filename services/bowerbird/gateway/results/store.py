@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from pydantic import ValidationError
 from sqlalchemy import Column, ColumnElement
@@ -130,7 +131,9 @@ class ResultStore:
         if not 0 < arrival.bytes <= self._keeping.max_bytes or not await self._reserved(arrival):
             return None
         files = files_of(arrival.id, arrival.pictures)
-        ends = await asyncio.gather(*map(self._pictures.put, files, result.pictures), return_exceptions=True)
+        # Not lasting: a file that a power cut spoils is found by its digest, and drawn again.
+        put = partial(self._pictures.put, lasting=False)
+        ends = await asyncio.gather(*map(put, files, result.pictures), return_exceptions=True)
         for failure in ends:  # all of them: after one nothing is written any more that the sweep has looked for
             if isinstance(failure, BaseException):
                 raise failure

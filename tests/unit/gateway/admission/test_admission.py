@@ -68,6 +68,19 @@ async def test_a_slot_is_granted_at_once_where_one_is_free_and_in_turn_where_non
     assert admission.waiting == admission.holding == 0
 
 
+async def test_the_first_is_who_waits_or_draws_alone(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    async with admission.place(ticket("1")) as first:
+        assert admission.is_first
+        await first.grant()
+        assert admission.is_first
+        async with admission.place(ticket("2")):
+            assert not admission.is_first
+            first.finished()
+            assert admission.is_first, "who has drawn wants nothing more of it"
+    assert not admission.is_first
+
+
 async def test_who_is_cancelled_while_waiting_waits_no_more(admission: Admission) -> None:
     admission.seen_ready(A, 1, None)
     drawn: list[str] = []

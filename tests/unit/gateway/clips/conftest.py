@@ -52,7 +52,7 @@ GatewayBefore = Callable[..., AbstractContextManager[httpx2.Client]]
 @pytest.fixture(scope="session")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Clips of 64 x 64 whose frames have most of their noise in common and little else: they move, and do not flash."""
-    tiny = Tiny(side=64, gain=0.1, motion=True, stills=False, shared_noise=0.96, max_frames=MAX_FRAMES)
+    tiny = Tiny(side=64, gain=0.1, motion=True, stills=False, encoder=True, shared_noise=0.96, max_frames=MAX_FRAMES)
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "moving", tiny)
 
 

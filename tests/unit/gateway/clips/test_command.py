@@ -17,6 +17,7 @@ from bowerbird.errors import RequestInvalid
 
 from ...engine.gated_backend import GatedBackend
 from .conftest import MINE
+from .test_beginning import png
 
 
 def draw(gateway: httpx2.Client, *arguments: str) -> Result:
@@ -32,6 +33,17 @@ def test_a_clip_is_written_and_told_of(clips: httpx2.Client, tmp_path: Path) -> 
     assert (clip["path"], clip["seed"], clip["frames"]) == (str(output), 7, 16)
     with Image.open(output) as file:
         assert getattr(file, "n_frames", 1) == 16
+
+
+def test_a_clip_begins_with_a_picture(clips: httpx2.Client, tmp_path: Path) -> None:
+    picture, output = tmp_path / "first.png", tmp_path / "bird.webp"
+    picture.write_bytes(png())
+    drawn = draw(clips, "--from", str(picture), "--seconds", "2", "--fps", "8", "-o", str(output))
+    assert drawn.exit_code == 0, drawn.stderr
+    newest = clips.get("/v1/videos", params={"limit": "1"}).json()["data"][0]
+    assert newest["bowerbird"]["strength"] == 1  # of one step
+    assert draw(clips, "--from", str(tmp_path / "nothing.png"), "-o", str(output)).exit_code == 2
+    assert draw(clips, "--from", str(output), "-o", str(tmp_path / "x.mp4")).exit_code == 3  # it moves
 
 
 def test_what_a_clip_is_not_is_refused_by_name(clips: httpx2.Client, tmp_path: Path) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bowerbird.engine.bundle import Bundle
 from bowerbird.errors import StageFull, error_body
 from bowerbird.parts import CONTENT_TYPE
 
 from ...engine.gated_backend import GatedBackend
 from .conftest import GatewayBefore
-from .test_videos import completed
+from .test_videos import completed, content, create, ended, frames
+
+ROOT = Path(__file__).parents[4]
 
 
 class Unlucky:
@@ -45,3 +56,36 @@ def test_a_clip_outlives_an_animation_that_is_full_and_one_that_dies(
     assert not unlucky.fates
     assert 'bowerbird_put_back_total{reason="full"} 1.0' in told
     assert 'bowerbird_put_back_total{reason="lost"} 1.0' in told
+
+
+@contextmanager
+def animating_process(bundle: Bundle) -> Iterator[tuple[str, IO[str]]]:
+    """Its address, and what it says."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.unit.gateway.clips.animation_process", str(bundle.folder), str(port)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'services'}{os.pathsep}{ROOT}"}
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{port}", process.stdout
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_clip_whose_animation_is_killed_is_drawn_again_once_from_its_seed_to_the_same_clip(
+    animator: Starlette, gateway_before: GatewayBefore, moving: Bundle, tmp_path: Path
+) -> None:
+    with (
+        animating_process(moving) as (url, said),
+        gateway_before(animator, tmp_path, animation_url=url, stage_poll_seconds=0.1) as client,
+    ):
+        video_id = create(client)["id"]
+        os.kill(int(said.readline()), signal.SIGKILL)
+        assert ended(client, video_id)["error"] is None
+        again = completed(client)["id"]
+        assert client.get(f"/v1/jobs/{video_id}").json()["attempts"] == 1
+        assert 'bowerbird_put_back_total{reason="lost"} 1.0' in client.get("/metrics").text
+        assert frames(content(client, video_id).content) == frames(content(client, again).content)

@@ -49,6 +49,13 @@ def test_a_webp_with_frames_moves_and_is_a_video_too(clips: httpx2.Client) -> No
     assert len(frames(base64.b64decode(answer["data"][0]["b64_json"]))) == 8
 
 
+def test_a_gif_slower_than_the_model_draws_leaves_frames_out_and_says_so(clips: httpx2.Client) -> None:
+    answer = clips.post("/v1/images/generations", json=MOVING | {"output_format": "gif"}).json()  # OpenAI's 9 of 200 ms
+    clip = answer["bowerbird"]["clip"]
+    assert (clip["frames"], clip["drawn_frames"], clip["duration_seconds"]) == (9, 14, 1.8)
+    assert durations(base64.b64decode(answer["data"][0]["b64_json"])) == [200] * 9
+
+
 def test_too_many_frames_are_refused_in_the_fields_own_words(clips: httpx2.Client) -> None:
     fields = MOVING | {"output_format": "gif", "frame_count": 60, "frame_duration_ms": 125}
     answer = clips.post("/v1/images/generations", json=fields)

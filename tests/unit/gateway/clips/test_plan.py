@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,10 +11,10 @@ from hypothesis import strategies as st
 from bowerbird.contracts import ClipFormat, ModelCosts, MotionDescription, Size, SizeCosts, WorkClass
 from bowerbird.engine.bundle import MotionFacts
 from bowerbird.engine.model.clip import ClipForm
-from bowerbird.errors import RangeUnsatisfiable, RequestInvalid
+from bowerbird.errors import RangeUnsatisfiable, RequestInvalid, TierExceeded
 from bowerbird.gateway.api.byte_range import range_of
 from bowerbird.gateway.api.job_drawing import computing_seconds
-from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip
+from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip, refuse_beyond
 from bowerbird.gateway.clips.progress import Hearing, per_cent
 from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.records.job import Claim
@@ -66,9 +68,12 @@ def test_a_clip_may_take_four_times_what_was_predicted(
     assert computing_seconds(claim, 120, costs) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("fps", "drawn"), [(24, 16), (12, 32), (8, 48), (5, 48)])
-def test_frames_beyond_the_models_rate_lie_between_drawn_ones(fps: float, drawn: int) -> None:
-    assert planned(48, fps).drawn_frames == drawn
+@pytest.mark.parametrize(("fps", "drawn"), [(24, 16), (12, 32), (8, 48), (5, 77)])
+def test_as_many_frames_are_drawn_as_the_clip_has_at_the_models_rate(fps: float, drawn: int) -> None:
+    plan = planned(48, fps)
+    assert (plan.frames, plan.drawn_frames) == (48, drawn)
+    request = plan.animate_request("a robin", None)
+    assert (request.frames, request.drawn) == (48, None if drawn == 48 else drawn)
 
 
 def test_a_stored_request_is_the_same_plan_again() -> None:
@@ -78,11 +83,62 @@ def test_a_stored_request_is_the_same_plan_again() -> None:
     assert plan_clip(kept, moving(), 1 << 30) == plan
 
 
-@pytest.mark.parametrize(("field", "says"), [("seconds", "up to 1.5 s"), ("frame_count", "up to 36 frames")])
-def test_too_long_a_clip_is_refused_in_the_callers_own_words(field: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("fps", "max_frames", "field", "says"),
+    [
+        (24, 12, "seconds", "Accepted: fewer frames a second or candidates, or a smaller size"),
+        (6, 16, "seconds", "up to 2 s"),
+        (24, 12, "frame_count", "up to 36 frames"),
+        (8, 12, "frame_count", "up to 12 frames"),
+        (2, 12, "frame_count", "up to 3 frames"),
+        (1, 12, "frame_count", "Accepted: fewer frames a second"),
+    ],
+)
+def test_too_long_a_clip_is_refused_in_the_callers_own_words(
+    fps: float, max_frames: int, field: str, says: str
+) -> None:
     with pytest.raises(RequestInvalid, match=says) as refused:
-        planned(72, 24, moving(max_frames=12), length_field=field)
+        planned(72, fps, moving(max_frames=max_frames), length_field=field)
     assert refused.value.param == field
+
+
+@settings(deadline=None)
+@given(st.integers(2, 120), st.integers(1, 24), st.integers(2, 120))
+def test_the_longest_that_a_refusal_names_is_accepted(frames: int, fps: int, max_frames: int) -> None:
+    model = moving(window=2, overlap=1, max_frames=max_frames)
+    if round(frames / fps * model.frames_per_second) <= max_frames:
+        assert planned(frames, fps, model).frames == frames
+        return
+    with pytest.raises(RequestInvalid, match=r"Accepted: (up to|fewer)") as refused:
+        planned(frames, fps, model, length_field="frame_count")
+    accepted = re.search(r"up to (\d+) frames", refused.value.message)
+    if accepted:
+        longest = int(accepted[1])
+        assert planned(longest, fps, model, length_field="frame_count").frames == longest < frames
+
+
+def refused_beyond(units: float, plan: ClipPlan) -> TierExceeded | None:
+    try:
+        refuse_beyond(units, plan, "frame_count")
+    except TierExceeded as error:
+        return error
+    return None
+
+
+@settings(deadline=None)
+@given(st.integers(2, 120), st.sampled_from([8, 12, 24]), st.floats(1, 3000))
+def test_a_clip_beyond_the_tenants_budget_is_refused_with_the_longest_that_is_within(
+    frames: int, fps: int, units: float
+) -> None:
+    plan = planned(frames, fps, steps=10)
+    error = refused_beyond(units, plan)
+    assert (error is not None) == (compute_units(plan) > units)
+    if error is not None:
+        accepted = re.search(r"up to (\d+) frames", error.message)
+        longest = int(accepted[1]) if accepted else 1
+        assert longest == 1 or compute_units(plan.of_length(longest)) <= units
+        assert compute_units(plan.of_length(longest + 1)) > units
+        assert accepted or "fewer steps" in error.message
 
 
 def test_progress_is_told_by_tens_and_never_goes_back() -> None:

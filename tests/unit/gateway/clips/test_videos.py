@@ -230,7 +230,6 @@ def test_ranges_of_a_clip(clips: httpx2.Client, drawn_id: str) -> None:
         ({"candidates": 5}, "candidates", "less than or equal to 4"),
         ({"guidance_scale": 1, "negative_prompt": "rain"}, "negative_prompt", "no effect"),
         ({"model": "another"}, "model", "'tiny'"),
-        ({"input_reference": {"file_id": "file-1"}}, "input_reference", "begins with noise"),
         ({"lora": []}, "lora", "/v1/images/generations"),
         ({"colour": "red"}, "colour", "Unknown field"),
         ({"prompt": " "}, "prompt", "not all of them spaces"),
@@ -262,14 +261,13 @@ def test_a_clip_beyond_the_budget_is_refused_with_the_longest_that_is_accepted(
     assert longest in answer.json()["error"]["message"]
 
 
-def test_a_form_is_read_as_openais_client_sends_it_and_a_file_in_it_is_refused_by_name(
+def test_a_form_is_read_as_openais_client_sends_it_and_what_it_says_wrongly_is_refused_by_name(
     clips: httpx2.Client, backend: GatedBackend
 ) -> None:
     backend.gate_open = False
     fields = {name: str(value) for name, value in VIDEO.items()}
-    picture = {"input_reference": ("robin.png", b"\x89PNG", "image/png")}
-    refused = clips.post("/v1/videos", data=fields, files=picture)
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input_reference")
+    refused = clips.post("/v1/videos", data=fields, files={"seed": ("seed.txt", b"7", "text/plain")})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "seed")
     files = [(name, (None, value)) for name, value in fields.items()]
     taken = clips.post("/v1/videos", files=files).json()
     assert taken["seconds"] == "2"
@@ -310,6 +308,17 @@ def test_clips_are_listed_page_by_page_from_either_end_and_only_to_their_tenant(
     assert clips.get("/v1/videos", params={"after": made[0]}, headers=theirs).status_code == 400
     for each in made:
         clips.delete(f"/v1/videos/{each}")
+
+
+def test_a_prompt_that_the_model_does_not_read_whole_leaves_no_clip(clips: httpx2.Client) -> None:
+    before = clips.get("/v1/videos", params={"limit": "1"}).json()["first_id"]
+    for field in ("prompt", "negative_prompt"):
+        answer = clips.post("/v1/videos", json=VIDEO | {"guidance_scale": 2, field: "a small red bird " * 20})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (400, "prompt_too_long", field)
+        assert error["tokens"] > error["max_tokens"]
+        assert "small red" not in answer.text
+    assert clips.get("/v1/videos", params={"limit": "1"}).json()["first_id"] == before
 
 
 def test_a_prompt_that_safety_refuses_leaves_no_clip(clips: httpx2.Client) -> None:

@@ -20,11 +20,12 @@ from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.demand import external_scaler_pb2 as wire
 from bowerbird.gateway.demand.level import Demand
 from bowerbird.gateway.demand.rows import DemandRows
-from bowerbird.gateway.demand.scaler import Scaler, listening, mutual_tls, serving
+from bowerbird.gateway.demand.scaler import Scaler, listening, serving
 from bowerbird.gateway.demand.sharing import Sharing
 from bowerbird.gateway.in_flight import InFlight
 from bowerbird.gateway.records.database import Database, database_url, open_database
 from bowerbird.gateway.upstream import Stage
+from bowerbird.tls import Files, accepting
 
 from ..identity.api_server import _write_certificates
 
@@ -183,7 +184,7 @@ async def test_only_who_has_a_certificate_of_the_ca_is_answered_and_a_leaf_may_b
     folder.mkdir()
     _write_certificates(folder)
     certificate, key, ca = folder / "server.crt", folder / "server.key", folder / "ca.crt"
-    tls = mutual_tls(certificate, key, ca)
+    tls = accepting(Files(certificate, key, ca), protocols=["h2"])
     read = certificate.read_bytes(), key.read_bytes()
     known = grpc.ssl_channel_credentials(ca.read_bytes(), read[1], read[0])
     async with told(home, tls, known) as keda:

@@ -247,7 +247,32 @@ def test_a_job_waits_for_a_chain_that_sleeps(pods: Pods, start: Callable[..., ht
     job = draw(gateway, headers={"Prefer": "respond-async"}).json()["id"]
     while not str(gateway.get(f"/v1/jobs/{job}").json()["phase"]).startswith("wake"):
         time.sleep(0.01)
+    assert gateway.get(f"/v1/jobs/{job}").json()["reason"] is None, "it is on its way"
     chain(pods, "safety")
     while gateway.get(f"/v1/jobs/{job}").json()["status"] != "succeeded":
         time.sleep(0.01)
     assert gateway.get(f"/v1/jobs/{job}").json()["attempts"] == 1
+
+
+def test_a_job_says_what_keeps_the_chain_from_waking_between_its_attempts_too(
+    pods: Pods, start: Callable[..., httpx2.Client]
+) -> None:
+    chain(pods)
+    gateway = start(stages_asleep=frozenset({"text-to-image"}))
+    until(gateway, READY)
+    pods.remove("text-to-image-0")
+    until(gateway, {"text-to-image": "asleep"})
+    pods.cluster.put("deployments", "text-to-image", spec={"replicas": 0})
+    paused = {"annotations": {"autoscaling.keda.sh/paused": "true"}}
+    pods.cluster.put("scaledobjects", "text-to-image", metadata=paused)
+    job = draw(gateway, headers={"Prefer": "respond-async"}).json()["id"]
+    while gateway.get(f"/v1/jobs/{job}").json()["reason"] is None:
+        time.sleep(0.01)
+    while (said := gateway.get(f"/v1/jobs/{job}").json())["status"] != "queued":
+        time.sleep(0.01)
+    assert (said["phase"], said["reason"].partition(":")[0]) == (None, "Paused")
+    pods.cluster.put("scaledobjects", "text-to-image")
+    chain(pods, "safety", "curation")
+    while (said := gateway.get(f"/v1/jobs/{job}").json())["status"] != "succeeded":
+        time.sleep(0.01)
+    assert said["reason"] is None

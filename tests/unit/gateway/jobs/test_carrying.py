@@ -13,7 +13,7 @@ from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.jobs import carrying
 from bowerbird.gateway.jobs.carrying import Carrier, Drawn
 from bowerbird.gateway.jobs.watching import JobWatch
-from bowerbird.gateway.records.job import Claim, Job, JobState
+from bowerbird.gateway.records.job import Claim, Job, JobKind, JobState
 from bowerbird.gateway.records.opening import Records, open_records
 from bowerbird.settings import Settings
 from tests.postgresql import RunningPostgreSQL, running_postgresql
@@ -134,6 +134,73 @@ async def test_who_was_paused_and_overtaken_finishes_nothing_and_leaves_no_file(
         await until_let_go(carrier, job.id)
         assert await files(records) == [f"jobs/{job.id}/2-0"]
         assert len(await records.usage.read(TENANT, 0, 100_000)) == 1
+
+
+async def test_a_picture_does_not_wait_for_a_hand_that_holds_a_clip(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hands in ("JOBS_IN_HAND", "CLIPS_IN_HAND"):
+        monkeypatch.setattr(carrying, hands, 1)
+    drawing = Drawing()
+    async with replica(settings, drawing) as (records, _):
+        clips = [new_job(id=f"video_{number}") for number in range(2)]
+        for job in clips:
+            await records.jobs.submit(job)
+        await until(records, clips[0].id, lambda job: job.state is JobState.RUNNING)
+        picture = new_job()
+        await records.jobs.submit(picture)
+        await until(records, picture.id, lambda job: job.state is JobState.RUNNING)
+        assert drawing.begun == [clips[0].id, picture.id]
+        assert (await records.jobs.get(TENANT, clips[1].id)).state is JobState.QUEUED
+        drawing.let.set()
+        await until(records, clips[1].id, finished)
+
+
+async def test_while_all_hands_are_full_a_submit_is_no_reason_to_look_at_what_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "JOBS_IN_HAND", 1)
+    monkeypatch.setattr(carrying, "LOOK_SECONDS", 1_000.0)
+    drawing, looks = Drawing(), list[int]()
+    async with replica(settings, drawing) as (records, carrier):
+        claim = records.claims.claim
+
+        async def counted(limit: int, lease_seconds: float, clips: int = 0) -> list[Claim]:
+            looks.append(limit)
+            return await claim(limit, lease_seconds, clips)
+
+        monkeypatch.setattr(records.claims, "claim", counted)
+        first = new_job()
+        await records.jobs.submit(first)
+        carrier.wake(JobKind.PICTURES)
+        await until(records, first.id, lambda job: job.state is JobState.RUNNING)
+        looks.clear()
+        for _ in range(2):
+            await records.jobs.submit(new_job())
+            carrier.wake(JobKind.PICTURES)
+            while carrier._woken:  # noqa: ASYNC110 - it says so to nobody
+                await asyncio.sleep(0)
+        assert looks == []
+        clip = new_job(id="video_1")
+        await records.jobs.submit(clip)
+        carrier.wake(JobKind.CLIP)
+        await until(records, clip.id, lambda job: job.state is JobState.RUNNING)
+        assert looks == [0]
+
+
+async def test_what_cannot_be_drawn_is_not_claimed_and_the_other_kind_is(settings: Settings) -> None:
+    drawing, clips_may_come = Drawing(), asyncio.Event()
+    drawing.let.set()
+    async with open_records(settings) as records:
+        carrier = Carrier(records, JobWatch(records.events), drawing)
+        async with carrier.running(lambda kind: kind is JobKind.PICTURES or clips_may_come.is_set()):
+            clip, picture = new_job(id="video_1"), new_job()
+            for job in (clip, picture):
+                await records.jobs.submit(job)
+            await until(records, picture.id, finished)
+            assert (await records.jobs.get(TENANT, clip.id)).attempts == 0
+            clips_may_come.set()
+            await until(records, clip.id, finished)
 
 
 async def test_who_stops_puts_its_jobs_back_at_once(settings: Settings) -> None:

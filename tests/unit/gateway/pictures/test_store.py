@@ -41,6 +41,17 @@ async def test_what_was_put_is_got_back_byte_for_byte(store: PictureStore) -> No
     assert await store.get("jobs/job_1/1-1") == b""
 
 
+async def test_what_need_not_last_is_kept_without_waiting_for_the_disk(
+    store: PictureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    await store.put("results/abc-0", PICTURE, lasting=False)
+    assert (await store.get("results/abc-0"), synced) == (PICTURE, [])
+    await store.put("jobs/job_1/1-0", PICTURE)
+    assert bool(synced) == isinstance(store, FolderPictures)
+
+
 async def test_a_picture_that_is_not_there_is_a_fact(store: PictureStore) -> None:
     with pytest.raises(PictureLost):
         await store.get("jobs/job_1/1-0")

@@ -19,6 +19,7 @@ from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import Jobs
 from bowerbird.gateway.records.leases import Leases
 from bowerbird.gateway.records.retention import Retention
+from bowerbird.gateway.records.uploads import JobUploads
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
 from tests.postgresql import RunningPostgreSQL
@@ -54,6 +55,7 @@ class Records:
     def __post_init__(self) -> None:
         self.keys = IdempotencyKeys(self.database, self.writer)
         self.jobs = Jobs(self.database, self.writer, self.keys, cursor_secret=b"c" * 32)
+        self.uploads = JobUploads(self.database, self.pictures)
         self.events = JobEvents(self.database, self.writer)
         self.claims = Claims(self.database, self.writer, self.owner)
         self.usage = Usage(self.database, self.writer)

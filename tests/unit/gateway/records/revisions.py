@@ -262,6 +262,11 @@ NINTH = [
 
 TENTH = [*NINTH, ("batches", _BATCH | {"id": "batch_2", "own_failures": '{"1": 2}'})]
 
+ELEVENTH = [
+    *TENTH,
+    ("job_uploads", {"job_id": "job_1", "tenant": "birds", "bytes": 7, "digest": "sha256:d", "created_ms": 1}),
+]
+
 ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "0001": FIRST,
     "0002": FIRST,
@@ -273,5 +278,6 @@ ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "0008": EIGHTH,
     "0009": NINTH,
     "0010": TENTH,
+    "0011": ELEVENTH,
 }
 """Revision -> (table, row) in the order of their foreign keys."""

@@ -72,6 +72,17 @@ async def test_within_a_turn_interactive_work_goes_first_and_batch_work_is_not_s
     assert order == [interactive[0], batch[0], interactive[1], batch[1], interactive[2]]
 
 
+async def test_clips_are_claimed_in_turns_of_their_own(records: Records) -> None:
+    for name in ("video_1", "video_2"):
+        await submit(records, 1, id=name)
+    pictures = await submit(records, 3)
+    await submit(records, 1, id="video_3", tenant="another")
+    claims = await records.claims.claim(1, LEASE_SECONDS, clips=2)
+    assert [claim.job_id for claim in claims] == ["video_1", pictures[0], "video_3"]
+    assert [claim.job_id for claim in await records.claims.claim(9, LEASE_SECONDS)] == pictures[1:]
+    assert [claim.job_id for claim in await records.claims.claim(0, LEASE_SECONDS, clips=9)] == ["video_2"]
+
+
 async def test_a_dead_replicas_job_is_taken_over_when_its_lease_has_run_out(records: Records, other: Records) -> None:
     await submit(records, 1)
     dead = await claim_one(records)

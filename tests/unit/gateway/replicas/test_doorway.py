@@ -23,34 +23,40 @@ from bowerbird.gateway.replicas.doorway import DoorwayASGI
 from bowerbird.gateway.replicas.election import Election
 from bowerbird.gateway.replicas.followers import Followers
 from bowerbird.gateway.replicas.link import (
+    CLIPS,
     EPOCH_HEADER,
     NONCE_HEADER,
-    PATH,
+    PICTURES,
     PROOF_HEADER,
     REPLICA_HEADER,
     Follower,
     LinkFailed,
     linked,
+    path_of,
     proof,
 )
 
 from ..stand_ins import served
 
-SECRET = b"s" * 32
+SECRET, SECRET_OF_CLIPS = b"s" * 32, b"c" * 32
+PATH = path_of(PICTURES)
 BOUNDS = Bounds()
 
 
-def follower(session: aiohttp.ClientSession, secret: bytes = SECRET) -> Follower:
-    return Follower("replica", Admission(BOUNDS), Occupancy(BOUNDS), session, secret)
+def follower(session: aiohttp.ClientSession, secret: bytes = SECRET, queue: str = PICTURES) -> Follower:
+    return Follower("replica", Admission(BOUNDS), Occupancy(BOUNDS), session, secret, queue)
 
 
 @pytest.fixture
 def app() -> Starlette:
-    """A gateway that takes part in an election and owns nothing."""
-    nobody = follower(cast(aiohttp.ClientSession, None))
+    """A gateway that takes part in two elections and owns nothing."""
     leases = Leases(cast(Database, None))  # it is never looked at
     app = Starlette(middleware=[Middleware(DoorwayASGI)])
-    app.state.election = Election(leases, "http://x", Admission(BOUNDS), nobody, partial(Order, BOUNDS, None))
+    app.state.elections = {}
+    for queue, secret in ((PICTURES, SECRET), (CLIPS, SECRET_OF_CLIPS)):
+        nobody = follower(cast(aiohttp.ClientSession, None), secret, queue)
+        election = Election(leases, "http://x", Admission(BOUNDS), nobody, partial(Order, BOUNDS, None))
+        app.state.elections[path_of(queue)] = election
     return app
 
 
@@ -60,11 +66,11 @@ def url(app: Starlette) -> Iterator[str]:
         yield address
 
 
-def knock(url: str, **changes: str) -> int:
+def knock(url: str, path: str = PATH, secret: bytes = SECRET, **changes: str) -> int:
     headers = {REPLICA_HEADER: "replica", EPOCH_HEADER: "3", NONCE_HEADER: "n"}
-    headers[PROOF_HEADER] = proof(SECRET, "follower", "replica", "3", "n")
+    headers[PROOF_HEADER] = proof(secret, "follower", "replica", "3", "n")
     headers |= {name.replace("_", "-"): value for name, value in changes.items()}
-    return httpx2.post(f"{url}{PATH}", headers=headers, trust_env=False).status_code
+    return httpx2.post(f"{url}{path}", headers=headers, trust_env=False).status_code
 
 
 def test_who_does_not_know_the_secret_finds_nothing_at_the_path(url: str) -> None:
@@ -85,9 +91,15 @@ def test_who_does_not_own_the_order_says_so_to_whoever_knows_the_secret(url: str
     assert knock(url) == 409
 
 
+def test_what_opens_one_queue_opens_no_other(url: str) -> None:
+    of_clips = path_of(CLIPS)
+    assert knock(url, of_clips, SECRET_OF_CLIPS) == 409
+    assert knock(url, of_clips) == knock(url, PATH, SECRET_OF_CLIPS) == knock(url, path_of("nothing")) == 404
+
+
 def test_what_was_overheard_opens_nothing_a_second_time(url: str, app: Starlette) -> None:
     followers = Followers(Owner(Order(BOUNDS)))
-    app.state.election.followers_in = {"3": followers}.get
+    app.state.elections[PATH].followers_in = {"3": followers}.get
     followers.close()  # a connection ends as soon as it is made
     assert [knock(url), knock(url)] == [200, 404]
     fresh = proof(SECRET, "follower", "replica", "3", "m")

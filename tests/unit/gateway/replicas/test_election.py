@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.admission.admission import Admission, Turn
@@ -20,8 +24,9 @@ from bowerbird.gateway.admission.ticket import Ticket
 from bowerbird.gateway.records.database import Database, database_url, open_database
 from bowerbird.gateway.records.leases import Lease, Leases
 from bowerbird.gateway.replicas import election as module
+from bowerbird.gateway.replicas.doorway import DoorwayASGI
 from bowerbird.gateway.replicas.election import QUEUE_OWNER, Election, Role
-from bowerbird.gateway.replicas.link import Follower
+from bowerbird.gateway.replicas.link import CLIPS, PICTURES, Follower, path_of
 
 BOUNDS = Bounds()
 NOWHERE = "http://127.0.0.1:9"
@@ -59,13 +64,15 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def running(leases: Leases, name: str = "a") -> AsyncIterator[tuple[Election, Admission]]:
-    """A replica in whose eyes there is one endpoint with slots for everybody."""
+async def running(
+    leases: Leases, name: str = "a", queue: str = PICTURES, address: str = NOWHERE, slots: int = 100
+) -> AsyncIterator[tuple[Election, Admission]]:
+    """A replica in whose eyes there is one endpoint, with slots for everybody."""
     admission = Admission(BOUNDS)
-    admission.seen_ready("http://stage", 100, None)
+    admission.seen_ready("http://stage", slots, None)
     async with aiohttp.ClientSession() as session:
-        follower = Follower(name, admission, Occupancy(BOUNDS), session, b"s" * 32)
-        election = Election(leases, NOWHERE, admission, follower, partial(Order, BOUNDS, None))
+        follower = Follower(name, admission, Occupancy(BOUNDS), session, b"s" * 32, queue)
+        election = Election(leases, address, admission, follower, partial(Order, BOUNDS, None))
         async with election.running():
             yield election, admission
 
@@ -148,6 +155,41 @@ async def test_who_is_told_to_stop_gives_the_order_away_and_does_not_take_it_aga
         assert await leases.holder(QUEUE_OWNER) is None
         async with running(leases, "b") as (other, _):
             await until(other, Role.OWNER)
+
+
+@asynccontextmanager
+async def front() -> AsyncIterator[tuple[str, dict[str, Election]]]:
+    """The front of a replica in this very loop, and the elections that it lets others into."""
+    app = Starlette(middleware=[Middleware(DoorwayASGI)])
+    app.state.elections = {}
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.elections
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def test_clips_have_an_order_of_their_own_which_replicas_share(database: Database) -> None:
+    leases = Leases(database)
+    async with (
+        front() as (address, elections),
+        running(leases) as (pictures, _),
+        running(leases, "a", CLIPS, address, slots=1) as (owner, admission),
+    ):
+        elections[path_of(CLIPS)] = owner
+        await until(owner, Role.OWNER)
+        await until(pictures, Role.OWNER)
+        async with running(leases, "b", CLIPS, slots=1) as (other, elsewhere):
+            await until(other, Role.FOLLOWER)
+            async with admission.place(ticket("1")) as first, elsewhere.place(ticket("2")) as second:
+                await first.grant()
+                await asyncio.sleep(0.2)
+                assert waits(second), "the one slot is taken, by whichever replica"
+                first.finished()
+                await second.grant()
 
 
 async def test_role_of_many_is_owner_once(database: Database) -> None:

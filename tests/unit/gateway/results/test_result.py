@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,13 @@ def test_the_tag_is_that_of_the_pictures_in_their_order() -> None:
     ours = result(b"robin", b"jay")
     assert ours.entity_tag == Result(ours.facts, [b"robin", b"jay"]).entity_tag
     assert len({each.entity_tag for each in (ours, result(b"jay", b"robin"), result(b"rob", b"injay"))}) == 3
+
+
+def test_the_tag_is_the_same_where_the_digests_were_known_before() -> None:
+    ours = result(b"robin", b"jay")
+    digests = tuple(hashlib.sha256(each).hexdigest() for each in ours.pictures)
+    assert Result(ours.facts, ours.pictures, digests).digest == ours.digest
+    assert Result(ours.facts, ours.pictures, digests) == ours
 
 
 @pytest.mark.parametrize(

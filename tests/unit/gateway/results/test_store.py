@@ -124,10 +124,10 @@ async def test_files_that_no_row_names_are_found_and_deleted(shop: Shop) -> None
 async def test_a_writer_that_was_declared_dead_stores_nothing_and_leaves_nothing(shop: Shop) -> None:
     put = shop.pictures.put
 
-    async def late(key: str, body: bytes) -> None:
+    async def late(key: str, body: bytes, *, lasting: bool = True) -> None:
         shop.clock.advance(ARRIVAL_SECONDS + 1)
         await shop.another(1_000).sweep()
-        await put(key, body)
+        await put(key, body, lasting=lasting)
 
     shop.pictures.put = late  # type: ignore[method-assign]
     assert not await shop.store.put(names("k1"), 5.0, result(b"robin"))

@@ -39,9 +39,9 @@ class MortalPictures(FolderPictures):
 
     dies: str | None = None
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes, *, lasting: bool = True) -> None:
         self._die("before put")
-        await super().put(key, body)
+        await super().put(key, body, lasting=lasting)
         self._die("after put")
 
     async def delete(self, keys: Iterable[str]) -> None:

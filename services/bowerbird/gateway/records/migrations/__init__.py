@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect, text
 
 from bowerbird.gateway.records.migrations.compatibility import require_compatible
 
-NEWEST = "0010"
+NEWEST = "0011"
 """The last revision in `versions/`: a database that has it is left alone, and Alembic is not even imported."""
 
 STANDSTILL_SECONDS = 60

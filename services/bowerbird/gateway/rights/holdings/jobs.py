@@ -12,14 +12,15 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, delete, exists, func, select, update
 
 from bowerbird.gateway.records.job import JobState
 from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import UNFINISHED
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.retention import JOB_PICTURES
-from bowerbird.gateway.records.tables import idempotency_keys, job_events, job_pictures, jobs
+from bowerbird.gateway.records.tables import idempotency_keys, job_events, job_pictures, job_uploads, jobs
+from bowerbird.gateway.records.uploads import forget_uploads, upload_key
 from bowerbird.gateway.rights.holding import PAGE, Count, Page
 from bowerbird.gateway.rights.subject import Subject
 
@@ -40,7 +41,7 @@ class JobHolding:
     """All jobs of one database."""
 
     kind = "jobs"
-    tables: Sequence[str] = [each.name for each in (jobs, job_events, job_pictures, idempotency_keys)]
+    tables: Sequence[str] = [each.name for each in (jobs, job_events, job_pictures, job_uploads, idempotency_keys)]
 
     def __init__(self, records: Records, stopped: Stopped) -> None:
         self._database = records.database
@@ -59,18 +60,19 @@ class JobHolding:
         return cancelled
 
     async def remove(self, subject: Subject, count: Count) -> None:
-        """Rows, then pictures, of what has ended."""
+        """Rows, then pictures, of what has ended; and what was uploaded for jobs that are not accepted yet."""
         asking = select(jobs.c.id).where(_theirs(subject), jobs.c.state.not_in(UNFINISHED)).limit(PAGE)
         while True:
             async with self._database.reading() as connection:
                 ids = (await connection.execute(asking)).scalars().all()
             if not ids:
-                return
+                return await self._remove_uploads(subject, count)
             files = await self._files(ids)
             named = select(func.count()).select_from(job_pictures).where(job_pictures.c.job_id.in_(ids))
             async with self._database.writing() as connection:
                 pictures = await connection.scalar(named) or 0
                 gone = await connection.execute(delete(jobs).where(jobs.c.id.in_(ids)).returning(jobs.c.id))
+                pictures += len(await forget_uploads(connection, ids))
                 await count(connection, {"jobs": len(gone.all()), "pictures": pictures})
             await self._pictures.delete(files)
 
@@ -88,11 +90,16 @@ class JobHolding:
                 ids = [row["id"] for row in rows]
                 events = await connection.execute(select(job_events).where(job_events.c.job_id.in_(ids)))
                 stored = await connection.execute(select(job_pictures).where(job_pictures.c.job_id.in_(ids)))
+                sent = await connection.execute(select(job_uploads).where(job_uploads.c.job_id.in_(ids)))
                 told, pictures = _by_job(events.mappings().all()), _by_job(stored.mappings().all())
+                uploads = {each["job_id"]: each for each in sent.mappings()}
             if not rows:
                 return
             keys = {_name(each): each["key"] for each in (one for of_job in pictures.values() for one in of_job)}
-            yield Page([_shown(row, told, pictures) for row in rows], keys)
+            keys |= {_upload_name(job_id): upload_key(job_id) for job_id in uploads}
+            yield Page(
+                [{**_shown(row, told, pictures), "upload": _upload(uploads.get(row["id"]))} for row in rows], keys
+            )
             last = ids[-1]
 
     async def _cancel(self, subject: Subject) -> Sequence[str]:
@@ -114,6 +121,16 @@ class JobHolding:
             await self._events.insert(connection, [(row.id, row.events, "cancelled", {}) for row in rows])
         return [row.id for row in rows]
 
+    async def _remove_uploads(self, subject: Subject, count: Count) -> None:
+        theirs = _theirs(subject, job_uploads)
+        no_jobs = ~exists().where(jobs.c.id == job_uploads.c.job_id)
+        async with self._database.writing() as connection:
+            ids = (await connection.execute(select(job_uploads.c.job_id).where(theirs, no_jobs))).scalars().all()
+            keys = await forget_uploads(connection, ids)
+            if keys:
+                await count(connection, {"pictures": len(keys)})
+        await self._pictures.delete(keys)
+
     async def _files(self, job_ids: Sequence[str]) -> list[str]:
         found: list[str] = []
         for start in range(0, len(job_ids), AT_ONCE):
@@ -126,9 +143,9 @@ class JobHolding:
         return [key async for key in self._pictures.keys(f"{JOB_PICTURES}{job_id}/")]
 
 
-def _theirs(subject: Subject) -> ColumnElement[bool]:
-    theirs: ColumnElement[bool] = jobs.c.tenant == subject.tenant
-    return theirs if subject.person is None else theirs & (jobs.c.person == subject.person)
+def _theirs(subject: Subject, of: Table = jobs) -> ColumnElement[bool]:
+    theirs: ColumnElement[bool] = of.c.tenant == subject.tenant
+    return theirs if subject.person is None else theirs & (of.c.person == subject.person)
 
 
 def _by_job(rows: Sequence[Mapping[Any, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -157,3 +174,14 @@ def _shown(
 
 def _name(picture: Mapping[str, Any]) -> str:
     return f"pictures/{picture['job_id']}-{picture['number']}"
+
+
+def _upload(row: Mapping[Any, Any] | None) -> Mapping[str, Any] | None:
+    """The picture that a job begins with."""
+    if row is None:
+        return None
+    return {"file": _upload_name(row["job_id"]), "bytes": row["bytes"], "digest": row["digest"]}
+
+
+def _upload_name(job_id: str) -> str:
+    return f"pictures/{job_id}-upload"
