@@ -27,7 +27,7 @@ EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
 DEV := .venv-dev/bin/
 CODE := services tests benchmarks
 
-.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster bench-cluster motion-bundle clean
+.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-animation bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster bench-cluster motion-bundle clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench: .venv-dev/synced ## speed and memory of the whole stack, as a table
 
 bench-engine: .venv-dev/synced | $(UV) ## the engine against its peers, row by row: hours (ARGS="--row C6" for one)
 	@$(DEV)python -m benchmarks.engine $(ARGS)
+
+bench-animation: .venv-dev/synced | $(UV) ## what a clip takes, weighs and costs its neighbours (ARGS="--row A3" for one row)
+	@$(DEV)python -m benchmarks.animation $(ARGS)
 
 bench-gateway: .venv-dev/synced | $(UV) ## what the gateway costs, and what it keeps under load (ARGS="--row cost" for one row)
 	@$(DEV)python -m benchmarks.gateway $(ARGS)

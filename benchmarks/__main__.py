@@ -1,7 +1,7 @@
 """`make bench`: every benchmark that needs nothing but this machine and minutes, one after the other.
 
-`python -m benchmarks NAME …` is `python -m benchmarks.NAME …`: `engine`, `gateway` and `gpu` take hours, an idle
-machine or a GPU, and are asked for by name.
+`python -m benchmarks NAME …` is `python -m benchmarks.NAME …`: `animation`, `engine`, `gateway` and `gpu` take hours,
+an idle machine or a GPU, and are asked for by name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import runpy
 import sys
 
 ALL = (
+    "animation",
     "batches",
     "curation",
     "engine",

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -36,11 +36,11 @@ GOAL_STAGE_MEMORY_MB = 450
 
 
 @contextmanager
-def stack() -> Iterator[dict[str, Any]]:
-    """A running stack; the facts that `bowerbird up --json` prints when it is ready."""
+def stack(settings: Mapping[str, str] = {}) -> Iterator[dict[str, Any]]:
+    """A running stack; the facts that `bowerbird up --json` prints when it is ready. `settings` by their variables."""
     with tempfile.TemporaryDirectory(prefix="bowerbird-") as home:
         command = [sys.executable, "-m", "bowerbird.cli", "up", "--json", "--no-self-check"]
-        environment = os.environ | {"BOWERBIRD_HOME": home, "BOWERBIRD_PORT": "0"}
+        environment = os.environ | {"BOWERBIRD_HOME": home, "BOWERBIRD_PORT": "0"} | dict(settings)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:  # noqa: S603
             assert process.stdout is not None  # noqa: S101 - it is a pipe; for the type checker
             line = process.stdout.readline()
