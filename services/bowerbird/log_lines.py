@@ -27,6 +27,8 @@ WRITE_SECONDS = 0.05
 FACTS = "facts of the record"
 """In a record of `record_of`: what it says beside its message."""
 
+_ROOT = logging.getLogger("bowerbird")
+"""Looked up once: a look-up takes a lock, and every request has a line."""
 _EMPTY = vars(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO"}))
 _OF_EVERY_RECORD = frozenset(_EMPTY) | {"message", "asctime", "taskName", FACTS}
 
@@ -143,8 +145,7 @@ def say(logger: logging.Logger, message: str, facts: Mapping[str, object]) -> No
     """
     if not logger.isEnabledFor(logging.INFO):
         return
-    root = logging.getLogger("bowerbird")
-    handler = root.handlers[0] if len(root.handlers) == 1 else None
+    handler = _ROOT.handlers[0] if len(_ROOT.handlers) == 1 else None
     if isinstance(handler, TogetherHandler) and isinstance(handler.formatter, JsonLines) and not logger.handlers:
         handler.add(handler.formatter.line_of(logger.name, message, facts))
     else:
@@ -166,7 +167,6 @@ def set_up_log_lines(service: str, level: str) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = TogetherHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
-    root = logging.getLogger("bowerbird")
-    root.handlers = [handler]
-    root.setLevel(level)
-    root.propagate = False
+    _ROOT.handlers = [handler]
+    _ROOT.setLevel(level)
+    _ROOT.propagate = False

@@ -110,48 +110,76 @@ class PartReader:
 
     def __init__(self, max_part_bytes: int = MAX_PART_BYTES) -> None:
         self._max_part_bytes = max_part_bytes
-        self._buffer = bytearray()
+        self._buffer = b""
+        """What was read and not yet taken, from `_at` on; what came since is in `_more`, joined when it is needed: a
+        frame is copied once on its way out, not with each piece of it that comes in."""
+        self._at = 0
+        self._more: list[bytes] = []
+        self._available = 0
         self._head: _Head | None = None
         self.ended = False
 
     def feed(self, chunk: bytes) -> Iterator[Part]:
         """The parts that `chunk` completes; raises StreamBroken when the bytes are not a stream of parts."""
-        self._buffer += chunk
+        self._more.append(chunk)
+        self._available += len(chunk)
         while not self.ended and (each := self._next()) is not None:
             yield each
+
+    def end(self) -> None:
+        """There is no more; raises StreamBroken where the closing boundary did not come."""
+        if not self.ended:
+            raise StreamBroken("the stream ended before its closing boundary")
 
     def _next(self) -> Part | None:
         if self._head is None:
             self._head = self._read_head()
-        if self._head is None or len(self._buffer) < self._head.length + len(_LINE_END):
+        head = self._head
+        if head is None or self._available < head.length + len(_LINE_END):
             return None
-        head, self._head = self._head, None
-        end = head.length + len(_LINE_END)
-        if self._buffer[head.length : end] != _LINE_END:
+        buffer, at, self._head = self._joined(), self._at, None
+        end = at + head.length
+        if buffer[end : end + len(_LINE_END)] != _LINE_END:
             raise StreamBroken(f"a {head.kind} part does not have the {head.length} bytes that its header states")
-        with memoryview(self._buffer) as whole:
-            raw = bytes(whole[: head.length])
-        del self._buffer[:end]
+        raw = buffer[at:end]
+        self._take(head.length + len(_LINE_END))
         if head.digest is not None and head.digest != hashlib.sha256(raw).hexdigest():
             raise StreamBroken(f"a {head.kind} part does not have the digest that its header states")
         return Part(head.kind, head.facts, raw, head.digest)
 
     def _read_head(self) -> _Head | None:
         """The next part's head, taken off the buffer, as soon as all of it is there."""
-        begin = self._buffer[: len(_DELIMITER)]
-        if begin != _DELIMITER[: len(begin)]:
+        buffer, at = self._joined(), self._at
+        begin = buffer[at : at + len(_DELIMITER)]
+        if begin != _DELIMITER and begin != _DELIMITER[: len(begin)]:
             raise StreamBroken("the bytes are not a stream of parts")
-        if self._buffer[len(_DELIMITER) : len(_DELIMITER) + 2] == b"--":
+        at += len(_DELIMITER)
+        if buffer[at : at + 2] == b"--":
             self.ended = True
             return None
-        end = self._buffer.find(_HEAD_END)
+        end = buffer.find(_HEAD_END, at)
         if end < 0:
-            if len(self._buffer) > MAX_HEAD_BYTES:
+            if self._available > MAX_HEAD_BYTES:
                 raise StreamBroken(f"a part's headers are longer than {MAX_HEAD_BYTES} bytes")
             return None
-        head = _head(bytes(self._buffer[len(_DELIMITER) : end]), self._max_part_bytes)
-        del self._buffer[: end + len(_HEAD_END)]
+        head = _head(buffer[at:end], self._max_part_bytes)
+        self._take(end + len(_HEAD_END) - self._at)
         return head
+
+    def _joined(self) -> bytes:
+        """All that is available, in one piece, from `_at` on."""
+        if self._more:
+            rest = self._buffer[self._at :]
+            self._buffer = b"".join((rest, *self._more)) if rest or len(self._more) > 1 else self._more[0]
+            self._at = 0
+            self._more.clear()
+        return self._buffer
+
+    def _take(self, count: int) -> None:
+        self._at += count
+        self._available -= count
+        if self._available <= self._at:  # what was taken is not held on to for the sake of the little that follows
+            self._buffer, self._at = self._buffer[self._at :], 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +196,7 @@ def _head(raw: bytes, max_part_bytes: int) -> _Head:
         first, *lines = raw.decode().split("\r\n")
     except UnicodeDecodeError as error:
         raise StreamBroken("a part's header is not text") from error
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {name.lower(): value.strip() for name, _, value in [line.partition(":") for line in lines]}
     kind, length = headers.get("bowerbird-part", ""), headers.get("content-length", "")
     if first or kind not in _KINDS:
         raise StreamBroken(f"a part of unknown kind {kind[:64]!r}")
@@ -176,8 +204,9 @@ def _head(raw: bytes, max_part_bytes: int) -> _Head:
         raise StreamBroken(f"a {kind} part does not say how long it is")
     if int(length) > max_part_bytes:
         raise StreamBroken(f"a part is larger than {max_part_bytes} bytes")
+    stated = headers.get("bowerbird-facts")
     try:
-        facts = json.loads(headers.get("bowerbird-facts", "{}"))
+        facts = {} if stated is None else json.loads(stated)
     except ValueError as error:
         raise StreamBroken(f"the facts of a {kind} part are not JSON") from error
     return _Head(_KINDS[kind], int(length), headers.get("bowerbird-sha256"), facts)
@@ -192,5 +221,4 @@ async def read_parts(chunks: AsyncIterable[bytes], max_part_bytes: int = MAX_PAR
     async for chunk in chunks:
         for each in reader.feed(chunk):
             yield each
-    if not reader.ended:
-        raise StreamBroken("the stream ended before its closing boundary")
+    reader.end()

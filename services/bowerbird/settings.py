@@ -140,12 +140,28 @@ class Settings(BaseSettings):
     """The same at certain hours, as a JSON list: `[{"service": "text-to-image", "cron": "0 7 * * 1-5", "timezone":
     "Europe/Berlin", "seconds": 36000, "pods": 1}]`."""
 
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_name: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+    """PEM certificate and key that this process shows the others of its release, the CA that signed theirs, and the DNS
+    name that all of them are made out to; all four, or none (no TLS between them). Model services then answer only who
+    shows one, and the gateway's URLs of them begin with `https://`. Leaves may be renewed without a restart."""
+
+    replica_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port at `host` where other gateways reach this one by TLS, and nobody else does; `replica_url` names it. None:
+    they come to the port that everybody does."""
+
     model: Path = PACKAGED_MODELS / "fledgling"
     """The bundle that text-to-image draws with; the one that comes with it by default."""
 
     motion_model: Path | None = None
     """The bundle that animation draws clips with; None: `models/fledgling-motion` where that comes along. Without a
     motion denoiser animation answers 501."""
+
+    animation_niceness: int = Field(default=0, ge=0, le=19)
+    """How far animation lets other processes of its machine go first, as nice(1); `bowerbird up` gives it 5, so that a
+    still beside a clip is not much later."""
 
     judge: Path = PACKAGED_MODELS / "fledgling-judge"
     """The bundle that curation judges with."""
@@ -207,6 +223,13 @@ class Settings(BaseSettings):
     """Where the pictures of jobs lie: `s3://bucket/path` (with AWS_* for endpoint and credentials) or `file:///path`;
     None is a folder in `home`."""
 
+    backup_url: str | None = None
+    """Where backups go and come from: `s3://bucket/path` or `file:///path`. A bucket is reached with the same AWS_* as
+    the pictures', or, where they are set, with BACKUP_AWS_*: what is to survive an account lies in another one."""
+
+    backup_keep: int = Field(default=14, ge=1, le=1000)
+    """Backups that are kept, the newest; with one a day, for how many days a mistake can be taken back."""
+
     job_lifetime_seconds: float = Field(default=86_400.0, gt=0, le=30 * 86_400)
     """A job that is not finished by then never will be: nobody waits for a picture longer than a day."""
 
@@ -218,7 +241,8 @@ class Settings(BaseSettings):
 
     tenant_file_bytes: int = Field(default=20 * 1024**3, ge=1)
     """What the files of one tenant may take, uploads and what batches made of them: a batch of 50 000 small pictures
-    makes 8 GB. An upload or a new batch beyond it is refused; what was accepted is finished."""
+    makes 8 GB. Pictures that clips begin with count as well, as long as their clips are kept. An upload, a new batch or
+    such a clip beyond it is refused; what was accepted is finished."""
 
     tenant_batches: int = Field(default=100, ge=1)
     """Batches of one tenant that may be under way."""

@@ -94,6 +94,13 @@ def traced_headers() -> dict[str, str]:
     return _headers_of(trace.get_current_span().get_span_context())
 
 
+def unrecorded_headers() -> dict[str, str] | None:
+    """As `traced_headers`, where nobody records the current span, nor what would be below it; else None."""
+    span = trace.get_current_span()
+    context_of_span = span.get_span_context()
+    return _headers_of(context_of_span) if context_of_span.is_valid and not span.is_recording() else None
+
+
 def _headers_of(span: SpanContext) -> dict[str, str]:
     if not span.is_valid:
         return {}

@@ -20,12 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bowerbird import __version__
 from bowerbird.contracts import SERVICE_HEADER
-from bowerbird.drain import DrainASGI
+from bowerbird.drain import PATH, DrainASGI
 from bowerbird.errors import (
     BodyTooLarge,
     BowerbirdError,
@@ -68,7 +68,13 @@ def create_worker_app(service_name: str, routes: Sequence[BaseRoute], drain_noti
         Middleware(DrainASGI, notice_seconds=drain_notice_seconds),
         Middleware(UnforeseenASGI),
     ]
-    return Starlette(routes=routes, exception_handlers=error_handlers(), middleware=middleware)
+    # BentoML hands on what is a route of ours and nothing else; `DrainASGI` answers before the route would.
+    drained = Route(PATH, _unreached)
+    return Starlette(routes=[*routes, drained], exception_handlers=error_handlers(), middleware=middleware)
+
+
+async def _unreached(_: Request) -> Response:
+    raise RouteUnknown(f"Nothing answers at {PATH}.")
 
 
 class SignedASGI:

@@ -56,6 +56,20 @@ def bench() -> None:
     measure()
 
 
+def wakes() -> None:
+    """Measures WAKES (100) wakes of a chain that sleeps, and some of one that loads slowly; goes on where it was."""
+    from .wakes import wakes as measure
+
+    measure()
+
+
+def cycles() -> None:
+    """Runs CYCLES (100) cycles of SEED (1) from no pod and back, a fault each; goes on where it was."""
+    from .cycles import cycles as run
+
+    run()
+
+
 def exports(running: cluster.Cluster) -> str:
     """What a shell is told to use it: the cluster, and the kubectl and helm that were built with it."""
     return f"export KUBECONFIG={running.kubeconfig} PATH={program('kubectl').parent}:{program('helm').parent}:$PATH"
@@ -68,6 +82,8 @@ COMMANDS = {
     "down": down,
     "status": status,
     "bench": bench,
+    "wakes": wakes,
+    "cycles": cycles,
     "chart": write_derived,
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ RENDERED = CHART / "examples" / "rendered"
 RELEASE, NAMESPACE = "bowerbird", "bowerbird"
 KEDA = ("--api-versions", "keda.sh/v1alpha1")
 """What `helm template` takes for a cluster that has KEDA."""
+KEYS = ("--set", "credentials.existingSecret=keys")
+"""What every release needs."""
 HEADER = """# Chart `bowerbird`
 
 Gateway, safety, text-to-image, animation and curation, from one map `services:`. `examples/` has three clusters, and
@@ -30,16 +33,43 @@ below `rendered/` what the chart makes of them. Made from `values.yaml` by `pyth
 """
 
 
-def render(values: Path | None = None, *options: str) -> str:
+@cache  # many facts are of one rendering, and Helm takes a tenth of a second for each
+def render(values: Path | None = None, *options: str, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
     """The manifests for a file of values; raises CalledProcessError, whose stderr says why not."""
     files = ["--values", str(values), *KEDA] if values else []
-    command = [str(program("helm")), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *files, *options]
+    command = [str(program("helm")), "template", release, str(CHART), "--namespace", namespace, *files, *options]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def objects(manifests: str) -> list[dict[str, Any]]:
     """Every object in a stream of manifests."""
     return [each for each in yaml.safe_load_all(manifests) if each]
+
+
+def pod_of(rendered: list[Any], service: str) -> dict[str, Any]:
+    """What the pods of a service are made by."""
+    (pod,) = [
+        each["spec"]["template"]["spec"]
+        for each in rendered
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == service
+    ]
+    return dict(pod)
+
+
+def environment(rendered: list[Any], service: str) -> dict[str, str]:
+    """What a service's container is told by variables that have a value."""
+    (container,) = pod_of(rendered, service)["containers"]
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
+def refusal(*options: str) -> str:
+    """What Helm says against these values; raises AssertionError where it says nothing."""
+    try:
+        render(None, *options)
+    except subprocess.CalledProcessError as error:
+        said: str = error.stderr
+        return said
+    raise AssertionError(f"Helm refuses nothing of {' '.join(options)}")
 
 
 def write_derived() -> None:

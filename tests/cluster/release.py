@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import socket
@@ -10,15 +11,18 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 import httpx2
+import openai
 
 from .binaries import program
 from .chart import CHART
 from .cluster import Cluster
+from .network import node_address
+from .node import NODES
 from .product_images import TARGETS, archive
 
 READY_SECONDS = 300
@@ -91,6 +95,18 @@ class Release:
             forward.wait()
 
     @contextmanager
+    def reached_by_node(self) -> Iterator[httpx2.Client]:
+        """A client of whichever gateway kube-proxy gives, without the API server in between; a Service of type
+        NodePort."""
+        path = "jsonpath={.spec.ports[0].nodePort}"
+        port = self.kubectl("get", "service", "gateway", "--output", path)
+        headers = {"Authorization": f"Bearer {self.key}"}
+        address = f"http://{node_address(NODES[0].number)}:{port}"
+        with httpx2.Client(base_url=address, headers=headers, timeout=300) as client:
+            self.cluster.until(partial(_answers, client), "a gateway that answers at its node")
+            yield client
+
+    @contextmanager
     def watched(self, kind: str, columns: str) -> Iterator[list[tuple[float, str]]]:
         """What the namespace's objects were at any time while the block ran: when it was heard of (monotonic), a
         line."""
@@ -161,6 +177,44 @@ def created(release: Release) -> None:
     release.cluster.kubectl("label", "namespace", release.namespace, enforced)
     keys = json.dumps([release.key])
     release.kubectl("create", "secret", "generic", KEYS_SECRET, f"--from-literal=admin-keys={keys}")
+
+
+@contextmanager
+def drawing(client: httpx2.Client, **asked: object) -> Iterator[Told]:
+    """Somebody draws one picture after the other while the block runs, by OpenAI's client and its own retries."""
+    told, ended, images = Told(), threading.Event(), painter(client).images
+
+    def draw() -> None:
+        for seed in itertools.count(1):
+            if ended.is_set():
+                return
+            try:
+                images.generate(prompt=str(PICTURE["prompt"]), extra_body={"seed": seed, "steps": 4, **asked})
+                told.pictures += 1
+            except openai.OpenAIError as error:
+                told.errors.append(str(error))
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        yield told
+    finally:
+        ended.set()
+        thread.join()
+
+
+def painter(client: httpx2.Client) -> openai.OpenAI:
+    """OpenAI's client, with the retries that it has by default: a gateway says 503 until it has seen a new pod."""
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    return openai.OpenAI(base_url=f"{client.base_url}/v1", api_key=key)
+
+
+@dataclass(slots=True)
+class Told:
+    """What somebody who draws one picture after the other was answered."""
+
+    pictures: int = 0
+    errors: list[str] = field(default_factory=list)
 
 
 def free_port() -> int:

@@ -11,26 +11,30 @@ from typing import Any
 import pytest
 
 from .binaries import program
-from .chart import CHART, EXAMPLES, KEDA, RENDERED, objects, readme, render, undocumented
+from .chart import (
+    CHART,
+    EXAMPLES,
+    KEDA,
+    KEYS,
+    RENDERED,
+    environment,
+    objects,
+    pod_of,
+    readme,
+    refusal,
+    render,
+    undocumented,
+)
 
 pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
     reason="helm is not built here (python -m tests.go_programs, with Go)",
 )
-KEYS = ("--set", "credentials.existingSecret=keys")
 MODELS = ("safety", "text-to-image", "animation", "curation")
 ASLEEP = (*KEYS, *KEDA, "--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 
 OFFICE = {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin", "seconds": 36_000, "pods": 2}
 TLS = ("--set", "keda.tls.existingSecret=gateways")
-
-
-def refusal(*options: str) -> str:
-    """What Helm says against these values."""
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        render(None, *options)
-    said: str = refused.value.stderr
-    return said
 
 
 def test_helm_finds_nothing_to_say_against_it() -> None:
@@ -101,6 +105,24 @@ def test_values_that_make_no_sense_together_are_refused_with_a_sentence(
     assert sentence in refusal(*options)
 
 
+def test_releases_of_two_namespaces_have_no_object_in_common() -> None:
+    assert not identities("birds", "birds") & identities("birds", "fish")
+
+
+def test_what_is_of_no_namespace_is_called_after_its_release() -> None:
+    common = identities("birds", "birds") & identities("fish", "birds")
+    assert {namespace for _, namespace, _ in common} == {"birds"}, "within one namespace Helm refuses the second"
+
+
+def identities(release: str, namespace: str) -> set[tuple[str, str | None, str]]:
+    """By what the API server tells the objects of a large release from others."""
+    tokens = ("--set-json", 'serviceAccountTokens.tenants={"birds:painter": {"tenant": "birds"}}')
+    rendered = objects(render(CHART / "examples" / "gpu-nodes.yaml", *tokens, release=release, namespace=namespace))
+    found = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in rendered}
+    assert any(each[1] is None for each in found)
+    return found
+
+
 def test_a_gpu_service_never_asks_for_one_pod_more_than_there_are_gpus() -> None:
     strategies = [
         each["spec"]["strategy"]["rollingUpdate"]
@@ -129,6 +151,23 @@ def test_a_setting_is_the_json_that_the_services_read() -> None:
     rendered = objects(render(None, *KEYS, "--set-json", f"services.gateway.settings={json.dumps(stated)}"))
     said = environment(rendered, "gateway")
     assert {name: json.loads(said[f"BOWERBIRD_{name.upper()}"]) for name in stated} == stated
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [
+        ("text-to-image", "BOWERBIRD_MODEL"),
+        ("animation", "BOWERBIRD_MOTION_MODEL"),
+        ("curation", "BOWERBIRD_JUDGE"),
+    ],
+)
+def test_a_bundle_is_mounted_and_named_as_its_service_reads_it(service: str, variable: str) -> None:
+    of_it = f"services.{service}.model"
+    rendered = objects(render(None, *KEYS, "--set", f"{of_it}.claim=models", "--set", f"{of_it}.path=mine"))
+    assert environment(rendered, service)[variable] == "/models/mine"
+    pod = pod_of(rendered, service)
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in pod["volumes"]
+    assert variable not in environment(objects(render(None, *KEYS)), service)
 
 
 def test_what_is_said_of_waking_reaches_the_gateway() -> None:
@@ -170,19 +209,3 @@ def authentications(rendered: list[Any]) -> list[dict[str, str] | None]:
     """How each ScaledObject's trigger says who it is."""
     triggers = [each["spec"]["triggers"] for each in rendered if each["kind"] == "ScaledObject"]
     return [trigger.get("authenticationRef") for (trigger,) in triggers]
-
-
-def pod_of(rendered: list[Any], service: str) -> dict[str, Any]:
-    """The pods of a service."""
-    (pod,) = [
-        each["spec"]["template"]["spec"]
-        for each in rendered
-        if each["kind"] == "Deployment" and each["metadata"]["name"] == service
-    ]
-    return dict(pod)
-
-
-def environment(rendered: list[Any], service: str) -> dict[str, str]:
-    """What a service's container is told by variables that have a value."""
-    (container,) = pod_of(rendered, service)["containers"]
-    return {each["name"]: each["value"] for each in container["env"] if "value" in each}

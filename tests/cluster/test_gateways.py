@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from secrets import token_bytes
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -18,13 +15,12 @@ import pytest
 from ..postgresql import RunningPostgreSQL
 from ..s3 import RunningS3
 from .cluster import Cluster
-from .outside import reachable
-from .release import MODELS, PICTURE, READY_SECONDS, Release, created, loaded, release_of
+from .release import MODELS, PICTURE, READY_SECONDS, Release, drawing
+from .several import GATEWAYS, several_gateways
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
 NAMESPACE = "shared"
-GATEWAYS = 2
 COOLDOWN_SECONDS = 15
 JOB_SECONDS = 240.0
 
@@ -32,43 +28,8 @@ JOB_SECONDS = 240.0
 @pytest.fixture(scope="module")
 def release(cluster: Cluster, postgresql: RunningPostgreSQL, s3: RunningS3) -> Iterator[Release]:
     """Two gateways whose models sleep, installed and ready."""
-    loaded(cluster)
-    postgresql.create(NAMESPACE)
-    store = urlsplit(s3.environment["AWS_ENDPOINT_URL"]).port
-    assert store is not None
-    with reachable(postgresql.port, store) as address:
-        made = release_of(cluster, NAMESPACE, *options(postgresql.port, store))
-        created(made)
-        url = postgresql.url(NAMESPACE).replace("127.0.0.1", address)
-        secret(made, "database", url=url)
-        secret(made, "webhooks", keys=json.dumps([b64encode(token_bytes(32)).decode()]))
-        secret(made, "store", **{**s3.environment, "AWS_ENDPOINT_URL": f"http://{address}:{store}"})
-        made.upgrade()
+    with several_gateways(cluster, NAMESPACE, postgresql, s3, COOLDOWN_SECONDS) as made:
         yield made
-        cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
-
-
-def options(database_port: int, store_port: int) -> list[str]:
-    """What Helm is told."""
-    values = {
-        "database.existingSecret": "database",
-        "database.port": database_port,
-        "webhooks.existingSecret": "webhooks",
-        "pictures.existingSecret": "store",
-        "pictures.url": "s3://pictures/cluster",
-        "pictures.port": store_port,
-        "services.gateway.replicas": GATEWAYS,
-        "services.gateway.scaling.kind": "fixed",
-        "defaults.scaling.kind": "keda",
-        "defaults.scaling.cooldownSeconds": COOLDOWN_SECONDS,
-    }
-    return [option for name, value in values.items() for option in ("--set", f"{name}={value}")]
-
-
-def secret(release: Release, name: str, **values: str) -> None:
-    """A Secret of the namespace."""
-    literals = [f"--from-literal={key}={value}" for key, value in values.items()]
-    release.kubectl("create", "secret", "generic", name, *literals)
 
 
 def test_the_database_is_made_by_a_job_before_the_gateways_start(
@@ -113,9 +74,20 @@ def test_gateways_are_evicted_one_by_one_and_what_they_were_drawing_is_answered(
         release.kubectl("rollout", "status", "deployment/gateway", f"--timeout={READY_SECONDS}s")
 
 
-def test_an_upgrade_migrates_again_and_finds_nothing_to_do(release: Release) -> None:
+def test_gateways_are_replaced_under_load_and_every_picture_comes(release: Release) -> None:
     before = release.pods("gateway")
-    release.upgrade()
+    with release.reached_by_node() as client, drawing(client) as told, drawing(client, n=2) as others:
+        release.cluster.until(lambda: told.pictures > 0 and others.pictures > 0, "pictures", seconds=READY_SECONDS)
+        release.upgrade("--set", "services.gateway.podAnnotations.round=two")
+        time.sleep(2)
+    assert not before.keys() & release.pods("gateway").keys()
+    assert told.errors == others.errors == []
+
+
+def test_an_upgrade_migrates_again_and_finds_nothing_to_do(release: Release) -> None:
+    same = ("--set", "services.gateway.podAnnotations.round=two")
+    before = release.pods("gateway")
+    release.upgrade(*same)
     assert release.pods("gateway") == before
 
 

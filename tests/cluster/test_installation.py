@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import httpx2
-import openai
 import pytest
 
-from .release import PICTURE, READY_SECONDS, Release
+from .release import PICTURE, READY_SECONDS, Release, drawing, painter
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -63,43 +57,3 @@ def test_a_stage_is_replaced_under_load_and_every_picture_comes(bowerbird: Relea
     assert not before.keys() & bowerbird.pods("curation").keys()
     assert told.pictures
     assert told.errors == []
-
-
-@dataclass(slots=True)
-class Told:
-    """What somebody who draws one picture after the other was answered."""
-
-    pictures: int = 0
-    errors: list[str] = field(default_factory=list)
-
-
-def painter(client: httpx2.Client) -> openai.OpenAI:
-    """OpenAI's client, with the retries that it has by default: a gateway says 503 until it has seen a new pod."""
-    key = client.headers["Authorization"].removeprefix("Bearer ")
-    return openai.OpenAI(base_url=f"{client.base_url}/v1", api_key=key)
-
-
-@contextmanager
-def drawing(client: httpx2.Client) -> Iterator[Told]:
-    """Somebody draws one picture after the other while the block runs."""
-    told = Told()
-    ended = threading.Event()
-    images = painter(client).images
-
-    def draw() -> None:
-        for seed in itertools.count(1):
-            if ended.is_set():
-                return
-            try:
-                images.generate(prompt=str(PICTURE["prompt"]), extra_body={"seed": seed, "steps": 4})
-                told.pictures += 1
-            except openai.OpenAIError as error:
-                told.errors.append(str(error))
-
-    thread = threading.Thread(target=draw)
-    thread.start()
-    try:
-        yield told
-    finally:
-        ended.set()
-        thread.join()

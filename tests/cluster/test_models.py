@@ -40,7 +40,6 @@ def test_a_bundle_on_a_claim_is_mounted_and_draws(bowerbird: Release) -> None:
         assert draws(bowerbird)
 
 
-@pytest.mark.xfail(reason="`bentoml serve` starts a worker that cannot start again and again; the container lives on")
 def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
     bowerbird: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ Line = tuple[str, str, int, str]
 Place = tuple[str, dict[str, str], dict[str, str]]
 
 MODELS = ("safety", "text-to-image", "animation", "curation")
-OWN = ("gateway", *MODELS, "migration")
+OWN = ("gateway", *MODELS, "migration", "backup")
 PLACES: dict[str, Place] = {
     "client": ("shop", {"images.example.com/client": "true"}, {}),
     "prometheus": ("monitoring", {"kubernetes.io/metadata.name": "monitoring"}, {}),
@@ -40,6 +40,7 @@ ADDRESSES = {
     "s3": "10.20.1.5",
     "api-server": "10.20.2.5",
     "collector": "10.20.3.5",
+    "backups": "10.20.4.5",
     "webhook": "203.0.113.7",
     "internet": "198.51.100.1",
 }
@@ -47,28 +48,35 @@ ADDRESSES = {
 ALLOWED: list[Line] = [
     ("client", "gateway", 8000, "TCP"),
     ("gateway", "gateway", 8000, "TCP"),
+    ("gateway", "gateway", 9092, "TCP"),
     *(("gateway", model, 3000, "TCP") for model in MODELS),
     ("keda", "gateway", 9090, "TCP"),
     ("prometheus", "gateway", 8000, "TCP"),
-    *(("prometheus", model, 3000, "TCP") for model in MODELS),
+    *(("prometheus", model, 9091, "TCP") for model in MODELS),
     *((own, "dns", port, protocol) for own in OWN for port in (53, 5353) for protocol in ("UDP", "TCP")),
     *((own, "collector", 4318, "TCP") for own in ("gateway", *MODELS)),
     ("gateway", "postgresql", 5432, "TCP"),
-    ("migration", "postgresql", 5432, "TCP"),
+    *((each, "postgresql", 5432, "TCP") for each in ("migration", "backup")),
+    *(("backup", store, 443, "TCP") for store in ("s3", "backups")),
     ("gateway", "s3", 443, "TCP"),
     ("gateway", "api-server", 443, "TCP"),
     ("gateway", "api-server", 6443, "TCP"),
     ("gateway", "webhook", 443, "TCP"),
 ]
 DENIED: list[Line] = [
-    *(("stranger", own, 8000 if own == "gateway" else 3000, "TCP") for own in OWN),
-    *(("client", model, 3000, "TCP") for model in MODELS),
+    *(("stranger", own, 8000, "TCP") for own in ("gateway", "migration", "backup")),
+    *((each, model, port, "TCP") for each in ("client", "stranger") for model in MODELS for port in (3000, 9091)),
+    *(("prometheus", model, 3000, "TCP") for model in MODELS),
+    *(("gateway", model, 9091, "TCP") for model in MODELS),
+    *((each, "gateway", 9092, "TCP") for each in ("client", "stranger", "prometheus", "keda")),
     *((model, "gateway", 8000, "TCP") for model in MODELS),
     *((model, other, 3000, "TCP") for model in MODELS for other in MODELS if model != other),
     *((model, place, 443, "TCP") for model in MODELS for place in ("s3", "api-server", "webhook", "internet")),
     *((model, "postgresql", 5432, "TCP") for model in MODELS),
     *(("migration", place, 443, "TCP") for place in ("s3", "api-server", "internet")),
-    ("migration", "gateway", 8000, "TCP"),
+    *((each, "gateway", 8000, "TCP") for each in ("migration", "backup")),
+    *(("backup", place, 443, "TCP") for place in ("api-server", "webhook", "internet")),
+    *((each, "backups", 443, "TCP") for each in ("gateway", *MODELS, "migration")),
     ("migration", "postgresql", 22, "TCP"),
     ("keda", "gateway", 8000, "TCP"),
     *((each, "gateway", 9090, "TCP") for each in ("client", "stranger", "prometheus")),

@@ -6,6 +6,9 @@ installs it: see own-replicas.yaml. */}}
 {{- $isGateway := eq .name "gateway" -}}
 {{- $claim := $isGateway | ternary (include "bowerbird.claim" .root) "" -}}
 {{- $tlsSecret := and $isGateway (include "bowerbird.asleep" .root | fromJsonArray) $values.keda.tls.existingSecret -}}
+{{- $claimTemplate := include "bowerbird.claimTemplate" . -}}
+{{- $inside := include "bowerbird.tlsSecret" . -}}
+{{- $health := and $inside (not $isGateway) | empty | ternary "http" "health" -}}
 {{- $isSigned := and (eq .name "curation") $values.signing.existingSecret -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -31,7 +34,7 @@ spec:
   strategy:
     {{- if and $isGateway (not $values.database.existingSecret) }}
     type: Recreate # SQLite, and perhaps a volume, have one gateway at a time
-    {{- else if $service.accelerator.resource }}
+    {{- else if or $service.accelerator.resource $claimTemplate }}
     rollingUpdate: {maxSurge: 0, maxUnavailable: 1} # one pod more than there are accelerators never starts
     {{- else }}
     rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
@@ -79,11 +82,40 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       {{- end }}
+      {{- with $claimTemplate }}
+      resourceClaims: [{name: accelerator, resourceClaimTemplateName: {{ . }}}]
+      {{- end }}
       {{- with $service.affinity }}
       affinity: {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with $service.topologySpreadConstraints }}
       topologySpreadConstraints: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if and $isGateway $values.backup.restore }}
+      initContainers:
+        - name: restore
+          image: {{ include "bowerbird.image" . }}
+          imagePullPolicy: {{ $values.image.pullPolicy }}
+          terminationMessagePolicy: FallbackToLogsOnError
+          command: [bowerbird, backup, restore, {{ $values.backup.restore | quote }}, --if-empty]
+          env:
+            {{- include "bowerbird.environment" . | nindent 12 }}
+            {{- include "bowerbird.backupEnvironment" .root | nindent 12 }}
+          {{- with include "bowerbird.backupVariables" .root | fromJsonArray }}
+          envFrom: {{- toYaml . | nindent 12 }}
+          {{- end }}
+          resources: {{- toYaml $values.backup.resources | nindent 12 }}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+          volumeMounts:
+            - {name: home, mountPath: /var/lib/bowerbird}
+            - {name: scratch, mountPath: /tmp}
+            - {name: credentials, mountPath: /etc/bowerbird/secrets, readOnly: true}
+            {{- if $values.backup.existingClaim }}
+            - {name: backup, mountPath: /backup, readOnly: true}
+            {{- end }}
       {{- end }}
       containers:
         - name: {{ .name }}
@@ -91,7 +123,7 @@ spec:
           imagePullPolicy: {{ $values.image.pullPolicy }}
           terminationMessagePolicy: FallbackToLogsOnError # why it did not start stands in the pod's status
           {{- if $service.serves }}
-          args: [{{ $service.serves | quote }}]
+          args: [{{ $service.serves | quote }}, --port, {{ $service.port | quote }}{{ if $inside }}, --health-port, {{ include "bowerbird.healthPort" .root | quote }}{{ end }}]
           {{- end }}
           env: {{- include "bowerbird.environment" . | nindent 12 }}
           {{- if and $isGateway $values.pictures.existingSecret }}
@@ -100,20 +132,25 @@ spec:
           {{- end }}
           ports:
             - {name: http, containerPort: {{ $service.port }}}
+            {{- if eq $health "health" }}
+            - {name: health, containerPort: {{ include "bowerbird.healthPort" .root }}}
+            {{- else if and $inside $values.database.existingSecret }}
+            - {name: replicas, containerPort: {{ include "bowerbird.replicaPort" .root }}}
+            {{- end }}
             {{- if and $isGateway (include "bowerbird.asleep" .root | fromJsonArray) }}
             - {name: scaler, containerPort: {{ include "bowerbird.scalerPort" .root }}}
             {{- end }}
           startupProbe:
-            httpGet: {path: /readyz, port: http}
+            httpGet: {path: /readyz, port: {{ $health }}}
             periodSeconds: 1
             timeoutSeconds: 5
             failureThreshold: {{ $service.startupSeconds }}
           readinessProbe:
-            httpGet: {path: /readyz, port: http}
+            httpGet: {path: /readyz, port: {{ $health }}}
             periodSeconds: 2
             timeoutSeconds: 5
           livenessProbe:
-            httpGet: {path: /livez, port: http}
+            httpGet: {path: /livez, port: {{ $health }}}
             periodSeconds: {{ $isGateway | ternary 3 10 }}
             timeoutSeconds: {{ $isGateway | ternary 3 5 }}
             failureThreshold: 3
@@ -123,12 +160,15 @@ spec:
               sleep: {seconds: 5} # until nobody sends new requests here
               {{- else }}
               # No new work from now on; it answers when what there is has been done.
-              httpGet: {path: "/drain?seconds={{ sub $service.terminationSeconds 10 }}", port: http}
+              httpGet: {path: "/drain?seconds={{ sub $service.terminationSeconds 10 }}", port: {{ $health }}}
               {{- end }}
           resources:
             {{- $resources := deepCopy $service.resources }}
             {{- with $service.accelerator.resource }}
             {{- $resources = mergeOverwrite $resources (dict "limits" (dict . $service.accelerator.count)) }}
+            {{- end }}
+            {{- if $claimTemplate }}
+            {{- $resources = mergeOverwrite $resources (dict "claims" (list (dict "name" "accelerator"))) }}
             {{- end }}
             {{- toYaml $resources | nindent 12 }}
           securityContext:
@@ -143,6 +183,9 @@ spec:
             {{- end }}
             {{- if $tlsSecret }}
             - {name: scaler, mountPath: /etc/bowerbird/scaler, readOnly: true}
+            {{- end }}
+            {{- if $inside }}
+            - {name: inside, mountPath: /etc/bowerbird/inside, readOnly: true}
             {{- end }}
             {{- if $service.model.path }}
             - {name: models, mountPath: /models, readOnly: true}
@@ -163,6 +206,10 @@ spec:
         - name: credentials
           projected: {{- include "bowerbird.credentials" . | nindent 12 }}
         {{- end }}
+        {{- if and $isGateway $values.backup.restore $values.backup.existingClaim }}
+        - name: backup
+          persistentVolumeClaim: {claimName: {{ $values.backup.existingClaim }}}
+        {{- end }}
         {{- if $tlsSecret }}
         - name: scaler
           secret:
@@ -172,6 +219,16 @@ spec:
               - {key: {{ $values.keda.tls.certificateKey }}, path: tls.crt}
               - {key: {{ $values.keda.tls.privateKeyKey }}, path: tls.key}
               - {key: {{ $values.keda.tls.caKey }}, path: ca.crt}
+        {{- end }}
+        {{- if $inside }}
+        - name: inside
+          secret:
+            secretName: {{ $inside }}
+            defaultMode: 0440
+            items:
+              - {key: {{ $values.tls.certificateKey }}, path: tls.crt}
+              - {key: {{ $values.tls.privateKeyKey }}, path: tls.key}
+              - {key: {{ $values.tls.caKey }}, path: ca.crt}
         {{- end }}
         {{- if $service.model.image }}
         - name: models

@@ -32,8 +32,14 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 {{- if $values.telemetry.endpoint }}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ $values.telemetry.endpoint | quote }}}
 {{- end }}
+{{- if include "bowerbird.tlsSecret" . }}
+- {name: BOWERBIRD_TLS_CERTIFICATE, value: /etc/bowerbird/inside/tls.crt}
+- {name: BOWERBIRD_TLS_KEY, value: /etc/bowerbird/inside/tls.key}
+- {name: BOWERBIRD_TLS_CA, value: /etc/bowerbird/inside/ca.crt}
+- {name: BOWERBIRD_TLS_NAME, value: {{ include "bowerbird.tlsName" .root | quote }}}
+{{- end }}
 {{- if .service.model.path }}
-- name: {{ eq .name "curation" | ternary "BOWERBIRD_JUDGE" "BOWERBIRD_MODEL" }}
+- name: {{ get (dict "animation" "BOWERBIRD_MOTION_MODEL" "curation" "BOWERBIRD_JUDGE") .name | default "BOWERBIRD_MODEL" }}
   value: {{ printf "/models/%s" .service.model.path }}
 {{- end }}
 {{- if eq .name "gateway" }}
@@ -51,11 +57,12 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 {{/* What only the gateway is told: where it is, where the others are, and whom it knows. */}}
 {{- define "bowerbird.gatewayEnvironment" -}}
 {{- $values := .root.Values -}}
+{{- $scheme := include "bowerbird.tlsSecret" . | empty | ternary "http" "https" -}}
 - {name: BOWERBIRD_HOST, value: 0.0.0.0}
 - {name: BOWERBIRD_PORT, value: {{ .service.port | quote }}}
 {{- range $other, $service := include "bowerbird.services" .root | fromJson }}
 {{- if ne $other "gateway" }}
-- {name: BOWERBIRD_{{ $other | replace "-" "_" | upper }}_URL, value: "http://{{ $other }}:{{ $service.port }}"}
+- {name: BOWERBIRD_{{ $other | replace "-" "_" | upper }}_URL, value: "{{ $scheme }}://{{ $other }}:{{ $service.port }}"}
 {{- end }}
 {{- end }}
 - {name: BOWERBIRD_SECRETS, value: /etc/bowerbird/secrets}
@@ -63,7 +70,10 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 {{- if $values.database.existingSecret }}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
-- {name: BOWERBIRD_REPLICA_URL, value: "http://$(POD_IP):{{ .service.port }}"}
+{{- if eq $scheme "https" }}
+- {name: BOWERBIRD_REPLICA_PORT, value: {{ include "bowerbird.replicaPort" .root | quote }}}
+{{- end }}
+- {name: BOWERBIRD_REPLICA_URL, value: "{{ $scheme }}://$(POD_IP):{{ eq $scheme "https" | ternary (include "bowerbird.replicaPort" .root) .service.port }}"}
 {{- end }}
 {{- if include "bowerbird.watchesPods" .root }}
 - name: BOWERBIRD_KUBERNETES_NAMESPACE

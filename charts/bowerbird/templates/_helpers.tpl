@@ -32,6 +32,31 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* What a ResourceClaimTemplate asks for. Takes {service}. */}}
+{{- define "bowerbird.deviceRequest" -}}
+name: accelerator
+exactly:
+  deviceClassName: {{ .service.accelerator.deviceClass }}
+  allocationMode: ExactCount
+  count: {{ .service.accelerator.count }}
+  {{- with .service.accelerator.selectors }}
+  selectors:
+    {{- range . }}
+    - cel: {expression: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{/* The ResourceClaimTemplate of a service's pods; nothing where they claim no device. One cannot be changed, so its name
+says what is in it. Takes {name, service}. */}}
+{{- define "bowerbird.claimTemplate" -}}
+{{- if .service.accelerator.deviceClass -}}
+{{ .name }}-{{ include "bowerbird.deviceRequest" . | sha256sum | trunc 8 }}
+{{- else -}}
+{{ .service.accelerator.claimTemplate }}
+{{- end -}}
+{{- end -}}
+
 {{/* The claim that holds the gateway's state; nothing where PostgreSQL does, or nobody. */}}
 {{- define "bowerbird.claim" -}}
 {{- if not .Values.database.existingSecret -}}
@@ -83,6 +108,25 @@ gateway
 {{- end -}}
 {{- end -}}
 
+{{/* Secret with the certificate that a service's pods show each other; nothing where they speak without TLS. Takes {root,
+name}. */}}
+{{- define "bowerbird.tlsSecret" -}}
+{{- with .root.Values.tls -}}
+{{- if .issuer.name -}}{{ $.name }}-tls{{- else -}}{{ .existingSecret }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The name that these certificates are made out to. */}}
+{{- define "bowerbird.tlsName" -}}
+{{ .Values.tls.name | default (printf "%s.%s" .Release.Name .Release.Namespace) }}
+{{- end -}}
+
+{{/* Port at which the kubelet and Prometheus ask a model service that else answers members of the release only. */}}
+{{- define "bowerbird.healthPort" -}}9091{{- end -}}
+
+{{/* Port at which other gateways come then, and nobody else. */}}
+{{- define "bowerbird.replicaPort" -}}9092{{- end -}}
+
 {{/* Whether the gateway has to watch the services' pods: "true" where they come and go, else nothing. */}}
 {{- define "bowerbird.watchesPods" -}}
 {{- $watches := "" -}}
@@ -127,8 +171,28 @@ gateway
 {{- if and .Values.keda.tls.clientSecret (not .Values.keda.tls.existingSecret) -}}
 {{- fail "keda.tls.clientSecret is set and keda.tls.existingSecret is empty: KEDA would show a certificate to a gateway that has none." -}}
 {{- end -}}
+{{- $backup := .Values.backup -}}
+{{- if and $backup.restore (not $backup.url) -}}
+{{- fail "backup.restore is set and backup.url is empty: where is the backup?" -}}
+{{- end -}}
+{{- if and $backup.url (not .Values.database.existingSecret) (not (include "bowerbird.claim" .)) -}}
+{{- fail "backup.url is set, and rows and pictures lie in the gateway's own pod, where no other comes: set storage.size, or database.existingSecret." -}}
+{{- end -}}
+{{- if and (hasPrefix "file:" $backup.url) (not (and $backup.existingClaim (hasPrefix "file:///backup" $backup.url))) -}}
+{{- fail "backup.url is a folder: name a claim, backup.existingClaim, which is mounted at /backup, and a folder in it, file:///backup." -}}
+{{- end -}}
+{{- if and $backup.existingSecret (not (hasPrefix "s3:" $backup.url)) -}}
+{{- fail "backup.existingSecret is for a bucket, and backup.url names none." -}}
+{{- end -}}
+{{- if and .Values.tls.existingSecret .Values.tls.issuer.name -}}
+{{- fail "tls.existingSecret and tls.issuer.name are both set: a certificate is there already, or is asked for." -}}
+{{- end -}}
+{{- if and .Values.tls.issuer.name (not (.Capabilities.APIVersions.Has "cert-manager.io/v1")) -}}
+{{- fail "tls.issuer.name is set and this cluster has no cert-manager: install it (https://cert-manager.io/docs/installation/), or name a Secret: tls.existingSecret. `helm template` needs --api-versions cert-manager.io/v1." -}}
+{{- end -}}
 {{- range $name, $service := $services -}}
-{{- if and (eq $name "gateway") (eq $service.scaling.kind "keda") -}}
+{{- $isGateway := eq $name "gateway" -}}
+{{- if and $isGateway (eq $service.scaling.kind "keda") -}}
 {{- fail "services.gateway.scaling.kind is keda: the gateway is what wakes the others. Use fixed or hpa." -}}
 {{- end -}}
 {{- if and (eq $service.scaling.kind "keda") (not ($.Capabilities.APIVersions.Has "keda.sh/v1alpha1")) -}}
@@ -154,13 +218,26 @@ gateway
 {{- fail (printf "services.%s.scaling.schedules: %q wants more pods than maxReplicas." $name .cron) -}}
 {{- end -}}
 {{- end -}}
+{{- $accelerator := $service.accelerator -}}
+{{- if gt (len (compact (list $accelerator.resource $accelerator.deviceClass $accelerator.claimTemplate))) 1 -}}
+{{- fail (printf "services.%s.accelerator: resource, deviceClass and claimTemplate are three ways to the same: name one." $name) -}}
+{{- end -}}
+{{- if and $accelerator.selectors (not $accelerator.deviceClass) -}}
+{{- fail (printf "services.%s.accelerator.selectors choose among the devices of deviceClass, which is empty." $name) -}}
+{{- end -}}
+{{- if and (gt (int $accelerator.count) 1) (not (or $accelerator.resource $accelerator.deviceClass)) -}}
+{{- fail (printf "services.%s.accelerator.count is %d, of nothing: name resource or deviceClass." $name (int $accelerator.count)) -}}
+{{- end -}}
+{{- if and $isGateway (or $accelerator.resource $accelerator.deviceClass $accelerator.claimTemplate) -}}
+{{- fail "services.gateway.accelerator: the gateway computes nothing that one would help with." -}}
+{{- end -}}
 {{- if and $service.model.image $service.model.claim -}}
 {{- fail (printf "services.%s.model has an image and a claim: one of them holds the bundle." $name) -}}
 {{- end -}}
 {{- if and (or $service.model.image $service.model.claim) (not $service.model.path) -}}
 {{- fail (printf "services.%s.model.path is empty: which folder below /models is the bundle?" $name) -}}
 {{- end -}}
-{{- if and $service.model.path (not (has $name (list "text-to-image" "curation"))) -}}
+{{- if and $service.model.path (not (has $name (list "text-to-image" "animation" "curation"))) -}}
 {{- fail (printf "services.%s.model: this service takes no bundle." $name) -}}
 {{- end -}}
 {{- end -}}

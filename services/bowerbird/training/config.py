@@ -79,7 +79,8 @@ class MotionConfig(_Section):
     `others` is what the learning rate of everything but the motion modules is multiplied by: 0 freezes what stills
     taught. `shared_noise` is the share of the noise's variance that all frames of a clip have in common (mixed noise:
     Ge et al., "Preserve your own correlation", 2023). `moving` is how much more a latent pixel counts whose standard
-    deviation over the frames is 1.
+    deviation over the frames is 1. `timestep_power` below 1 shows noisy clips more often (`spread_timesteps`): how a
+    clip moves is decided there, and stills have taught the rest.
     """
 
     heads: int = 4
@@ -92,7 +93,8 @@ class MotionConfig(_Section):
     learning_rate: float = 6e-4
     others: float = Field(0.25, ge=0)
     caption_dropout: float = 0.1
-    shared_noise: float = Field(0.5, ge=0, lt=1)
+    shared_noise: float = Field(0.9, ge=0, lt=1)
+    timestep_power: float = Field(0.6, gt=0, le=1)
     moving: float = Field(4.0, ge=0)
     ema: float = 0.998
     seed: int = 51

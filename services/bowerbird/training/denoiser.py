@@ -198,7 +198,10 @@ def trapezoid(step: int, total: int, cooldown: int, began: int = 0) -> float:
     return min(1.0, (step - began + 1) / 150, max(0.02, left / max(1, cooldown)))
 
 
-def spread_timesteps(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """Timesteps 0 to 999, one from each of `count` equal slices, in random order: uniform, with less variance."""
+def spread_timesteps(rng: np.random.Generator, count: int, power: float = 1.0) -> NDArray[np.int64]:
+    """Timesteps 0 to 999, one from each of `count` equal slices of probability, in random order.
+
+    Uniform with power 1; with a smaller one the noisier ones come more often (their density is t^(1 / power - 1)).
+    """
     places = (rng.permutation(count) + rng.random(count)) / count
-    return np.minimum((places * 1000).astype(np.int64), 999)
+    return np.minimum((places**power * 1000).astype(np.int64), 999)

@@ -117,7 +117,7 @@ class MotionStage:
         texts = [clip_caption(clips[index], rng) if rng.random() >= own.caption_dropout else "" for index in chosen]
         clean = torch.stack([_begun_anywhere(latents[index], clips[index], rng) for index in chosen])
         clean = clean.float().to(device_of(self.models))
-        timestep = torch.from_numpy(spread_timesteps(rng, own.batch)).to(clean.device)
+        timestep = torch.from_numpy(spread_timesteps(rng, own.batch, own.timestep_power)).to(clean.device)
         noise = mixed_noise(own.shared_noise, torch.randn_like(clean[:, :1]), torch.randn_like(clean))
         noisy = self.stills.scheduler.add_noise(clean, noise, timestep)
         wanted = self.stills.scheduler.get_velocity(clean, noise, timestep)

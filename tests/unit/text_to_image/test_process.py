@@ -1,9 +1,8 @@
-"""`bentoml serve` as `bowerbird up` runs it: ready only with a sound bundle, drawing without torch."""
+"""`bentoml serve` as `bowerbird up` runs it, drawing without torch."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -79,24 +78,3 @@ def test_a_served_bundle_draws_and_its_metrics_tell(tiny_folder: Path, tmp_path:
     assert "bowerbird_steps_total 2.0" in metrics
     for phase in ("verify", "load", "warm_up"):
         assert f'bowerbird_cold_start_seconds_count{{phase="{phase}"}} 1.0' in metrics
-
-
-def until_said(words: str, log: Path) -> str:
-    for _ in range(1200):
-        if words in log.read_text():
-            return log.read_text()
-        time.sleep(0.1)
-    pytest.fail(f"the log never said {words!r}")
-
-
-def test_an_altered_bundle_is_not_served_and_the_log_names_file_and_digests(tiny_folder: Path, tmp_path: Path) -> None:
-    altered = Path(shutil.copytree(tiny_folder, tmp_path / "altered"))
-    with (altered / "weights.safetensors").open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"\xff")
-    with served(altered, tmp_path / "log") as (_, address):
-        said = until_said("Application startup failed", tmp_path / "log")
-        assert not is_ready(address)
-    assert "BundleInvalid" in said
-    assert "weights.safetensors is not the file this bundle was written with: expected sha256:" in said
-    assert "found sha256:" in said

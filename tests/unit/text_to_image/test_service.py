@@ -137,6 +137,12 @@ async def test_what_cannot_be_drawn_is_a_400_before_the_stream_begins(
     assert "red red" not in response.text
 
 
+async def test_whether_a_prompt_is_read_whole_is_said_without_drawing(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/read_prompt", json={"prompt": PROMPT})).status_code == 200
+    answer = await client.post("/read_prompt", json={"prompt": PROMPT * 20})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "prompt_too_long")
+
+
 async def test_a_body_that_is_not_json_is_a_400(client: httpx.AsyncClient) -> None:
     response = await client.post("/draw", content=b"draw me a bird")
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_value")

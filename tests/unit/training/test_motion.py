@@ -83,7 +83,7 @@ def test_a_run_leaves_a_sheet_and_a_folder_that_diffusers_loads(tiny, tmp_path, 
     assert torch.equal(unet.conv_in.weight, parts.unet.conv_in.weight)
     facts = json.loads((tmp_path / "model" / "bowerbird.json").read_text(encoding="utf-8"))
     assert facts["name"] == "fledgling-motion"
-    assert facts["motion"] == {"window": 16, "frames_per_second": 8.0, "shared_noise": 0.5}
+    assert facts["motion"] == {"window": 16, "frames_per_second": 8.0, "shared_noise": 0.9}
 
 
 def test_clips_are_drawn_once_and_a_larger_set_draws_only_what_is_missing(tiny, tmp_path, stills, monkeypatch):

@@ -158,6 +158,8 @@ def test_learning_rates_rise_hold_and_fall():
 
 
 def test_timesteps_cover_the_whole_schedule_in_every_batch():
+    noisy = spread_timesteps(np.random.default_rng(0), 1000, power=0.5)
+    assert np.mean(noisy >= 500) == pytest.approx(0.75, abs=0.002)
     timesteps = np.sort(spread_timesteps(np.random.default_rng(0), 10))
     assert [value // 100 for value in timesteps] == list(range(10))
 

@@ -1,0 +1,264 @@
+"""From no pod to pods and back, again and again, a fault each time: `python -m tests.cluster cycles`.
+
+CYCLES (100) says how many and SEED (1) which. Each cycle wakes the chain by plain requests and by jobs with keys of
+their own, strikes while work is under way (`cycle_plan`), and counts when all has been answered and everybody sleeps
+again: what was accepted and is not there, what is there twice, and what a client with OpenAI's own retries did not get.
+The table is benchmarks/results/cycles.json, written after every cycle; a run that was stopped goes on with the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx2
+import openai
+
+from benchmarks.results import RESULTS, commit, record, show
+
+from ..postgresql import RunningPostgreSQL, running_postgresql
+from ..s3 import running_s3
+from . import cluster as clusters
+from .bench import is_below
+from .cluster import Cluster
+from .cycle_plan import Cycle, Moment, Victim, Way, plan
+from .machine import command_line
+from .release import MODELS, PICTURE, Release, painter
+from .several import several_gateways
+
+NAMESPACE = "cycles"
+DEFAULT_CYCLES, DEFAULT_SEED = 100, 1
+COOLDOWN_SECONDS = 5
+SETTLED_SECONDS = 600.0
+WAIT_BOUND_SECONDS = 300.0 + 600.0 + 120.0
+"""`keda.wakeSeconds`, `keda.nodeSeconds` and what one request may compute: later nobody is answered."""
+MARKS = {Victim.GATEWAY: "bowerbird.gateway.main", Victim.KEDA: "keda"}
+"""By which a process is known that runs in a pod."""
+SUPERVISED = {Victim.SCHEDULER: ("control", "kube-scheduler"), Victim.KUBELET: ("cpu", "kubelet")}
+"""Machine and service of who runs beside pods."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What came of one cycle."""
+
+    cycle: dict[str, object]
+    commit: str
+    in_flight: int = 0
+    """Requests and jobs that were sent and not answered when the fault struck: none, and the cycle proves nothing."""
+    failed: list[str] = field(default_factory=list)
+    """Plain requests that OpenAI's client did not get, with its retries."""
+    lost: list[str] = field(default_factory=list)
+    """Jobs that were accepted and did not succeed."""
+    doubled: int = 0
+    """Jobs beyond one for each key."""
+    slowest_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Nothing lost, nothing twice, everybody answered in time, and the fault met work."""
+        in_time = self.slowest_seconds <= WAIT_BOUND_SECONDS
+        return bool(self.in_flight) and not (self.failed or self.lost or self.doubled) and in_time
+
+
+def cycles() -> None:
+    """Runs what is missing of the table; the cluster that runs here, or one of its own."""
+    seed, count = int(os.environ.get("SEED", DEFAULT_SEED)), int(os.environ.get("CYCLES", DEFAULT_CYCLES))
+    running = clusters.running()
+    started = running is None
+    running = running or clusters.up(lambda step: print(step, file=sys.stderr, flush=True))
+    rows = rows_of(seed)
+    try:
+        with site(running) as (release, postgresql):
+            for cycle in plan(seed, count)[len(rows) :]:
+                rows.append(run(cycle, release, postgresql))
+                report(seed, rows)
+                print(f"cycle {cycle.number} of {count}: {asdict(rows[-1])}", file=sys.stderr, flush=True)
+    finally:
+        if started:
+            clusters.down()
+
+
+@contextmanager
+def site(running: Cluster) -> Iterator[tuple[Release, RunningPostgreSQL]]:
+    """Two gateways whose models sleep, and their database."""
+    running.kubectl(
+        "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=600s"
+    )  # of a run that was stopped
+    with ExitStack() as stack:
+        postgresql = stack.enter_context(running_postgresql())
+        s3 = stack.enter_context(running_s3())
+        yield stack.enter_context(several_gateways(running, NAMESPACE, postgresql, s3, COOLDOWN_SECONDS)), postgresql
+
+
+def run(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Row:
+    """One cycle, from everybody asleep until everybody is again."""
+    row, began = Row(asdict(cycle), commit()), time.monotonic()
+    asleep(release)
+    with release.reached_by_node() as client, ThreadPoolExecutor(cycle.requests + cycle.jobs) as threads:
+        plain = [threads.submit(drawn, client, seed) for seed in range(cycle.requests)]
+        keys = [f"{cycle.number}-{number}-{secrets.token_hex(4)}" for number in range(cycle.jobs)]
+        jobs = [threads.submit(accepted, client, key) for key in keys]
+        until(lambda: is_moment(cycle, release, client), f"{cycle.moment}")
+        row.in_flight = sum(not each.done() for each in plain) + cycle.jobs
+        strike(cycle, release, postgresql)
+        for each in plain:
+            seconds, failure = each.result()
+            row.slowest_seconds = max(row.slowest_seconds, seconds)
+            row.failed += [failure] if failure else []
+        ids = [each.result() for each in jobs]
+        row.lost = [f"{job}: {state}" for job in ids if (state := ended(client, job)) != "succeeded"]
+        row.doubled = jobs_of(client, keys, ids)
+    asleep(release)
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def drawn(client: httpx2.Client, seed: int) -> tuple[float, str]:
+    """How long a plain request took, and what OpenAI's client said in the end, if it got no picture."""
+    began = time.monotonic()
+    try:
+        painter(client).images.generate(
+            prompt=str(PICTURE["prompt"]), extra_body={"seed": seed, "cache": "fresh"}, timeout=WAIT_BOUND_SECONDS
+        )
+    except openai.OpenAIError as error:
+        return time.monotonic() - began, f"{type(error).__name__}: {error}"
+    return time.monotonic() - began, ""
+
+
+def accepted(client: httpx2.Client, key: str) -> str:
+    """The job that a key stands for; who is not answered asks again by the same key."""
+    headers = {"Prefer": "respond-async", "Idempotency-Key": key}
+    body = {**PICTURE, "cache": "fresh", "user": key}
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(httpx2.TransportError):
+            answer = client.post("/v1/images/generations", json=body, headers=headers)
+            if answer.is_success:  # the job, or, of one that has succeeded, its pictures
+                return str(answer.headers["Location"].rpartition("/")[2])
+            assert answer.status_code in {429, 500, 502, 503, 504}, answer.text
+        time.sleep(0.5)
+    raise TimeoutError(f"{key} was never accepted")
+
+
+def ended(client: httpx2.Client, job: str) -> str:
+    """The state that a job ended in, or is in when nobody waits any longer."""
+    state, deadline = "unknown", time.monotonic() + SETTLED_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(httpx2.TransportError):
+            answer = client.get(f"/v1/jobs/{job}")
+            if answer.is_success:
+                state = str(answer.json()["status"])
+                if state not in {"queued", "running"}:
+                    return state
+            elif answer.status_code == httpx2.codes.NOT_FOUND:
+                return "gone"
+        time.sleep(0.5)
+    return state
+
+
+def jobs_of(client: httpx2.Client, keys: list[str], ids: list[str]) -> int:
+    """Jobs beyond one for each key: what a key that is sent again stands for is the job that it stood for."""
+    return sum(accepted(client, key) != job for key, job in zip(keys, ids, strict=True)) + len(ids) - len(set(ids))
+
+
+def is_moment(cycle: Cycle, release: Release, client: httpx2.Client) -> bool:
+    """Whether it is time to strike."""
+    if cycle.moment is Moment.WAKING:
+        return any(release.wanted()[name] for name in MODELS)
+    with suppress(httpx2.TransportError):  # one of the gateways: asked until it is the one that computes
+        held = re.findall(r"^bowerbird_slots_held (.+)$", client.get("/metrics").text, re.MULTILINE)
+        return any(float(each) > 0 for each in held)
+    return False
+
+
+def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> None:
+    """Does it, and returns when whoever was struck has been told to go on or is being started again."""
+    if cycle.victim is Victim.POSTGRESQL:
+        if cycle.way is Way.KILL:
+            postgresql.kill()
+            postgresql.start()
+        else:
+            postgresql.pause()
+            time.sleep(cycle.stop_seconds)
+            postgresql.resume()
+        return
+    victims = pids(cycle, release.cluster)
+    if cycle.way is Way.KILL:
+        send(victims, signal.SIGKILL)
+        return
+    send(victims, signal.SIGSTOP)
+    try:
+        time.sleep(cycle.stop_seconds)
+    finally:
+        send(victims, signal.SIGCONT)
+
+
+def pids(cycle: Cycle, cluster: Cluster) -> list[int]:
+    """Whom it strikes, as this machine counts: of several gateways the first."""
+    if cycle.victim in SUPERVISED:
+        machine, service = SUPERVISED[cycle.victim]
+        return [cluster.machines[machine].pid_of(service)]
+    mark = MARKS.get(cycle.victim) or f"bowerbird.{cycle.model.replace('-', '_')}.service"
+    inits = [machine.init for machine in cluster.machines.values()]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and any(runs(mark, argument) for argument in command_line(int(entry.name))):
+            with suppress(OSError, ValueError):
+                found += [int(entry.name)] if any(is_below(int(entry.name), init) for init in inits) else []
+    return sorted(found)[:1]
+
+
+def runs(mark: str, argument: str) -> bool:
+    """Whether an argument is the module, the service or the program that is looked for."""
+    return argument == mark or argument.startswith(f"{mark}:") or Path(argument).name == mark
+
+
+def send(victims: list[int], number: signal.Signals) -> None:
+    """A signal to those who are still there."""
+    for pid in victims:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def asleep(release: Release) -> None:
+    """Returns when no model has a pod."""
+    until(lambda: not any(release.wanted()[name] for name in MODELS), "everybody asleep")
+    until(lambda: not any(map(release.pods, MODELS)), "no model pod")
+
+
+def until(fact: Callable[[], bool], what: str) -> None:
+    """As `Cluster.until`, with patience for a cluster that was struck."""
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while not clusters.holds(fact):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {SETTLED_SECONDS:.0f} s: not {what}")
+        time.sleep(0.1)
+
+
+def rows_of(seed: int) -> list[Row]:
+    """What an earlier run of this seed has written."""
+    file = RESULTS / "cycles.json"
+    found = json.loads(file.read_text())["figures"] if file.exists() else {}
+    return [Row(**each) for each in found["rows"]] if found.get("seed") == seed else []
+
+
+def report(seed: int, rows: list[Row]) -> None:
+    """Prints the last line of the table, and writes all of it."""
+    lost, doubled = sum(len(each.lost) for each in rows), sum(each.doubled for each in rows)
+    failed = sum(len(each.failed) for each in rows)
+    void = sum(not each.in_flight for each in rows)
+    figures = {"seed": seed, "cycles": len(rows), "lost": lost, "doubled": doubled, "failed": failed, "void": void}
+    show("Cycles", list(figures), [[str(each) for each in figures.values()]])
+    record("cycles", {**figures, "holds": all(each.holds for each in rows), "rows": [asdict(each) for each in rows]})

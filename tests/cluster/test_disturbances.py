@@ -1,0 +1,76 @@
+"""What happens to a cluster anyway: a node is drained, the API server is away; what was accepted is answered."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+
+from .cluster import Cluster
+from .node import GPU_RESOURCE
+from .release import PICTURE, READY_SECONDS, Release, drawing, installed
+
+pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
+
+CORDONED_SECONDS = 20.0
+AWAY_SECONDS = 30.0
+LONG = {**PICTURE, "cache": "fresh", "n": 4}
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """One whose text-to-image has a GPU, and whose gateway a client reaches without the API server."""
+    values = {"services.text-to-image.accelerator.resource": GPU_RESOURCE, "services.gateway.serviceType": "NodePort"}
+    options = [option for name, value in values.items() for option in ("--set", f"{name}={value}")]
+    with installed(cluster, "disturbed", *options) as made:
+        yield made
+
+
+def test_a_node_that_is_drained_takes_no_work_with_it(release: Release) -> None:
+    assert set(release.nodes("text-to-image")) == {"gpu"}
+    with release.reached_by_node() as client, ThreadPoolExecutor(2) as thread:
+        begun = thread.submit(client.post, "/v1/images/generations", json=LONG)
+        release.cluster.until(lambda: slots_held(client) > 0, "a picture that is drawn")
+        release.cluster.kubectl("drain", "gpu", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=200s")
+        try:
+            held = thread.submit(client.post, "/v1/images/generations", json={**PICTURE, "cache": "fresh"})
+            assert begun.result().status_code == httpx2.codes.OK, begun.result().text
+            time.sleep(CORDONED_SECONDS)
+        finally:
+            release.cluster.kubectl("uncordon", "gpu")
+        assert held.result().status_code == httpx2.codes.OK, held.result().text
+    release.kubectl("rollout", "status", "deployment/text-to-image", f"--timeout={READY_SECONDS}s")
+
+
+def test_serving_goes_on_while_the_api_server_is_away(release: Release) -> None:
+    control = release.cluster.machines["control"]
+    with release.reached_by_node() as client, drawing(client) as told:
+        control.signal("kube-apiserver", signal.SIGSTOP)
+        try:
+            time.sleep(AWAY_SECONDS)
+            drawn_meanwhile = told.pictures
+        finally:
+            control.signal("kube-apiserver", signal.SIGCONT)
+    assert drawn_meanwhile > 0
+    assert told.errors == []
+    release.cluster.until(lambda: bool(release.pods("gateway")), "an API server that answers")
+
+
+def test_a_killed_api_server_is_back_and_pods_are_found_again(release: Release) -> None:
+    with release.reached_by_node() as client, drawing(client) as told:
+        release.cluster.machines["control"].signal("kube-apiserver", signal.SIGKILL)
+        release.cluster.until(lambda: bool(release.pods("curation")), "an API server that answers")
+        release.kubectl("rollout", "restart", "deployment/curation")
+        release.kubectl("rollout", "status", "deployment/curation", f"--timeout={READY_SECONDS}s")
+    assert told.pictures
+    assert told.errors == []
+
+
+def slots_held(client: httpx2.Client) -> float:
+    """How many slots of text-to-image requests of this gateway hold."""
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("bowerbird_slots_held "))

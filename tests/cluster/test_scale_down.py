@@ -1,0 +1,130 @@
+"""From three pods to one while the youngest draws: it stays, since Kubernetes knows that it is busy.
+
+A ReplicaSet that gets smaller deletes by deletion cost first, and then the youngest, where ages are in buckets of
+powers of two. KEDA is told to leave text-to-image alone: the test is who scales. ROUNDS says how often; ten are the
+issue's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import httpx2
+import pytest
+
+from .cluster import Cluster
+from .release import PICTURE, READY_SECONDS, Release, installed
+
+pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(3600)]
+
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
+YOUNG_SECONDS = 40.0
+"""How old the youngest is at most when one pod is left."""
+OLDER = 4.0
+"""How many times as old as the youngest the others are at least."""
+COST = "controller.kubernetes.io/pod-deletion-cost"
+SHORT = {**PICTURE, "cache": "fresh", "steps": 2}
+LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 10}
+KEDA = {
+    "services.text-to-image.scaling.kind": "keda",
+    "services.text-to-image.scaling.maxReplicas": 3,
+    "services.text-to-image.scaling.minReplicas": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """One whose pods of text-to-image the test counts."""
+    options = [option for name, value in KEDA.items() for option in ("--set", f"{name}={value}")]
+    with installed(cluster, "shrinking", *options) as made:
+        made.kubectl("annotate", "scaledobject", "text-to-image", "autoscaling.keda.sh/paused=true")
+        yield made
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_the_busy_pod_stays_although_it_is_the_youngest(release: Release, number: int) -> None:
+    with release.reached() as client, ThreadPoolExecutor(3) as threads:
+        youngest, drawn = youngest_busy(release, client, threads)
+        release.kubectl("scale", "deployment/text-to-image", "--replicas=1")
+        release.cluster.until(lambda: len(release.pods("text-to-image")) == 1, "one pod")
+        assert set(release.pods("text-to-image")) == {youngest}
+        assert drawn.result().status_code == httpx2.codes.OK, drawn.result().text
+
+
+def test_without_the_annotation_it_goes_and_finishes_all_the_same(release: Release) -> None:
+    with release.reached() as client, ThreadPoolExecutor(3) as threads:
+        youngest, drawn = youngest_busy(release, client, threads)
+        release.kubectl("annotate", "pod", youngest, f"{COST}-")
+        release.kubectl("scale", "deployment/text-to-image", "--replicas=1")
+        release.cluster.until(lambda: youngest not in release.pods("text-to-image"), "a youngest pod that goes")
+        assert drawn.result().status_code == httpx2.codes.OK, drawn.result().text
+
+
+def youngest_busy(
+    release: Release, client: httpx2.Client, threads: ThreadPoolExecutor
+) -> tuple[str, Future[httpx2.Response]]:
+    """Three pods, of which the youngest alone draws and is known as busy; its name, and what it draws."""
+    scaled(release, 2)
+    before = set(release.pods("text-to-image"))
+    release.cluster.until(lambda: min(ages(release).values()) > OLDER * YOUNG_SECONDS, "two old pods", seconds=600)
+    scaled(release, 3)
+    (youngest,) = set(release.pods("text-to-image")) - before
+    for position in range(9):  # the least loaded is asked: one of three places is the youngest's
+        drawings = []
+        for place in range(3):
+            asked = LONG if place == position % 3 else SHORT
+            drawings.append(threads.submit(client.post, "/v1/images/generations", json=asked, timeout=600))
+        for place, drawing in enumerate(drawings):
+            if place != position % 3:
+                drawing.result().raise_for_status()
+        long = drawings[position % 3]
+        release.cluster.until(partial(alone_or_done, release, long), "one busy pod")
+        if not long.done() and busy(release) == {youngest}:
+            found = ages(release)
+            assert all(age >= OLDER * found[youngest] for name, age in found.items() if name != youngest), found
+            return youngest, long
+        long.result().raise_for_status()
+    raise AssertionError("the youngest pod was never the only one that drew")
+
+
+def alone_or_done(release: Release, drawing: Future[httpx2.Response]) -> bool:
+    """Whether one pod only is known as busy, or the drawing has ended before."""
+    return drawing.done() or len(busy(release)) == 1
+
+
+def scaled(release: Release, count: int) -> None:
+    """Returns when there are so many pods, ready."""
+    release.kubectl("scale", "deployment/text-to-image", f"--replicas={count}")
+    release.kubectl("rollout", "status", "deployment/text-to-image", f"--timeout={READY_SECONDS}s")
+    release.cluster.until(lambda: len(release.pods("text-to-image")) == count, f"{count} pods")
+
+
+def busy(release: Release) -> set[str]:
+    """Pods that Kubernetes knows as busy."""
+    return {each["metadata"]["name"] for each in listed(release) if COST in each["metadata"].get("annotations", {})}
+
+
+def ages(release: Release) -> dict[str, float]:
+    """Seconds since each pod was ready, which is the age that counts."""
+    now = time.time()
+    return {each["metadata"]["name"]: now - ready_since(each) for each in listed(release)}
+
+
+def ready_since(pod: dict[str, Any]) -> float:
+    """Unix seconds."""
+    (moment,) = [each["lastTransitionTime"] for each in pod["status"]["conditions"] if each["type"] == "Ready"]
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def listed(release: Release) -> list[dict[str, Any]]:
+    """Pods of text-to-image that are not about to end."""
+    selector = "app.kubernetes.io/component=text-to-image"
+    found = json.loads(release.kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
