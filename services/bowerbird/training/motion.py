@@ -29,7 +29,7 @@ from bowerbird.training.clip_sheet import sheet_clips, write_clip_sheet
 from bowerbird.training.clips import Clip, clip_at
 from bowerbird.training.config import DenoiserConfig, FledglingConfig, MotionConfig
 from bowerbird.training.denoiser import spread_timesteps, trapezoid
-from bowerbird.training.devices import device_of, training_device
+from bowerbird.training.devices import device_of, half_products, training_device
 from bowerbird.training.monitor import Monitor
 from bowerbird.training.sampling import Parts
 from bowerbird.training.text import new_text_encoder, new_tokenizer, token_ids, widened
@@ -64,6 +64,8 @@ class MotionStage:
         text: Any = widened(stills.text_encoder.cpu(), config.text, self.tokenizer)
         self.models = nn.ModuleDict({"unet": unet.train(), "text": text.train()})
         self.models.to(training_device(), memory_format=torch.channels_last)
+        if self.own.fused:
+            unet.compile()
         self.optimizer = torch.optim.AdamW(self._groups(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
         self.average = Average(self.models, self.own.ema)
         self.step = self.began = 0
@@ -134,10 +136,11 @@ class MotionStage:
 
     def _velocity(self, noisy: Tensor, timestep: Tensor, texts: Sequence[str]) -> Tensor:
         """Of [clips, frames, channels, side, side]; diffusers wants the frames behind the channels."""
-        states = self.models["text"](token_ids(self.tokenizer, texts).to(noisy.device)).last_hidden_state
-        states = states.repeat_interleave(noisy.shape[1], 0)
-        answer: Tensor = self.models["unet"](noisy.transpose(1, 2), timestep, states).sample
-        return answer.transpose(1, 2)
+        with half_products(noisy.device):
+            states = self.models["text"](token_ids(self.tokenizer, texts).to(noisy.device)).last_hidden_state
+            states = states.repeat_interleave(noisy.shape[1], 0)
+            answer: Tensor = self.models["unet"](noisy.transpose(1, 2), timestep, states).sample
+        return answer.transpose(1, 2).float()
 
     def averaged(self) -> Parts:
         """The models with their averaged weights, ready to draw clips."""
