@@ -77,7 +77,7 @@ class BatchClaims:
             )
             .returning(batches, (batches.c.expires_ms - now).label("remaining_ms"))
         )
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             return [_claim(row) for row in (await connection.execute(claiming)).all()]
 
     async def renew(self, claims: Iterable[BatchClaim], lease_seconds: float) -> dict[str, BatchState]:
@@ -89,7 +89,7 @@ class BatchClaims:
             .values(lease_until_ms=self._database.now() + round(lease_seconds * 1000))
             .returning(batches.c.id, batches.c.lease_epoch, batches.c.state)
         )
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             rows = (await connection.execute(renewing)).all()
         return {row.id: BatchState(row.state) for row in rows if row.lease_epoch == epochs[row.id]}
 
@@ -97,7 +97,7 @@ class BatchClaims:
         """Gives the batch back; nobody takes it before it has rested."""
         until = self._database.now() + round(rest_seconds * 1000)
         giving = update(batches).where(*_mine(claim)).values(lease_until_ms=until)
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await connection.execute(giving)
 
     async def begin(self, claim: BatchClaim, model: str | None) -> BatchClaim | None:

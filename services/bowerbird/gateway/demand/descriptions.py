@@ -46,7 +46,7 @@ class KeptDescriptions:
     async def _write(self, model: ModelDescription) -> None:
         values = {"description": model.model_dump_json(), "seen_ms": self._database.now()}
         try:
-            async with self._database.writing() as connection:
+            async with self._database.writing(lasting=False) as connection:
                 draft = upsert(connection, stage_descriptions).values(stage=Stage.TEXT_TO_IMAGE.value, **values)
                 await connection.execute(draft.on_conflict_do_update(index_elements=["stage"], set_=values))
         except RecordsUnavailable:

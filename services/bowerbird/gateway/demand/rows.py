@@ -49,7 +49,7 @@ class DemandRows:
         active = {variant: level for variant, level in levels.items() if level.active}
         if not active and not self._written:
             return
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             gone = delete(demand).where(demand.c.source == self.source, demand.c.variant.not_in(list(active)))
             await connection.execute(gone)
             for variant, level in active.items():
@@ -89,7 +89,7 @@ class DemandRows:
 
     async def sweep(self) -> None:
         """Removes what has expired, of replicas that died."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await connection.execute(delete(demand).where(demand.c.expires_ms <= self._database.now()))
 
     async def leave(self) -> None:

@@ -42,7 +42,7 @@ class LastUse:
         if not used:
             return
         try:
-            await self._writer.submit(self._update, sorted(used))
+            await self._writer.submit(self._update, sorted(used), lasting=False)
         except RecordsUnavailable:
             self._used |= used
             logger.warning("the last use of keys was not written down")

@@ -49,15 +49,15 @@ class Ledger:
 
     async def hand_out(self, order: Order) -> list[HandOut]:
         """What is handed out for each want, in their order; raises RecordsUnavailable."""
-        return await self._writer.submit(self._hand_out_all, order)
+        return await self._writer.submit(self._hand_out_all, order, lasting=False)
 
     async def lease_slots(self, order: SlotOrder) -> int:
         """How many slots the replica holds from now on, at most what it wanted; raises RecordsUnavailable."""
-        return await self._writer.submit(self._lease_all, order)
+        return await self._writer.submit(self._lease_all, order, lasting=False)
 
     async def sweep(self) -> None:
         """Removes windows and leases that are over."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             past = self._database.now() - literal(60_000)  # whoever still reckons with them has asked by then
             await connection.execute(delete(limit_windows).where(limit_windows.c.ends_ms < past))
             await connection.execute(delete(limit_slots).where(limit_slots.c.until_ms < past))

@@ -98,7 +98,7 @@ class Claims:
             )
             .returning(jobs, (jobs.c.expires_ms - now).label("remaining_ms"))
         )
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             rows = sorted((await connection.execute(claiming)).all(), key=lambda row: (row.created_ms, row.id))
             await self._events.insert(
                 connection, [(row.id, row.events, "running", {"attempt": row.attempts}) for row in rows]
@@ -118,7 +118,7 @@ class Claims:
             .values(lease_until_ms=self._database.now() + round(lease_seconds * 1000))
             .returning(jobs.c.id, jobs.c.lease_epoch)
         )
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             rows = (await connection.execute(renewing)).all()
         return {row.id for row in rows if row.lease_epoch == epochs[row.id]}
 

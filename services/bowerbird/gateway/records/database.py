@@ -6,7 +6,9 @@ cannot do now (gone, full, not answering) is `RecordsUnavailable`; its own excep
 
 SQLite: WAL, so that readers never wait for the writer. A transaction that will write says so at its beginning (`BEGIN
 IMMEDIATE`): one that reads first and writes later cannot wait for another writer, it fails. `synchronous=FULL`: a
-commit that was answered survives a power cut (https://www.sqlite.org/wal.html#performance_considerations).
+commit that was answered survives a power cut (https://www.sqlite.org/wal.html#performance_considerations). What only
+those who live now go by (a claim, a lease, progress) is written without waiting for the disk: a power cut may take it
+back, and takes everybody who went by it as well. Never so in PostgreSQL, whose server may die alone.
 `secure_delete`: what is deleted is overwritten with zeros (https://www.sqlite.org/pragma.html#pragma_secure_delete).
 """
 
@@ -58,6 +60,8 @@ STANDSTILL_SECONDS = 4.0
 """How long PostgreSQL lets a transaction do nothing. A process that is stopped in the middle of one, or cut off, would
 keep its locks for ever; when it goes on, this one transaction is RecordsUnavailable, and nothing of it has happened."""
 RETRY_AFTER_SECONDS = 2
+_LASTING = "lasting"
+_SYNCHRONOUS = {True: "FULL", False: "NORMAL"}
 READERS = 4
 CONNECTIONS = 8
 """Of one replica to PostgreSQL, whose default is 100 in all."""
@@ -80,6 +84,7 @@ class Database:
     ) -> None:
         self._reader = reader
         self._writer = writer
+        self._passing_writer = writer.execution_options(**{_LASTING: False})
         self._sqlite_reads = sqlite_reads
         self._point_reads: list[PointRead] = []
         self.commits = 0
@@ -118,11 +123,14 @@ class Database:
         return read
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, committed at the end unless an exception leaves it."""
+    async def writing(self, *, lasting: bool = True) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end unless an exception leaves it.
+
+        One that need not be `lasting` does not wait for SQLite's disk; the next one that is takes it along.
+        """
         with _facts():
             try:
-                async with self._writer.begin() as connection:
+                async with (self._writer if lasting else self._passing_writer).begin() as connection:
                     yield connection
             finally:
                 self.commits += 1
@@ -267,7 +275,7 @@ def _prepare(engine: Engine, begin: str | None, *pragmas: str) -> None:
     always = (
         f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}",
         "PRAGMA foreign_keys = ON",
-        "PRAGMA synchronous = FULL",
+        f"PRAGMA synchronous = {_SYNCHRONOUS[True]}",
         "PRAGMA secure_delete = ON",
     )
 
@@ -281,8 +289,13 @@ def _prepare(engine: Engine, begin: str | None, *pragmas: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        if begin is not None:
-            connection.exec_driver_sql(begin)
+        if begin is None:
+            return
+        lasting = connection.get_execution_options().get(_LASTING, True)
+        if connection.info.setdefault(_LASTING, True) is not lasting:  # cannot be changed within a transaction
+            connection.exec_driver_sql(f"PRAGMA synchronous = {_SYNCHRONOUS[lasting]}")
+            connection.info[_LASTING] = lasting
+        connection.exec_driver_sql(begin)
 
 
 @contextmanager

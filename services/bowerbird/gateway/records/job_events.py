@@ -46,7 +46,7 @@ class JobEvents:
 
     async def note(self, claim: Claim, kind: str, data: Mapping[str, Any]) -> bool:
         """Writes down what happened to a claimed job; False, and nothing written, when the claim is no longer valid."""
-        return await self._writer.submit(self._note, (claim, kind, data))
+        return await self._writer.submit(self._note, (claim, kind, data), lasting=False)
 
     async def read(self, job_id: str, after: int, limit: int = PAGE_EVENTS) -> list[JobEvent]:
         """Up to `limit` events with a number above `after`, in order; none for a job that does not exist."""

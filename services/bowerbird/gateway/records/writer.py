@@ -38,6 +38,7 @@ class _Waiting:
     write: Write[Any, Any]
     item: Any
     done: asyncio.Future[Any]
+    lasting: bool
 
 
 class Writer:
@@ -49,14 +50,17 @@ class Writer:
         self._arrived = asyncio.Event()
         self._closing = False
 
-    async def submit(self, write: Write[Item, Outcome], item: Item) -> Outcome:
-        """The outcome of `item`, committed; raises RecordsUnavailable, or what the write itself raises."""
+    async def submit(self, write: Write[Item, Outcome], item: Item, *, lasting: bool = True) -> Outcome:
+        """The outcome of `item`, committed; raises RecordsUnavailable, or what the write itself raises.
+
+        A group waits for the disk if one of its items is to be `lasting` (`Database.writing`).
+        """
         if self._closing or len(self._waiting) >= MAX_WAITING:
             why = "The gateway is stopping" if self._closing else "Too many writes wait for the database"
             again = RETRY_AFTER_SECONDS
             raise RecordsUnavailable(f"{why}; try again in {again} s.", retry_after_seconds=again)
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(write, item, done))
+        self._waiting.append(_Waiting(write, item, done, lasting))
         self._arrived.set()
         return await done
 
@@ -83,7 +87,7 @@ class Writer:
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
-            async with self._database.writing() as connection:
+            async with self._database.writing(lasting=any(each.lasting for each in group)) as connection:
                 outcomes = await _carry_out(connection, group)
         except RecordsUnavailable as error:
             _tell(group, error)

@@ -102,7 +102,7 @@ class Claims:
         """Who draws it: this process, or None where another one does."""
         now = self._database.now()
         values = {"owner": self._owner, "until_ms": now + round(CLAIM_SECONDS * 1000)}
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             draft = upsert(connection, drawings).values(name=name, **values)
             taking = draft.on_conflict_do_update(
                 index_elements=["name"],
@@ -113,7 +113,7 @@ class Claims:
         return owner
 
     async def _release(self, name: str) -> None:
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await connection.execute(delete(drawings).where(drawings.c.name == name, drawings.c.owner == self._owner))
 
     async def _renew_again_and_again(self) -> None:
@@ -127,11 +127,11 @@ class Claims:
     async def _renew(self) -> None:
         until = self._database.now() + round(CLAIM_SECONDS * 1000)
         own = (drawings.c.owner == self._owner) & drawings.c.name.in_(sorted(self._held))
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await connection.execute(update(drawings).where(own).values(until_ms=until))
 
     async def _sweep(self) -> None:
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await connection.execute(delete(drawings).where(drawings.c.until_ms <= self._database.now()))
 
 

@@ -146,7 +146,7 @@ class ResultStore:
 
     async def sweep(self) -> None:
         """Counts the uses since the last time, and removes what expired, had to leave, or was left half done."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await self._count_uses(connection, await rows.locked(connection))
             expired = await rows.expire(connection, self._database.now())
         self._metrics.left(Departure.EXPIRED, expired)
@@ -195,7 +195,7 @@ class ResultStore:
         for _ in range(ATTEMPTS):
             if await self._written(self._reserve, arrival):
                 return True
-            async with self._database.writing() as connection:
+            async with self._database.writing(lasting=False) as connection:
                 ledger = await rows.locked(connection)
                 missing = ledger.bytes + arrival.bytes - self._keeping.max_bytes
                 await self._count_uses(connection, ledger)
@@ -235,8 +235,8 @@ class ResultStore:
     async def _written(self, write: Write[Item, Outcome], item: Item) -> Outcome:
         """One write, in a transaction with others' where a writer makes such: of many pictures at a time."""
         if self._writer is not None:
-            return await self._writer.submit(write, item)
-        async with self._database.writing() as connection:
+            return await self._writer.submit(write, item, lasting=False)
+        async with self._database.writing(lasting=False) as connection:
             return (await write(connection, [item]))[0]
 
     async def _remove_leaving(self) -> None:
@@ -244,7 +244,7 @@ class ResultStore:
 
     async def _give_up(self, row_id: str) -> None:
         """Its files are missing or altered: that is damage, unless it was made to leave since its row was read."""
-        async with self._database.writing() as connection:
+        async with self._database.writing(lasting=False) as connection:
             await rows.locked(connection)
             damaged = await rows.give_up(connection, row_id)
         if damaged:

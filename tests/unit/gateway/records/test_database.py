@@ -23,7 +23,7 @@ import bowerbird.gateway.results.table
 import bowerbird.gateway.rights.tables
 import bowerbird.gateway.webhooks.tables
 from bowerbird.errors import RecordsUnavailable
-from bowerbird.gateway.records.database import FILE_NAME, _engines, database_url, open_database
+from bowerbird.gateway.records.database import FILE_NAME, Database, _engines, database_url, open_database
 from bowerbird.gateway.records.migrations import NEWEST, alembic_config, upgrade
 from bowerbird.gateway.records.secret import shared_secret
 from bowerbird.gateway.records.tables import metadata
@@ -138,6 +138,17 @@ async def test_who_is_cancelled_ends_as_cancelled_whatever_the_driver_makes_of_i
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_only_what_lasts_waits_for_the_disk(tmp_path: Path) -> None:
+    async def level(database: Database, *, lasting: bool) -> object:
+        async with database.writing(lasting=lasting) as connection:
+            return (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
+
+    full, normal = 2, 1
+    async with open_database(database_url(None, tmp_path)) as database:
+        said = [await level(database, lasting=lasting) for lasting in (True, False, False, True)]
+    assert said == [full, normal, normal, full]
 
 
 async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:

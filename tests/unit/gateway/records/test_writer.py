@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.errors import JobUnknown, RecordsUnavailable
-from bowerbird.gateway.records.database import Database
+from bowerbird.gateway.records.database import Database, database_url, open_database
 from bowerbird.gateway.records.tables import leases
 from bowerbird.gateway.records.writer import MAX_WAITING, Writer
 
@@ -46,6 +47,20 @@ async def test_writes_that_wait_together_are_committed_together_each_with_its_ou
     assert outcomes == [f"NAME-{n}" for n in range(300)]
     assert await count(records.database) == 300
     assert names.groups == [300]
+
+
+async def test_a_group_waits_for_the_disk_if_one_of_it_has_to(tmp_path: Path) -> None:
+    async def level(connection: AsyncConnection, items: Sequence[str]) -> list[object]:
+        return [(await connection.exec_driver_sql("PRAGMA synchronous")).scalar()] * len(items)
+
+    full, normal = 2, 1
+    async with open_database(database_url(None, tmp_path)) as database:
+        writer = Writer(database)
+        async with writer.running():
+            passing = [writer.submit(level, "it", lasting=False) for _ in range(3)]
+            assert await asyncio.gather(*passing) == [normal] * 3
+            mixed = [writer.submit(level, "it", lasting=lasting) for lasting in (False, True, False)]
+            assert await asyncio.gather(*mixed) == [full] * 3
 
 
 async def test_an_item_that_breaks_a_constraint_breaks_only_itself(records: Records) -> None:
