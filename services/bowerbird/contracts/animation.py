@@ -41,6 +41,7 @@ class MotionDescription(ModelDescription):
     )
     prompts: bool = Field(default=True, description="it reads some; False: one that comes is refused")
     loops: bool = Field(default=True, description="its clips can end where they begin")
+    circle: bool = Field(default=False, description="what it draws begins anew after each window: a loop is whole ones")
 
 
 class AnimateRequest(Contract):

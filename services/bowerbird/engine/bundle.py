@@ -152,6 +152,9 @@ class MotionFacts(Contract):
     shared_noise: float = Field(
         default=0.0, ge=0, lt=1, description="part of its noise's variance that all frames of a clip have in common"
     )
+    circle: bool = Field(
+        default=False, description="frame i of a window is always the i-th of a motion that begins anew after the last"
+    )
     decoded_together: int = Field(default=1, ge=1, description="frames that the decoder reads at a time")
     image: ImageConditioning | None = Field(default=None, description="None: its clips are told a prompt")
 

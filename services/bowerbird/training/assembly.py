@@ -54,12 +54,21 @@ def assemble(
 def assemble_clips(folder: Path, parts: Parts, config: FledglingConfig, lineage: dict[str, Any]) -> None:
     """Write the folder of the model that draws clips, as diffusers' AnimateDiffPipeline reads it."""
     name = f"{config.name}-motion"
-    motion = {"window": FRAMES, "frames_per_second": FRAMES_PER_SECOND, "shared_noise": config.motion.shared_noise}
+    facts = _bundle_facts(config, lineage) | {"name": name, "motion": _motion_facts(config)}
     with _replaced(folder) as fresh:
         _write(fresh / "model_index.json", _CLIPS_INDEX)
         _write_parts(fresh, parts, config)
-        _write(fresh / "bowerbird.json", _bundle_facts(config, lineage) | {"name": name, "motion": motion})
+        _write(fresh / "bowerbird.json", facts)
         _write_lineage(fresh, name, config, lineage)
+
+
+def _motion_facts(config: FledglingConfig) -> dict[str, Any]:
+    return {
+        "window": FRAMES,
+        "frames_per_second": FRAMES_PER_SECOND,
+        "shared_noise": config.motion.shared_noise,
+        "circle": True,
+    }
 
 
 @contextmanager

@@ -158,10 +158,9 @@ def as_frames(clips: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 1, 4, 2, 3))).float() / 255
 
 
-def _shown(frames: NDArray[np.uint8], clip: Clip, rng: np.random.Generator) -> tuple[NDArray[np.uint8], bool]:
+def _shown(frames: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], bool]:
     """The clip from anywhere on its circle, or now and then spoilt; and whether it was."""
-    if clip.is_circle:
-        frames = np.roll(frames, int(rng.integers(len(frames))), axis=0)
+    frames = np.roll(frames, int(rng.integers(len(frames))), axis=0)
     if rng.random() < _SPOILT_SHARE:
         return _spoilt(frames, rng), True
     return np.asarray(frames), False

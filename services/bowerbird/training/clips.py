@@ -1,8 +1,10 @@
 """Clips of the same birds: what moves in them and how, as plain data; `draw_clip` draws one.
 
 Called by the motion stage, by its classifier and by evaluation. Promises: clip i of a seed is a function of the seed
-and i; the bird is the same one in all frames; every motion but taking off closes its circle after `FRAMES` frames, so
-that a clip can begin anywhere on it and go round.
+and i; the bird is the same one in all frames; every motion closes its circle after `FRAMES` frames, and every clip
+begins where its circle does: what frame i shows of a motion is a matter of i alone. That is what a small model can
+learn in a few thousand steps (where clips began anywhere, it had to agree with itself where, and did not), and a longer
+clip goes round and round. Whoever takes off therefore settles again.
 
 At 8 frames a second a circle takes two seconds. A wing beats two or three times in it, which is as fast as that frame
 rate can show.
@@ -35,22 +37,20 @@ POSES_OF: Final[dict[str, tuple[str, ...]]] = {
 MOTIONS: Final = tuple(POSES_OF)
 _LARGE: Final = ("flamingo", "american crow", "snowy owl", "mallard duck")
 _LOOKS: Final = (0.42, 0.5, 0.58, 1.0)
-_SINCE_START: Final = 9
-"""Frames from a bird's first crouch until it is as far away as it gets."""
+_OPENS: Final = 2
+"""The last frame in which a bird that takes off has not begun to beat its wings."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """One clip: what the first frame shows, and what happens.
 
-    `phase` is where on its circle it begins (0 to 1), `start` the frame in which a bird begins to take off, `vigour`
-    multiplies how far it moves, `sway` is the branch's in fractions of the picture's side, `look` how far a head turns.
+    `vigour` multiplies how far it moves, `sway` is the branch's in fractions of the picture's side, `look` how far a
+    head turns.
     """
 
     scene: Scene
     motion: str
-    phase: float = 0.0
-    start: int = 3
     vigour: float = 1.0
     sway: float = 0.012
     look: float = 0.5
@@ -63,14 +63,9 @@ class Clip:
 
     def frame(self, index: int) -> tuple[Scene, Moment]:
         """Scene and moment of frame `index`."""
-        turn = index / FRAMES + self.phase
+        turn = index / FRAMES
         wind = Moment(sway=self.sway * float(np.sin(2 * np.pi * turn)), fall=turn % 1)
         return _MOVES[self.motion](self, index, turn, wind)
-
-    @property
-    def is_circle(self) -> bool:
-        """Whether frame `FRAMES` is frame 0 again."""
-        return self.motion != "taking off"
 
 
 def draw_clip(clip: Clip, size: int = SIZE, frames: int = FRAMES) -> NDArray[np.uint8]:
@@ -88,8 +83,6 @@ def sample_clip(
     return Clip(
         scene,
         motion,
-        phase=0.0 if motion == "taking off" else float(rng.integers(FRAMES)) / FRAMES,
-        start=int(rng.integers(1, 6)),
         vigour=float(rng.uniform(0.85, 1.15)),
         sway=float(rng.uniform(0.008, 0.016)),
         look=_LOOKS[rng.integers(len(_LOOKS))],
@@ -141,13 +134,12 @@ def _hopping(clip: Clip, index: int, turn: float, wind: Moment) -> tuple[Scene, 
 
 
 def _taking_off(clip: Clip, index: int, turn: float, wind: Moment) -> tuple[Scene, Moment]:
-    """Crouch, wings open, away: forwards, up and smaller, the branch springing back."""
-    since = index - clip.start
-    crouch = float(np.interp(since, (0, 2, 3, 4), (0, 1, 0.6, 0)))
-    flight = float(np.interp(since, (1, 4, 6), (0, 0.55, 1)))
-    gone = _eased(float(np.clip((since - 2) / (_SINCE_START - 2), 0, 1)))
-    beat = (since - 3) / 16 * 2 * beats_of(clip.scene.species)
-    wing = wing_at(beat, clip.vigour) if since > 1 else 1.0
+    """Crouch, wings open, away: forwards, up and smaller, the branch springing back; then down to it again."""
+    at = index % FRAMES
+    crouch = float(np.interp(at, (0, 1, 3, 4, 5), (0, 0, 1, 0.6, 0)))
+    flight = float(np.interp(at, (2, 5, 7, 12, 14, 16), (0, 0.55, 1, 1, 0.6, 0)))
+    gone = _eased(float(np.interp(at, (3, 9, 11, 16), (0, 1, 1, 0))))
+    wing = wing_at((at - 4) / FRAMES * 2 * beats_of(clip.scene.species), clip.vigour) if at > _OPENS else 1.0
     away = 0.10 if clip.scene.pose == "perched" else 0.06
     up = 0.11 if clip.scene.pose == "perched" else 0.21
     bob = 0.02 * (wing - 0.22) * flight
@@ -160,7 +152,7 @@ def _taking_off(clip: Clip, index: int, turn: float, wind: Moment) -> tuple[Scen
         lean=-16 * flight * (1 - gone),
     )
     if clip.scene.pose == "perched":
-        recoil = float(np.interp(since, (0, 2, 4, 6, 8, 10), (0, 0.018, -0.02, 0.012, -0.006, 0)))
+        recoil = float(np.interp(at, (0, 1, 3, 5, 7, 9, 11, 14, 16), (0, 0, 0.018, -0.02, 0.012, -0.006, 0, 0, 0)))
         moment = replace(moment, sway=wind.sway * 0.5 + recoil)
     return replace(clip.scene, wing=wing), moment
 

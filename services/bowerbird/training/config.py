@@ -94,7 +94,7 @@ class MotionConfig(_Section):
     learning_rate: float = 6e-4
     others: float = Field(0.25, ge=0)
     caption_dropout: float = 0.1
-    shared_noise: float = Field(0.9, ge=0, lt=1)
+    shared_noise: float = Field(0.98, ge=0, lt=1)
     timestep_power: float = Field(0.6, gt=0, le=1)
     moving: float = Field(4.0, ge=0)
     fused: bool = False

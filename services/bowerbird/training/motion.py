@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import MotionAdapter, UNetMotionModel
 from torch import Tensor, nn
@@ -117,8 +116,7 @@ class MotionStage:
             group["lr"] = group["pace"] * own.learning_rate * trapezoid(self.step, own.steps, own.cooldown, self.began)
         chosen = rng.integers(len(latents), size=own.batch)
         texts = [clip_caption(clips[index], rng) if rng.random() >= own.caption_dropout else "" for index in chosen]
-        clean = torch.stack([_begun_anywhere(latents[index], clips[index], rng) for index in chosen])
-        clean = clean.float().to(device_of(self.models))
+        clean = latents[torch.from_numpy(chosen)].float().to(device_of(self.models))
         timestep = torch.from_numpy(spread_timesteps(rng, own.batch, own.timestep_power)).to(clean.device)
         noise = mixed_noise(own.shared_noise, torch.randn_like(clean[:, :1]), torch.randn_like(clean))
         noisy = self.stills.scheduler.add_noise(clean, noise, timestep)
@@ -176,9 +174,3 @@ class MotionStage:
         self.sheet()
         saved(self)
         return self.averaged()
-
-
-def _begun_anywhere(latents: Tensor, clip: Clip, rng: np.random.Generator) -> Tensor:
-    """The clip's frames, from anywhere on its circle where it is one: sixteen clips out of one."""
-    shift = int(rng.integers(len(latents)))
-    return latents.roll(-shift, 0) if clip.is_circle else latents

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -53,6 +53,17 @@ def test_the_windows_of_a_loop_go_round() -> None:
     assert frames == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 0, 1]]
     of_one_window = [window.frames.tolist() for window in ClipForm(motion(), 4, 4, loop=True).windows]
     assert of_one_window == [[0, 1, 2, 3], [2, 3, 0, 1]]
+
+
+@given(FORMS)
+def test_in_a_model_of_circles_every_frame_stands_where_it_stands_in_every_other_window(form: ClipForm) -> None:
+    size = form.motion.window
+    circles = ClipForm(form.motion.model_copy(update={"circle": True}), form.frames, form.drawn, form.loop)
+    assume(not form.loop or form.drawn % size == 0)
+    for turned, straight in zip(circles.windows, form.windows, strict=True):
+        assert [frame % size for frame in turned.frames] == list(range(size))
+        weights = dict(zip(straight.frames.tolist(), straight.weights.ravel().tolist(), strict=True))
+        assert dict(zip(turned.frames.tolist(), turned.weights.ravel().tolist(), strict=True)) == weights
 
 
 @given(FORMS, st.integers(0, 2**63 - 1), st.integers(0, 50))

@@ -6,6 +6,9 @@ all of them are denoised, one pass each, and what they answer is blended before 
 in the answer, so this blends latents (Bar-Tal et al., "MultiDiffusion", 2023). The windows of a loop go round the
 circle of its frames. A clip of fewer frames is drawn as a whole window, of which the first leave.
 
+A model that was taught circles of W frames which all begin at their beginning (`bundle.MotionFacts.circle`) draws frame
+g of a clip at place g mod W of each window: windows that overlap then agree on what moves where, from the first step.
+
 Far windows would show another bird, so their frames are given the first window's noise again, in another order (Qiu et
 al., "FreeNoise", 2024), and where the model was taught so, all frames have a part of their noise in common (Ge et al.,
 "Preserve your own correlation", 2023).
@@ -30,7 +33,8 @@ from bowerbird.engine.model.noise import ORDER_CALL, noise
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Frames that are denoised in one pass: which ones, and how much each answer counts, float32 `[W, 1, 1, 1]`.
+    """Frames that are denoised in one pass: which ones, in the order in which the model reads them, and how much each
+    answer counts, float32 `[W, 1, 1, 1]`.
 
     Over all windows of a clip, the weights of each of its frames add up to 1.
     """
@@ -61,13 +65,17 @@ class ClipForm:
     def windows(self) -> tuple[Window, ...]:
         """Evenly spaced, each overlapping the next by at least `motion.overlap` frames."""
         size = self.motion.window
-        places = [(start + np.arange(size)) % self.held for start in self._starts()]
         ramp = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).clip(max=self.motion.overlap + 1)
+        laid = []
+        for start in self._starts():
+            turned = start % size if self.motion.circle else 0
+            laid.append((np.roll((start + np.arange(size)) % self.held, turned), np.roll(ramp, turned)))
         total = np.zeros(self.held)
-        for frames in places:
-            np.add.at(total, frames, ramp)
+        for frames, weights in laid:
+            np.add.at(total, frames, weights)
         return tuple(
-            Window(frames, np.asarray(ramp / total[frames], np.float32)[:, None, None, None]) for frames in places
+            Window(frames, np.asarray(weights / total[frames], np.float32)[:, None, None, None])
+            for frames, weights in laid
         )
 
     def guidance(self, scale: float) -> Floats:

@@ -35,6 +35,7 @@ def motion_description_of(executor: Executor) -> MotionDescription:
         begins="must" if motion.image else "may" if engine.encoder else "no",
         prompts=engine.facts.reads_prompts,
         loops=motion.image is None,
+        circle=motion.circle,
     )
 
 

@@ -4,7 +4,8 @@ Everything that can be refused without a model is refused here, in words that sa
 
 A model is taught on clips of its own frame rate, and as many frames are drawn as the clip would have at that rate. Of a
 faster clip the others lie between two of them (latent interpolation), of a slower one some are left out, so that what
-it shows moves as fast as it was taught to.
+it shows moves as fast as it was taught to. A loop of a model that draws circles is whole ones, and a little faster or
+slower for it.
 """
 
 from __future__ import annotations
@@ -100,8 +101,11 @@ class ClipPlan:
 
     def of_length(self, frames: int) -> ClipPlan:
         """The same with so many frames."""
-        at_its_rate = round(frames / self.frames_per_second * self.model.frames_per_second)
-        return replace(self, frames=frames, drawn_frames=max(MIN_CLIP_FRAMES, at_its_rate))
+        drawn = max(MIN_CLIP_FRAMES, round(frames / self.frames_per_second * self.model.frames_per_second))
+        if self.loop and self.model.circle:
+            window, most = self.model.window, max(drawn, self.model.max_frames)
+            drawn = window * max(1, min(round(drawn / window), most // window))
+        return replace(self, frames=frames, drawn_frames=drawn)
 
     def settled(self, asked: ClipRequest, prompt: str, negative_prompt: str | None) -> ClipRequest:
         """The request as a job keeps it: the same plan comes of it again, as long as the model draws it."""

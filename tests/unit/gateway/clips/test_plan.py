@@ -50,6 +50,13 @@ def test_a_step_has_as_many_passes_as_the_engine_makes(data: st.DataObject) -> N
     assert plan.passes == len(ClipForm(facts, plan.frames, plan.drawn_frames, loop).windows)
 
 
+@pytest.mark.parametrize(("frames", "drawn"), [(8, 16), (16, 16), (23, 16), (25, 32), (40, 32), (120, 112)])
+def test_a_loop_of_a_model_that_draws_circles_is_whole_ones(frames: int, drawn: int) -> None:
+    model = moving(16, 4).model_copy(update={"circle": True})
+    assert planned(frames, model=model, loop=True).drawn_frames == drawn
+    assert planned(frames, model=model).drawn_frames == planned(frames, loop=True).drawn_frames == frames
+
+
 def test_a_clip_costs_its_prompt_its_windows_and_its_frames() -> None:
     plan = planned(24, steps=10, candidates=2)
     assert (plan.passes, plan.drawn_frames) == (2, 24)
