@@ -88,7 +88,7 @@ class ClipClassifierStage:
         for group in self.optimizer.param_groups:
             group["lr"] = own.learning_rate * factor
         chosen = [int(index) for index in rng.integers(len(clips), size=own.batch)]
-        shown = [_shown(clips[index], truth[index], rng) for index in chosen]
+        shown = [_shown(clips[index], rng) for index in chosen]
         wanted = _labels([truth[index] for index in chosen], [spoilt for _, spoilt in shown])
         frames = as_frames(np.stack([frames for frames, _ in shown])).to(device_of(self.model))
         told = self.model(_worn(frames))
