@@ -29,6 +29,7 @@ from typing import Any
 
 from bowerbird.errors import BowerbirdError, GatewayStopping, QueueFull, QueueTimeout
 from bowerbird.gateway.admission.bounds import UNKNOWN_RETRY_SECONDS, Amount, Bounds
+from bowerbird.gateway.admission.estimate import Overrun
 from bowerbird.gateway.admission.interregnum import Interregnum
 from bowerbird.gateway.admission.keeper import Keeper
 from bowerbird.gateway.admission.order import FULL_PAUSE_SECONDS, Order
@@ -63,6 +64,7 @@ class Admission:
         self._looks: dict[str, _Look | None] = {}
         self._owner: Owner | None = None
         self._keeper: Keeper = Interregnum(self.bounds)
+        self._overrun = Overrun()
         self._stopping = False
 
     @classmethod
@@ -81,6 +83,9 @@ class Admission:
         try:
             self._keeper.offer(ticket)
             yield turn
+            if turn.granted_at is not None:
+                computing = ticket.cost * self._keeper.unit_seconds()
+                self._overrun.took(time.monotonic() - turn.granted_at - computing)
         finally:
             del self._turns[ticket.id]
             if turn.close():
@@ -136,8 +141,13 @@ class Admission:
         return await self._keeper.forecast(ticket)
 
     def latest_start(self, ticket: Ticket) -> float:
-        """Until when waiting makes sense: what is granted later would be computed for nobody, and at others' cost."""
-        return min(ticket.wait_until, ticket.finish_by - ticket.cost * self._keeper.unit_seconds())
+        """Until when waiting makes sense: what is granted later would be computed for nobody, and at others' cost.
+
+        Answers that come late count no more than computing itself: whoever has twice that time is given a chance, and
+        shows whether they still do.
+        """
+        computing = ticket.cost * self._keeper.unit_seconds()
+        return min(ticket.wait_until, ticket.finish_by - computing - min(computing, self._overrun.seconds))
 
     def settle(self, grant: Grant) -> None:
         """The grant's work is finished."""
@@ -221,6 +231,8 @@ class Turn:
         """The keeper of the order has something of it: a place or a slot."""
         self.held: Grant | None = None
         """The slot that it has, or had in the end."""
+        self.granted_at: float | None = None
+        """When it got that slot, on the monotonic clock."""
         self.losses = 0
         """How many endpoints died under it."""
         self.waits_again = False
@@ -284,7 +296,7 @@ class Turn:
     def receive(self, grant: Grant) -> None:
         """The slot is this ticket's."""
         if not self._granted.done():
-            self.held = grant
+            self.held, self.granted_at = grant, time.monotonic()
             self._granted.set_result(None)
 
     def renew(self, grant: Grant) -> None:

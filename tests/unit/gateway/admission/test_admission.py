@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -145,18 +144,6 @@ async def test_who_would_not_wait_gets_the_slot_that_is_free(admission: Admissio
     admission.seen_ready(A, 1, None)
     async with admission.place(ticket("1", seconds=-1.0)) as turn:
         assert (await turn.grant()).endpoint == A
-
-
-async def test_nobody_waits_for_a_slot_that_comes_too_late_to_finish_in_time(admission: Admission) -> None:
-    """A request takes 20 s here and is wanted in 10: with a free slot it may be lucky, behind another it is not."""
-    admission.seen_ready(A, 1, 20.0)
-    wanted_soon = replace(ticket("1"), finish_by=time.monotonic() + 10.0)
-    async with admission.place(wanted_soon) as holding:
-        await holding.grant()
-        async with asyncio.timeout(60):
-            with pytest.raises(QueueTimeout):
-                async with admission.place(replace(wanted_soon, id="2")) as turn:
-                    await turn.grant()
 
 
 async def test_capacity_that_comes_later_is_waited_for(admission: Admission) -> None:

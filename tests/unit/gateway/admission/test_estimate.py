@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.gateway.admission.estimate import Progress, ServiceRate, units_until_a_slot
+from bowerbird.gateway.admission.estimate import Overrun, Progress, ServiceRate, units_until_a_slot
 
 
 def played(remaining: list[float], slots: int, ahead: list[float]) -> float:
@@ -101,3 +102,20 @@ def test_requests_slow_each_other_down_beyond_half_of_the_slots() -> None:
     assert progress.at(20.0, rate=1.0, slots=8, taken=4) == 40.0
     assert progress.at(30.0, rate=1.0, slots=8, taken=8) == 50.0
     assert progress.at(40.0, rate=1.0, slots=8, taken=0) == 50.0
+
+
+@given(st.lists(st.floats(-5, 5), max_size=50))
+def test_an_overrun_is_never_negative_and_never_more_than_was_seen(seen: list[float]) -> None:
+    overrun = Overrun()
+    for seconds in seen:
+        overrun.took(seconds)
+    assert 0 <= overrun.seconds <= max([0.0, *seen])
+
+
+def test_an_overrun_settles_near_what_few_exceed() -> None:
+    dice, overrun, later = np.random.default_rng(1), Overrun(), list[float]()
+    for number, seconds in enumerate(dice.exponential(1.0, 4000).tolist()):
+        if number > 500:
+            later.append(float(seconds > overrun.seconds))
+        overrun.took(seconds)
+    assert 0.05 < np.mean(later) < 0.25
