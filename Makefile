@@ -62,8 +62,9 @@ audit: .venv-dev/synced ## known vulnerabilities in our code and in what it depe
 train: .venv-dev/synced ## train the model that comes with it, anew (hours on two cores, minutes on a GPU)
 	@$(DEV)bowerbird train fledgling
 
-quality: .venv-dev/synced ## draw 600 held-out prompts and measure what was drawn
+quality: .venv-dev/synced ## draw 600 held-out prompts and 200 clips, and measure what was drawn (hours)
 	@$(DEV)bowerbird train quality --bundle services/bowerbird/models/fledgling --results benchmarks/results
+	@$(DEV)bowerbird train clip-quality --bundle services/bowerbird/models/fledgling-motion --results benchmarks/results
 
 RUN ?= .bowerbird/fledgling
 TO ?= $(RUN)/motion-bundle

@@ -121,7 +121,9 @@ class MotionStage:
         noise = mixed_noise(own.shared_noise, torch.randn_like(clean[:, :1]), torch.randn_like(clean))
         noisy = self.stills.scheduler.add_noise(clean, noise, timestep)
         wanted = self.stills.scheduler.get_velocity(clean, noise, timestep)
-        error = (self._velocity(noisy, timestep, texts) - wanted).square()
+        error = self._velocity(noisy, timestep, texts) - wanted
+        shared = error.mean(1, keepdim=True)
+        error = shared.square() + own.apart * (error - shared).square()
         weight = 1 + own.moving * clean.std(1, keepdim=True).mean(2, keepdim=True).clamp(max=1)
         loss = (error * weight).mean() / weight.mean()
         self.optimizer.zero_grad(set_to_none=True)
