@@ -66,7 +66,7 @@ def _motion_facts(config: FledglingConfig) -> dict[str, Any]:
     return {
         "window": FRAMES,
         "frames_per_second": FRAMES_PER_SECOND,
-        "shared_noise": config.motion.shared_noise,
+        "shared_noise": config.motion.drawn_noise,
         "circle": True,
     }
 

@@ -155,7 +155,7 @@ class MotionStage:
     def sheet(self) -> None:
         """Draw the sample sheet with the averaged weights: a clip a row."""
         parts = self.averaged()
-        clips = sheet_clips(lambda prompts, seeds: sampled_clips(parts, prompts, seeds, self.own.shared_noise))
+        clips = sheet_clips(lambda prompts, seeds: sampled_clips(parts, prompts, seeds, self.own.drawn_noise))
         write_clip_sheet(self.folder / f"clips-{self.step:06d}.png", clips)
 
     def run(self, saved: Callable[[MotionStage], None] = lambda stage: None) -> Parts:

@@ -83,7 +83,18 @@ def test_a_run_leaves_a_sheet_and_a_folder_that_diffusers_loads(tiny, tmp_path, 
     assert torch.equal(unet.conv_in.weight, parts.unet.conv_in.weight)
     facts = json.loads((tmp_path / "model" / "bowerbird.json").read_text(encoding="utf-8"))
     assert facts["name"] == "fledgling-motion"
-    assert facts["motion"] == {"window": 16, "frames_per_second": 8.0, "shared_noise": 0.9}
+    assert facts["motion"] == {"window": 16, "frames_per_second": 8.0, "shared_noise": 0.995, "circle": True}
+
+
+@torch.no_grad()
+def test_products_of_half_precision_change_little_and_what_comes_out_is_single(tiny, tmp_path, stills):
+    stage = MotionStage(tiny, tmp_path, stills)
+    noisy, at = torch.randn(2, FRAMES, 4, 4, 4), torch.tensor([100, 900])
+    told = stage._velocity(noisy, at, ["a robin", ""])
+    states = stage.models["text"](token_ids(stage.tokenizer, ["a robin", ""])).last_hidden_state
+    exact = stage.models["unet"](noisy.transpose(1, 2), at, states.repeat_interleave(FRAMES, 0)).sample.transpose(1, 2)
+    assert told.dtype == torch.float32
+    assert (told - exact).std() < 0.02 * exact.std()
 
 
 def test_clips_are_drawn_once_and_a_larger_set_draws_only_what_is_missing(tiny, tmp_path, stills, monkeypatch):
