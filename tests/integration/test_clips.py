@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 
 from ..embedded_stack import RunningStack
 
-PROMPT = "a cardinal taking off, winter"
+PROMPT = "a cardinal taking off from a branch, winter"
 
 pytestmark = pytest.mark.timeout(300)
 
