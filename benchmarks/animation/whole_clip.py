@@ -38,7 +38,7 @@ def measure(scale: Scale) -> Iterator[Row]:
     what = f"one clip of {motion.window} frames, {STEPS} steps, guided, full decoder"
     question: dict[str, Any] = {
         "prompt": PROMPT, "steps": STEPS, "guidance_scale": 2.5, "seed": 7,
-        "frames": motion.window, "shared_noise": motion.shared_noise,
+        "frames": motion.window, "shared_noise": motion.shared_noise, "common_mean_from": motion.common_mean_from,
     }  # fmt: skip
     ours, theirs, nearness = _turns(models.fledgling(scale.bundle), question, scale.rounds)
     figure = f"{theirs / ours:.2f}x ({ours:.2f} s against {theirs:.2f} s)"

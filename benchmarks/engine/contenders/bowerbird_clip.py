@@ -1,7 +1,7 @@
 """Ours: clips by the engine alone, no server. Spec {"bundle", "backend", "cache"}.
 
-Question: prompt, steps, guidance_scale, seed, and frames, at most a window (`shared_noise` is the bundle's own); the
-answer has the seconds of the clip, and with "keep" it is written there as npy.
+Question: prompt, steps, guidance_scale, seed, and frames, at most a window (`shared_noise` and `common_mean_from` are
+the bundle's own); the answer has the seconds of the clip, and with "keep" it is written there as npy.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def prepare(spec: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
     def answer(question: dict[str, Any]) -> dict[str, Any]:
         keep = question.pop("keep", None)
         question.pop("shared_noise", None)
+        question.pop("common_mean_from", None)
         order = engine.animate(AnimateRequest.model_validate({"size": size, "count": 1, **question}))
         frames: list[Any] = []
         seconds = timed(lambda: frames.extend(each.pixels for each in engine.draw(order) if isinstance(each, Frame)))

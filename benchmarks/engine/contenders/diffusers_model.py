@@ -57,19 +57,37 @@ class Model:
 
     @torch.inference_mode()
     def clip(  # noqa: PLR0913, PLR0917 - what a clip takes
-        self, prompt: str, steps: int, guidance_scale: float, seed: int, frames: int, shared_noise: float
+        self,
+        prompt: str,
+        steps: int,
+        guidance_scale: float,
+        seed: int,
+        frames: int,
+        shared_noise: float,
+        common_mean_from: float | None = None,
     ) -> np.ndarray:
-        """uint8 [frames, height, width, 3], guided: AnimateDiffPipeline's loop, which decodes 16 frames at once."""
+        """uint8 [frames, height, width, 3], guided: AnimateDiffPipeline's loop, which decodes 16 frames at once.
+
+        The last two are the bundle's own (`MotionFacts`): without them it would be another clip.
+        """
         states = self.text_encoder(torch.tensor([self._ids(""), self._ids(prompt)])).last_hidden_state
         drawn = _noise(seed, (frames + (shared_noise > 0), *self.latent_shape))
         noise = drawn[:frames]
         if shared_noise:
             noise = np.float32(shared_noise**0.5) * drawn[frames] + np.float32((1 - shared_noise) ** 0.5) * noise
         latents = torch.from_numpy(noise).transpose(0, 1)[None]
-        latents = self._denoised(latents, states.repeat_interleave(frames, dim=0), steps, guidance_scale)
+        states = states.repeat_interleave(frames, dim=0)
+        latents = self._denoised(latents, states, steps, guidance_scale, common_mean_from)
         return np.concatenate([self._decoded(each) for each in latents[0].transpose(0, 1).split(16)])
 
-    def _denoised(self, noise: torch.Tensor, states: torch.Tensor, steps: int, guidance_scale: float) -> torch.Tensor:
+    def _denoised(
+        self,
+        noise: torch.Tensor,
+        states: torch.Tensor,
+        steps: int,
+        guidance_scale: float,
+        common_mean_from: float | None = None,
+    ) -> torch.Tensor:
         """Of one row; both rows of each step in one call."""
         scheduler = self.scheduler
         scheduler.set_timesteps(steps)
@@ -78,6 +96,9 @@ class Model:
             rows = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
             negative, positive = self.unet(rows, timestep, states, return_dict=False)[0].chunk(2)
             guided = negative + guidance_scale * (positive - negative)
+            if common_mean_from is not None and timestep >= common_mean_from:
+                means = guided.mean((3, 4), keepdim=True)
+                guided = guided - (means - means.mean(2, keepdim=True))
             latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
         return latents
 

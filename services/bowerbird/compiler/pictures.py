@@ -39,8 +39,8 @@ Pixels = NDArray[np.uint8]
 def compare_pictures(bundle: Bundle, backend: Backend, pipeline: Theirs) -> tuple[PictureParity, list[Pixels]]:
     """One picture per prompt at the smallest size, and how near they are; raises BundleDiffers when not near enough.
 
-    Of a bundle that draws clips it is one window of frames for the first prompt, compared as one: a frame on an edge
-    (day or evening) may fall to the other side by the rounding of weights, and that one alone.
+    Of a bundle that draws clips it is one window of frames for the first prompt, compared as one: what a frame decides
+    by a hair (an eye open or shut) falls otherwise by the rounding of weights, in that frame alone.
     """
     orders, ours = _drawn(bundle, backend)
     gc.collect()  # one side in memory at a time
@@ -151,12 +151,21 @@ class Pipeline:
 
         def output(call: int, read: torch.Tensor) -> torch.Tensor:
             answers = [denoiser(read, times[call].float()[None], *self._more(order, each)) for each in prompts]
-            if len(answers) == 1:
-                return answers[0]
-            return answers[0] + order.guidance_scale * (answers[1] - answers[0])
+            guided = answers[0]
+            if len(answers) == 2:
+                guided = answers[0] + order.guidance_scale * (answers[1] - answers[0])
+            return self._agreed(guided, float(times[call]))
 
         sample = self._noise(order, INITIAL_CALL) * scheduling.initial_sigma(scheduler)
         return scheduling.run(scheduler, times, sample, output, lambda: next(chance))[-1]
+
+    def _agreed(self, output: torch.Tensor, timestep: float) -> torch.Tensor:
+        """What diffusers' pipeline has no word for (`MotionFacts.common_mean_from`)."""
+        least = self.facts.motion.common_mean_from if self.facts.motion else None
+        if least is None or timestep < least:
+            return output
+        means = output.mean((3, 4), keepdim=True)
+        return output - (means - means.mean(1, keepdim=True))
 
     def _noise(self, order: Order, call: int) -> torch.Tensor:
         """One row of what the engine draws for a call."""

@@ -155,6 +155,11 @@ class MotionFacts(Contract):
     circle: bool = Field(
         default=False, description="frame i of a window is always the i-th of a motion that begins anew after the last"
     )
+    common_mean_from: float | None = Field(
+        default=None,
+        ge=0,
+        description="in steps of this timestep and above all frames are given one mean of each channel; None: in none",
+    )
     decoded_together: int = Field(default=1, ge=1, description="frames that the decoder reads at a time")
     image: ImageConditioning | None = Field(default=None, description="None: its clips are told a prompt")
 

@@ -68,6 +68,7 @@ def _motion_facts(config: FledglingConfig) -> dict[str, Any]:
         "frames_per_second": FRAMES_PER_SECOND,
         "shared_noise": config.motion.drawn_noise,
         "circle": True,
+        "common_mean_from": config.motion.common_mean_from,
     }
 
 

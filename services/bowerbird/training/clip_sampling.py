@@ -41,15 +41,19 @@ def sampled_clips(  # noqa: PLR0913, PLR0917 - what a clip takes
     shared_noise: float,
     steps: int = STEPS,
     guidance: float = GUIDANCE,
+    common_mean_from: float = math.inf,
 ) -> NDArray[np.uint8]:
-    """Clips for prompts, uint8 [n, FRAMES, height, width, 3]; one seed per prompt; guidance 1 is none."""
-    how = (shared_noise, steps, guidance)
+    """Clips for prompts, uint8 [n, FRAMES, height, width, 3]; one seed per prompt; guidance 1 is none.
+
+    In steps of timestep `common_mean_from` and above all frames are given one mean of each channel.
+    """
+    how = (shared_noise, common_mean_from, steps, guidance)
     return np.stack([_sampled(parts, prompt, seed, how) for prompt, seed in zip(prompts, seeds, strict=True)])
 
 
-def _sampled(parts: Parts, prompt: str, seed: int, how: tuple[float, int, float]) -> NDArray[np.uint8]:
+def _sampled(parts: Parts, prompt: str, seed: int, how: tuple[float, float, int, float]) -> NDArray[np.uint8]:
     """One clip at a time: sixteen frames, twice where guided, are a batch as large as two cores want."""
-    shared_noise, steps, guidance = how
+    shared_noise, common_mean_from, steps, guidance = how
     scheduler = DDIMScheduler.from_config(parts.scheduler.config)
     place = device_of(parts.unet)
     scheduler.set_timesteps(steps, device=place)
@@ -66,6 +70,9 @@ def _sampled(parts: Parts, prompt: str, seed: int, how: tuple[float, int, float]
         if guidance > 1:
             without, with_prompt = velocity.chunk(2)
             velocity = without + guidance * (with_prompt - without)
+        if timestep >= common_mean_from:
+            means = velocity.mean((3, 4), keepdim=True)
+            velocity = velocity - (means - means.mean(2, keepdim=True))
         latent = scheduler.step(velocity, timestep, latent).prev_sample
     frames = latent[0].transpose(0, 1) / parts.autoencoder.config.scaling_factor
     starts = range(0, FRAMES, _DECODED_AT_ONCE)

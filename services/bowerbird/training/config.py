@@ -80,12 +80,12 @@ class MotionConfig(_Section):
     taught. `shared_noise` is the share of the noise's variance that all frames of a clip have in common (mixed noise:
     Ge et al., "Preserve your own correlation", 2023). Clips are drawn with `drawn_noise` of it instead: what frames
     differ in is then decided by their place, as it was taught, and hardly by chance, which made some frames evening in
-    a clip of the day. `moving` is how much more a latent pixel counts whose standard deviation over the frames is 1.
-    `apart` is how much more an error counts that a frame has alone than one that all have: what a bird looks like
-    cannot be known of a noisy clip, and stills have taught it, but how its frames differ can. `timestep_power` below 1
-    shows noisy clips more often (`spread_timesteps`): how a clip moves is decided there, and stills have taught the
-    rest. `fused` compiles the step (`torch.compile`: a quarter less time on two cores, after a minute), which needs a
-    C++ compiler.
+    a clip of the day; for the same reason they have one mean of each channel in steps from `common_mean_from` on.
+    `moving` is how much more a latent pixel counts whose standard deviation over the frames is 1. `apart` is how much
+    more an error counts that a frame has alone than one that all have: what a bird looks like cannot be known of a
+    noisy clip, and stills have taught it, but how its frames differ can. `timestep_power` below 1 shows noisy clips
+    more often (`spread_timesteps`): how a clip moves is decided there, and stills have taught the rest. `fused`
+    compiles the step (`torch.compile`: a quarter less time on two cores, after a minute), which needs a C++ compiler.
     """
 
     heads: int = 4
@@ -100,6 +100,7 @@ class MotionConfig(_Section):
     caption_dropout: float = 0.1
     shared_noise: float = Field(0.98, ge=0, lt=1)
     drawn_noise: float = Field(0.995, ge=0, lt=1)
+    common_mean_from: float = Field(500.0, ge=0)
     timestep_power: float = Field(0.6, gt=0, le=1)
     moving: float = Field(4.0, ge=0)
     apart: float = Field(4.0, ge=1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,9 @@ class MotionStage:
     def sheet(self) -> None:
         """Draw the sample sheet with the averaged weights: a clip a row."""
         parts = self.averaged()
-        clips = sheet_clips(lambda prompts, seeds: sampled_clips(parts, prompts, seeds, self.own.drawn_noise))
+        own = self.own
+        draw = partial(sampled_clips, parts, shared_noise=own.drawn_noise, common_mean_from=own.common_mean_from)
+        clips = sheet_clips(draw)
         write_clip_sheet(self.folder / f"clips-{self.step:06d}.png", clips)
 
     def run(self, saved: Callable[[MotionStage], None] = lambda stage: None) -> Parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -107,6 +107,28 @@ def test_a_step_blends_what_the_graph_answers_to_each_window(both: Bundle, mixed
     assert group.finished
     np.testing.assert_allclose(group.state, expected, atol=1e-5)
     assert len(order.clip.windows) == 3
+
+
+def test_in_noisy_steps_frames_keep_one_mean_and_in_the_others_their_own(mixed: Engine) -> None:
+    def apart(states: Frames) -> Frames:
+        means = states.mean((-2, -1), keepdims=True)
+        return np.asarray(means - means.mean(1, keepdims=True))
+
+    order = mixed.animate(clip_of(frames=4))
+    assert order.clip is not None
+    [plain] = mixed.groups(Drawing(order))
+    facts = order.clip.motion.model_copy(update={"common_mean_from": float(plain.table.timesteps[1])})
+    [group] = mixed.groups(Drawing(replace(order, clip=replace(order.clip, motion=facts))))
+    for call, agreed in enumerate((True, True, False)):
+        before, table = apart(group.state), group.table
+        fresh = apart(group.noise(call + 1)[None])[0] if table.adds_noise(call) else None
+        mixed.denoiser.step([group])
+        kept = table.advance(call, before, np.zeros_like(before[0]), fresh)
+        assert np.allclose(apart(group.state), kept, atol=1e-5) == agreed
+        if call == 0:
+            mixed.denoiser.step([plain])
+            rest = plain.state - apart(plain.state)
+            np.testing.assert_allclose(group.state - apart(group.state), rest, atol=1e-5)
 
 
 def test_frames_depend_on_each_other_and_a_loop_is_another_clip(mixed: Engine) -> None:

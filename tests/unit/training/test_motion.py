@@ -83,7 +83,13 @@ def test_a_run_leaves_a_sheet_and_a_folder_that_diffusers_loads(tiny, tmp_path, 
     assert torch.equal(unet.conv_in.weight, parts.unet.conv_in.weight)
     facts = json.loads((tmp_path / "model" / "bowerbird.json").read_text(encoding="utf-8"))
     assert facts["name"] == "fledgling-motion"
-    assert facts["motion"] == {"window": 16, "frames_per_second": 8.0, "shared_noise": 0.995, "circle": True}
+    assert facts["motion"] == {
+        "window": 16,
+        "frames_per_second": 8.0,
+        "shared_noise": 0.995,
+        "circle": True,
+        "common_mean_from": 500.0,
+    }
 
 
 @torch.no_grad()

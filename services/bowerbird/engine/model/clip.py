@@ -9,6 +9,11 @@ circle of its frames. A clip of fewer frames is drawn as a whole window, of whic
 A model that was taught circles of W frames which all begin at their beginning (`bundle.MotionFacts.circle`) draws frame
 g of a clip at place g mod W of each window: windows that overlap then agree on what moves where, from the first step.
 
+What light a clip shows is decided in its noisiest steps, and by each frame for itself if it is decided by a hair: one
+evening in a clip of the day. There the frames may be given one mean of each channel (`MotionFacts.common_mean_from`);
+what moves in them changes little of it. (That it is the low frequencies of noise which frames have to share: Wu et al.,
+"FreeInit", 2024.)
+
 Far windows would show another bird, so their frames are given the first window's noise again, in another order (Qiu et
 al., "FreeNoise", 2024), and where the model was taught so, all frames have a part of their noise in common (Ge et al.,
 "Preserve your own correlation", 2023).
@@ -190,5 +195,14 @@ class ClipGroup(Group):
         np.add.at(self._blended, window.frames, window.weights * output)
         self.passed += 1
         if self.passed == len(self.form.windows):
-            super().take(self._blended, keep_clean)
+            super().take(self._agreed(), keep_clean)
             self.passed, self._blended = 0, np.zeros_like(self._blended)
+
+    def _agreed(self) -> Floats:
+        """What the windows answered, with one mean for all frames where the model wants that."""
+        least = self.form.motion.common_mean_from
+        if least is None or self.table.timesteps[self.call] < least:
+            return self._blended
+        means = self._blended.mean((2, 3), keepdims=True)
+        common: Floats = self._blended - (means - means.mean(0, keepdims=True))
+        return common

@@ -109,6 +109,7 @@ class Carrier:
         self._hands: dict[str, _InHand] = {}
         self._wake = asyncio.Event()
         self._woken: set[JobKind] = set()
+        self._look_seconds = LOOK_SECONDS
         self._look_at = 0.0
         self._claiming = True
         self._can_draw: CanDraw = _any_kind
@@ -156,7 +157,7 @@ class Carrier:
         self._wake.clear()
         wanted, self._woken = self._woken, set()  # a submit of one kind is no reason to look at all that waits of both
         if time.monotonic() >= self._look_at:
-            wanted, self._look_at = set(JobKind), time.monotonic() + LOOK_SECONDS
+            wanted, self._look_at = set(JobKind), time.monotonic() + self._look_seconds
         while self._claiming and wanted:
             free = {kind: self._free(kind) if kind in wanted and self._can_draw(kind) else 0 for kind in JobKind}
             if not any(free.values()):
