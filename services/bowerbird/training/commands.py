@@ -22,6 +22,8 @@ from bowerbird.training.config import FledglingConfig, read_config
 
 _RECONSTRUCTED = 100
 _PROMPTS_A_SPARSE_ONE = 5
+_NAMED_BY = 16
+"""Digits of a bundle's digest that name the folder of what was drawn with it."""
 
 app = typer.Typer(no_args_is_help=True, help="Train the model that comes with Bowerbird.")
 
@@ -160,16 +162,19 @@ def clip_quality(
 ) -> None:
     """Examine the clips that are drawn for 200 held-out prompts in 20 steps: motion, species, flicker; do they move?
 
-    The clips' classifier is trained first where the folder has none (about a quarter of an hour).
+    The clips' classifier is trained first where the folder has none (some minutes). What was drawn is kept in --work:
+    an interrupted examination goes on.
     """
+    from bowerbird.engine.bundle import Bundle
     from bowerbird.training.clip_classifier import ClipClassifierStage
     from bowerbird.training.clip_quality import clip_questions, examine_clips, print_clip_report, write_clip_report
     from bowerbird.training.sampling import STEPS
-    from bowerbird.training.served import clips_by_bundle
+    from bowerbird.training.served import clips_by_bundle, kept_clips
 
     settings = _ready(config)
     classifier = ClipClassifierStage(settings, work).run()
-    draw = clips_by_bundle(bundle, STEPS, None)
+    kept = work / "examined" / Bundle.open(bundle).digest.removeprefix("sha256:")[:_NAMED_BY]
+    draw = kept_clips(clips_by_bundle(bundle, STEPS, None), kept)
     report, clips = examine_clips(draw, classifier, settings.clip_classifier.side, clip_questions(count))
     print_clip_report(report)
     write_clip_report(report, clips, results or work)

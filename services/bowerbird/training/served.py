@@ -64,6 +64,27 @@ def clips_by_bundle(bundle: Path, steps: int | None, guidance: float | None) -> 
     return draw
 
 
+def kept_clips(draw: DrawClips, folder: Path) -> DrawClips:
+    """`draw`, but a clip that lies in `folder` already is not drawn again: an hour's examination may be interrupted.
+
+    One file a seed; the folder is for one bundle, one number of steps and one set of prompts.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def drawn_once(prompts: Sequence[str], seeds: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            path = folder / f"{seed}.npz"
+            if not path.exists():
+                partial = path.with_suffix(".partial.npz")
+                (frames,) = draw([prompt], [seed])
+                np.savez_compressed(partial, frames=frames)
+                partial.replace(path)
+            with np.load(path) as kept:
+                yield kept["frames"]
+
+    return drawn_once
+
+
 def reconstructed_by_bundle(bundle: Path, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures after the bundle's encoder and decoder, uint8 [n, height, width, 3]."""
     from bowerbird.engine.bundle import Bundle

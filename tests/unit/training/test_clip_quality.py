@@ -25,6 +25,7 @@ from bowerbird.training.clip_quality import (
 )
 from bowerbird.training.clips import FRAMES, MOTIONS, draw_clip
 from bowerbird.training.scene import HELD_OUT
+from bowerbird.training.served import kept_clips
 
 SIDE = 32
 
@@ -126,3 +127,18 @@ def test_clips_are_drawn_once_whoever_asks(tmp_path):
     assert np.array_equal(first[1], draw_clip(wanted.clips()[1], 16))
     assert np.array_equal(drawn_clips(tmp_path, wanted, workers=1), first)
     assert next(tmp_path.iterdir()).stat().st_mtime_ns == stamp
+
+
+def test_an_examination_that_was_interrupted_draws_nothing_twice(drawings, tmp_path):
+    asked_for = []
+
+    def draw(_, seeds):
+        asked_for.extend(seeds)
+        return (drawings[seed] for seed in seeds)
+
+    seeds = list(drawings)
+    first = next(iter(kept_clips(draw, tmp_path)(["a"] * len(seeds), seeds)))
+    again = list(kept_clips(draw, tmp_path)(["a"] * len(seeds), seeds))
+    assert asked_for == seeds
+    np.testing.assert_array_equal(again[0], first)
+    assert all(np.array_equal(clip, drawings[seed]) for clip, seed in zip(again, seeds, strict=True))
