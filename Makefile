@@ -27,7 +27,7 @@ EVERYTHING := $(SERVING) --extra compiler --extra training --group dev
 DEV := .venv-dev/bin/
 CODE := services tests benchmarks
 
-.PHONY: help up test check lint format types layers audit train quality bench bench-engine bench-animation bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster bench-cluster motion-bundle clean
+.PHONY: help up test coverage check lint format types layers audit train quality bench bench-engine bench-animation bench-gateway chaos fuzz cluster-up cluster-load cluster-down test-cluster bench-cluster motion-bundle clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,13 @@ up: .venv/synced ## start everything, draw out/first.png, serve until Ctrl-C (BO
 	@exec .venv/bin/bowerbird up
 
 # A file's tests stay in one process: what they share (a stack, a compiled model) is made once.
-test: .venv-dev/synced ## everything this machine can test, with branch coverage
-	@$(DEV)pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-branch --cov-report=term
+SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: .venv-dev/synced ## everything this machine can test
+	@$(DEV)pytest $(SPREAD) $(ARGS)
+
+# Tracing branches costs the tests more than half of their time again: it is asked for, not part of every run.
+coverage: .venv-dev/synced ## the same, and which branches no test takes
+	@$(DEV)pytest $(SPREAD) --cov --cov-branch --cov-report=term $(ARGS)
 
 check: lint types layers audit ## lint, format, types, layers, audit: what CI runs before the tests
 

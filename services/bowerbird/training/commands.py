@@ -162,8 +162,8 @@ def clip_quality(
 ) -> None:
     """Examine the clips that are drawn for 200 held-out prompts in 20 steps: motion, species, flicker; do they move?
 
-    The clips' classifier is trained first where the folder has none (some minutes). What was drawn is kept in --work:
-    an interrupted examination goes on.
+    The clips' classifier is trained first where the folder has none (a quarter of an hour). What was drawn is kept in
+    --work: an interrupted examination goes on.
     """
     from bowerbird.engine.bundle import Bundle
     from bowerbird.training.clip_classifier import ClipClassifierStage

@@ -145,7 +145,7 @@ class ClipClassifierConfig(_Section):
     side: int = 96
     channels: tuple[int, ...] = (24, 48, 96)
     batch: int = 16
-    steps: int = 900
+    steps: int = 2_000
     learning_rate: float = 2e-3
     data_seed: int = 7_000_001
     clips: int = 1_200
