@@ -9,8 +9,9 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 
 class _Section(BaseModel):
@@ -84,8 +85,10 @@ class MotionConfig(_Section):
     `moving` is how much more a latent pixel counts whose standard deviation over the frames is 1. `apart` is how much
     more an error counts that a frame has alone than one that all have: what a bird looks like cannot be known of a
     noisy clip, and stills have taught it, but how its frames differ can. `timestep_power` below 1 shows noisy clips
-    more often (`spread_timesteps`): how a clip moves is decided there, and stills have taught the rest. `fused`
-    compiles the step (`torch.compile`: a quarter less time on two cores, after a minute), which needs a C++ compiler.
+    more often (`spread_timesteps`): how a clip moves is decided there, and stills have taught the rest. `often` is how
+    much more often than by chance the clips of a motion are shown: a hop takes longer to learn than wings, which the
+    pictures of flying birds have taught. `fused` compiles the step (`torch.compile`: a quarter less time on two cores,
+    after a minute), which needs a C++ compiler.
     """
 
     heads: int = 4
@@ -104,6 +107,7 @@ class MotionConfig(_Section):
     timestep_power: float = Field(0.6, gt=0, le=1)
     moving: float = Field(4.0, ge=0)
     apart: float = Field(4.0, ge=1)
+    often: dict[Literal["flapping", "turning its head", "hopping", "taking off", "still"], PositiveFloat] = {}
     fused: bool = False
     ema: float = 0.998
     seed: int = 51

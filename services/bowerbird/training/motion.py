@@ -12,13 +12,15 @@ down, a face from in front, legs in the air.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import MotionAdapter, UNetMotionModel
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bowerbird.training.checkpoints import Average, load_state, save_state, seed_step
@@ -50,6 +52,12 @@ def new_motion_adapter(denoiser: DenoiserConfig, motion: MotionConfig) -> Motion
         if ".proj_out." in name:
             nn.init.zeros_(parameter)
     return adapter
+
+
+def shown_shares(clips: Sequence[Clip], often: Mapping[str, float]) -> NDArray[np.float64]:
+    """The probability of each clip, by how much more `often` than by chance those of its motion are shown."""
+    weights = np.asarray([often.get(clip.motion, 1.0) for clip in clips])
+    return weights / weights.sum()
 
 
 class MotionStage:
@@ -115,7 +123,7 @@ class MotionStage:
         own, rng = self.own, seed_step(self.own.seed, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["pace"] * own.learning_rate * trapezoid(self.step, own.steps, own.cooldown, self.began)
-        chosen = rng.integers(len(latents), size=own.batch)
+        chosen = rng.choice(len(latents), size=own.batch, p=shown_shares(clips, own.often))
         texts = [clip_caption(clips[index], rng) if rng.random() >= own.caption_dropout else "" for index in chosen]
         clean = latents[torch.from_numpy(chosen)].float().to(device_of(self.models))
         timestep = torch.from_numpy(spread_timesteps(rng, own.batch, own.timestep_power)).to(clean.device)

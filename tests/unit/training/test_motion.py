@@ -14,9 +14,9 @@ from bowerbird.training.assembly import assemble_clips
 from bowerbird.training.autoencoder import AutoencoderStage
 from bowerbird.training.clip_latents import ClipSet, clip_latents
 from bowerbird.training.clip_sampling import mixed_noise, sampled_clips
-from bowerbird.training.clips import FRAMES, clip_at
+from bowerbird.training.clips import FRAMES, MOTIONS, Clip, clip_at, sample_clip
 from bowerbird.training.denoiser import DenoiserStage
-from bowerbird.training.motion import MotionStage
+from bowerbird.training.motion import MotionStage, shown_shares
 from bowerbird.training.text import token_ids
 
 
@@ -58,6 +58,12 @@ def test_an_interrupted_run_continues_as_if_nothing_had_happened(tiny, tmp_path,
     second.train_step(latents_of(2), CLIPS)
     for name, value in whole.models.state_dict().items():
         assert torch.equal(value, second.models.state_dict()[name]), name
+
+
+def test_clips_of_a_motion_are_shown_as_often_as_the_run_says():
+    clips = [Clip(sample_clip(np.random.default_rng(7), motion=each).scene, each) for each in MOTIONS]
+    assert shown_shares(clips, {}) == pytest.approx(np.full(5, 0.2))
+    assert dict(zip(MOTIONS, shown_shares(clips, {"hopping": 6.0}), strict=True))["hopping"] == pytest.approx(0.6)
 
 
 def test_what_stills_taught_can_be_frozen(tiny, tmp_path, stills):
