@@ -54,10 +54,10 @@ def new_motion_adapter(denoiser: DenoiserConfig, motion: MotionConfig) -> Motion
     return adapter
 
 
-def shown_shares(clips: Sequence[Clip], often: Mapping[str, float]) -> NDArray[np.float64]:
+def shown_shares(clips: Sequence[Clip], often: Mapping[Any, float]) -> NDArray[np.float64]:
     """The probability of each clip, by how much more `often` than by chance those of its motion are shown."""
     weights = np.asarray([often.get(clip.motion, 1.0) for clip in clips])
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 class MotionStage:

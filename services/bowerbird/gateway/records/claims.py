@@ -5,6 +5,8 @@ the same one. Whose jobs these are is a matter of turns (`turns`). Pictures and 
 takes minutes, and a picture must not wait for the hand that holds it.
 
 How a claim ends is one transaction: state, result, pictures' rows, usage entry and event, or none of them.
+
+Statements are built once: to build one takes longer than to carry it out, and a database has one clock for its life.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Integer,
     Row,
     Select,
+    String,
     Text,
     Update,
     and_,
@@ -35,6 +39,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import JobQuarantined, error_body
@@ -58,6 +63,15 @@ from bowerbird.gateway.records.writer import Writer
 
 _IS_CLIP: ColumnElement[bool] = literal_column("(substr(jobs.id, 1, 6) = 'video_')", Boolean)
 """`JobKind.CLIP`, without parameters: what is selected and what is grouped by are the same text. The index has it."""
+_FENCING = (
+    select(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
+    .where(
+        tuple_(jobs.c.id, jobs.c.lease_epoch).in_(bindparam("claims", expanding=True)),
+        jobs.c.state == JobState.RUNNING.value,
+    )
+    .order_by(jobs.c.id)
+    .with_for_update()
+)
 
 
 class Claims:
@@ -81,25 +95,12 @@ class Claims:
             turns |= take_turns([flow for flow in flows if flow.kind is kind], most)
         if not turns:
             return []
-        now = self._database.now()
-        first = self._oldest_of(turns)
-        # Locked by their own condition, not by their place in the order: PostgreSQL looks again at a row it waited for.
-        mine = select(jobs.c.id).where(jobs.c.id.in_(first), self._claimable()).with_for_update(skip_locked=True)
-        claiming = (
-            update(jobs)
-            .where(jobs.c.id.in_(mine))
-            .values(
-                state=JobState.RUNNING.value,
-                lease_owner=self._owner,
-                lease_epoch=jobs.c.lease_epoch + 1,
-                lease_until_ms=now + round(lease_seconds * 1000),
-                attempts=jobs.c.attempts + 1,
-                events=jobs.c.events + 1,
-            )
-            .returning(jobs, (jobs.c.expires_ms - now).label("remaining_ms"))
-        )
-        async with self._database.writing(lasting=False) as connection:
-            rows = sorted((await connection.execute(claiming)).all(), key=lambda row: (row.created_ms, row.id))
+        claiming = _claiming(self._database.now(), tuple(flow.kind for flow in turns))
+        given: dict[str, Any] = {"its_owner": self._owner, "lease_ms": round(lease_seconds * 1000)}
+        for place, (flow, most) in enumerate(turns.items()):
+            given |= {f"tenant_{place}": flow.tenant, f"class_{place}": flow.work_class.value, f"most_{place}": most}
+        async with self._database.writing(lasting=False, short=True) as connection:
+            rows = sorted((await connection.execute(claiming, given)).all(), key=lambda row: (row.created_ms, row.id))
             await self._events.insert(
                 connection, [(row.id, row.events, "running", {"attempt": row.attempts}) for row in rows]
             )
@@ -118,7 +119,7 @@ class Claims:
             .values(lease_until_ms=self._database.now() + round(lease_seconds * 1000))
             .returning(jobs.c.id, jobs.c.lease_epoch)
         )
-        async with self._database.writing(lasting=False) as connection:
+        async with self._database.writing(lasting=False, short=True) as connection:
             rows = (await connection.execute(renewing)).all()
         return {row.id for row in rows if row.lease_epoch == epochs[row.id]}
 
@@ -130,54 +131,15 @@ class Claims:
         """
         return await self._writer.submit(self._finish, (claim, _last_one(claim, ending)))
 
-    def _claimable(self) -> ColumnElement[bool]:
-        now = self._database.now()
-        waits = and_(jobs.c.state == JobState.QUEUED.value, jobs.c.not_before_ms <= now)
-        left_behind = and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until_ms <= now)
-        return and_(or_(waits, left_behind), jobs.c.expires_ms > now)
-
     async def _waiting(self) -> list[WaitingFlow]:
         """Who has jobs that may be claimed, in one pass over the index."""
-        held = and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until_ms > self._database.now())
-        waiting = func.sum(case((self._claimable(), 1), else_=0))
-        asking = (
-            select(
-                jobs.c.tenant,
-                jobs.c.work_class,
-                waiting,
-                func.sum(case((held, 1), else_=0)),
-                func.min(case((self._claimable(), jobs.c.created_ms))),
-                _IS_CLIP,
-            )
-            .where(jobs.c.state.in_(UNFINISHED))
-            .group_by(jobs.c.tenant, jobs.c.work_class, _IS_CLIP)
-            .having(waiting > 0)
-        )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(asking)).all()
+            rows = (await connection.execute(_asking(self._database.now()))).all()
         kinds = (JobKind.PICTURES, JobKind.CLIP)
         return [
             WaitingFlow(row[0], WorkClass(row[1]), int(row[2]), int(row[3]), row[4], kinds[bool(row[5])])
             for row in rows
         ]
-
-    def _oldest_of(self, turns: Mapping[WaitingFlow, int]) -> Select[Any]:
-        """The ids of each flow's oldest jobs, as many as it has turns."""
-        flows = [
-            select(jobs.c.id)
-            .where(
-                jobs.c.state.in_(UNFINISHED),
-                jobs.c.tenant == flow.tenant,
-                jobs.c.work_class == flow.work_class.value,
-                _IS_CLIP if flow.kind is JobKind.CLIP else ~_IS_CLIP,
-                self._claimable(),
-            )
-            .order_by(jobs.c.created_ms, jobs.c.id)
-            .limit(count)
-            .subquery()
-            for flow, count in turns.items()
-        ]
-        return select(union_all(*(select(flow.c.id) for flow in flows)).subquery().c.id)
 
     async def _finish(self, connection: AsyncConnection, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
         """A group by one look that locks and one statement for each table, however many end at the same time."""
@@ -217,16 +179,69 @@ async def _fence(connection: AsyncConnection, claims: Iterable[Claim]) -> dict[t
 
     In the order of their ids, in which everybody locks jobs who locks several.
     """
-    looking = (
-        select(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
-        .where(
-            tuple_(jobs.c.id, jobs.c.lease_epoch).in_(sorted({(each.job_id, each.epoch) for each in claims})),
-            jobs.c.state == JobState.RUNNING.value,
+    valid = {"claims": sorted({(each.job_id, each.epoch) for each in claims})}
+    return {(row.id, row.lease_epoch): row.events for row in (await connection.execute(_FENCING, valid)).all()}
+
+
+def _claimable(now: ColumnElement[int]) -> ColumnElement[bool]:
+    waits = and_(jobs.c.state == JobState.QUEUED.value, jobs.c.not_before_ms <= now)
+    left_behind = and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until_ms <= now)
+    return and_(or_(waits, left_behind), jobs.c.expires_ms > now)
+
+
+@lru_cache(maxsize=4)
+def _asking(now: ColumnElement[int]) -> Select[Any]:
+    """Who has jobs that may be claimed: how many wait, how many are held, since when one waits."""
+    held = and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until_ms > now)
+    waiting = func.sum(case((_claimable(now), 1), else_=0))
+    return (
+        select(
+            jobs.c.tenant,
+            jobs.c.work_class,
+            waiting,
+            func.sum(case((held, 1), else_=0)),
+            func.min(case((_claimable(now), jobs.c.created_ms))),
+            _IS_CLIP,
         )
-        .order_by(jobs.c.id)
-        .with_for_update()
+        .where(jobs.c.state.in_(UNFINISHED))
+        .group_by(jobs.c.tenant, jobs.c.work_class, _IS_CLIP)
+        .having(waiting > 0)
     )
-    return {(row.id, row.lease_epoch): row.events for row in (await connection.execute(looking)).all()}
+
+
+@lru_cache(maxsize=64)
+def _claiming(now: ColumnElement[int], kinds: tuple[JobKind, ...]) -> ReturningUpdate[Any]:
+    """Claims of so many flows of these kinds their oldest jobs, of each as many as it has turns."""
+    flows = [
+        select(jobs.c.id)
+        .where(
+            jobs.c.state.in_(UNFINISHED),
+            jobs.c.tenant == bindparam(f"tenant_{place}", type_=String),
+            jobs.c.work_class == bindparam(f"class_{place}", type_=String),
+            _IS_CLIP if kind is JobKind.CLIP else ~_IS_CLIP,
+            _claimable(now),
+        )
+        .order_by(jobs.c.created_ms, jobs.c.id)
+        .limit(bindparam(f"most_{place}", type_=Integer))
+        .subquery()
+        for place, kind in enumerate(kinds)
+    ]
+    first = select(union_all(*(select(flow.c.id) for flow in flows)).subquery().c.id)
+    # Locked by their own condition, not by their place in the order: PostgreSQL looks again at a row it waited for.
+    mine = select(jobs.c.id).where(jobs.c.id.in_(first), _claimable(now)).with_for_update(skip_locked=True)
+    return (
+        update(jobs)
+        .where(jobs.c.id.in_(mine))
+        .values(
+            state=JobState.RUNNING.value,
+            lease_owner=bindparam("its_owner", type_=String),
+            lease_epoch=jobs.c.lease_epoch + 1,
+            lease_until_ms=now + bindparam("lease_ms", type_=BigInteger),
+            attempts=jobs.c.attempts + 1,
+            events=jobs.c.events + 1,
+        )
+        .returning(jobs, (jobs.c.expires_ms - now).label("remaining_ms"))
+    )
 
 
 @lru_cache(maxsize=8)

@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import (
     URL,
+    AdaptedConnection,
     BigInteger,
     ColumnElement,
     Connection,
@@ -43,7 +46,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.migrations import upgrade
 from bowerbird.gateway.records.rewriting import rewrite_file, rewrite_tables
-from bowerbird.gateway.records.sqlite_connection import SQLiteConnection
+from bowerbird.gateway.records.sqlite_connection import SQLiteConnection, SQLiteWriter
 from bowerbird.gateway.records.sqlite_reads import PointRead, SQLiteReads
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ STANDSTILL_SECONDS = 4.0
 """How long PostgreSQL lets a transaction do nothing. A process that is stopped in the middle of one, or cut off, would
 keep its locks for ever; when it goes on, this one transaction is RecordsUnavailable, and nothing of it has happened."""
 RETRY_AFTER_SECONDS = 2
-_LASTING = "lasting"
+_LASTING, _SHORT = "lasting", "short"
 _SYNCHRONOUS = {True: "FULL", False: "NORMAL"}
 READERS = 4
 CONNECTIONS = 8
@@ -84,7 +87,11 @@ class Database:
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._passing_writer = writer.execution_options(**{_LASTING: False})
+        self._writers = {
+            (lasting, short): writer.execution_options(**{_LASTING: lasting, _SHORT: short})
+            for lasting in (True, False)
+            for short in (True, False)
+        }
         self._sqlite_reads = sqlite_reads
         self._point_reads: list[PointRead] = []
         self.commits = 0
@@ -123,14 +130,15 @@ class Database:
         return read
 
     @asynccontextmanager
-    async def writing(self, *, lasting: bool = True) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, lasting: bool = True, short: bool = False) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end unless an exception leaves it.
 
-        One that need not be `lasting` does not wait for SQLite's disk; the next one that is takes it along.
+        One that need not be `lasting` does not wait for SQLite's disk; the next one that is takes it along. The
+        statements of a `short` one find a few rows each by an index: in SQLite the event loop waits for them.
         """
         with _facts():
             try:
-                async with (self._writer if lasting else self._passing_writer).begin() as connection:
+                async with self._writers[lasting, short].begin() as connection:
                     yield connection
             finally:
                 self.commits += 1
@@ -243,12 +251,24 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
     }
     connects: dict[str, Any] = {"connect_args": {"factory": SQLiteConnection}}
     reader = create_async_engine(url, **only_reads, **limits, **connects)
-    writer = create_async_engine(url, pool_size=1, **limits, **connects)
+    writer = create_async_engine(url, pool_size=1, **limits, async_creator=partial(_open_writer, url))
     in_thread = create_engine(url.set(drivername="sqlite"), **only_reads, **limits)
     for each in (reader.sync_engine, in_thread):
         _prepare(each, None, "PRAGMA query_only = ON")
-    _prepare(writer.sync_engine, "BEGIN IMMEDIATE", "PRAGMA journal_mode = WAL")
+    _prepare_writer(writer.sync_engine)
     return reader, writer, SQLiteReads(in_thread, READERS, BUSY_SECONDS)
+
+
+async def _open_writer(url: URL) -> SQLiteWriter:
+    """A connection that may be used in two threads, never in both at once."""
+    # Imported here: a process that speaks PostgreSQL never asks it.
+    from sqlalchemy.dialects.sqlite.aiosqlite import dialect
+
+    arguments, options = dialect().create_connect_args(url)
+    own = {"factory": SQLiteConnection, "check_same_thread": False}
+    writer = SQLiteWriter(partial(sqlite3.connect, *arguments, **{**options, **own}))
+    await writer
+    return writer
 
 
 def patient_engine(url: URL, *, only_reads: bool) -> AsyncEngine:
@@ -289,13 +309,29 @@ def _prepare(engine: Engine, begin: str | None, *pragmas: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        if begin is None:
-            return
-        lasting = connection.get_execution_options().get(_LASTING, True)
+        if begin is not None:
+            connection.exec_driver_sql(begin)
+
+
+def _prepare_writer(engine: Engine) -> None:
+    """Sets up `SQLiteWriter` and begins its transactions, each as `writing` says."""
+    _prepare(engine, None, "PRAGMA journal_mode = WAL")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        options, statements = connection.get_execution_options(), ["BEGIN IMMEDIATE"]
+        lasting = options.get(_LASTING, True)
         if connection.info.setdefault(_LASTING, True) is not lasting:  # cannot be changed within a transaction
-            connection.exec_driver_sql(f"PRAGMA synchronous = {_SYNCHRONOUS[lasting]}")
+            statements.insert(0, f"PRAGMA synchronous = {_SYNCHRONOUS[lasting]}")
             connection.info[_LASTING] = lasting
-        connection.exec_driver_sql(begin)
+        begin = partial(SQLiteWriter.begin, statements=statements, short=options.get(_SHORT, False))
+        try:
+            cast(AdaptedConnection, connection.connection.dbapi_connection).run_async(begin)
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(statements[-1], None, error, sqlite3.Error) from error
+        except BaseException as error:  # cancelled: nobody knows whether it has begun
+            connection.invalidate(error)
+            raise
 
 
 @contextmanager

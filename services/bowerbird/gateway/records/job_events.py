@@ -10,9 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Insert, bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.gateway.records.database import Database
@@ -24,6 +25,12 @@ from bowerbird.gateway.webhooks import outbox
 FIRST_EVENT = 1
 """The number of `queued`, in the row of a new job."""
 PAGE_EVENTS = 500
+_COUNTING = (
+    update(jobs)
+    .where(tuple_(jobs.c.id, jobs.c.lease_epoch).in_(bindparam("claims", expanding=True)), jobs.c.state == "running")
+    .values(events=jobs.c.events + bindparam("more", type_=BigInteger))
+    .returning(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +52,11 @@ class JobEvents:
         self._writer = writer
 
     async def note(self, claim: Claim, kind: str, data: Mapping[str, Any]) -> bool:
-        """Writes down what happened to a claimed job; False, and nothing written, when the claim is no longer valid."""
-        return await self._writer.submit(self._note, (claim, kind, data), lasting=False)
+        """Writes down what happened to a claimed job; False, and nothing written, when the claim is no longer valid.
+
+        It may take as long as somebody who looks on does not notice, and comes before what is written after it.
+        """
+        return await self._writer.submit(self._note, (claim, kind, data), lasting=False, patient=True)
 
     async def read(self, job_id: str, after: int, limit: int = PAGE_EVENTS) -> list[JobEvent]:
         """Up to `limit` events with a number above `after`, in order; none for a job that does not exist."""
@@ -86,7 +96,7 @@ class JobEvents:
                 {"job_id": job_id, "number": number, "kind": kind, "data": json.dumps(data)}
                 for job_id, number, kind, data in events
             ]
-            await connection.execute(insert(job_events).values(created_ms=self._database.now()), rows)
+            await connection.execute(_inserting(self._database.now()), rows)
             await outbox.write_of_jobs(connection, self._database.now(), [(each[0], each[2]) for each in events])
 
     async def _note(
@@ -107,14 +117,14 @@ class JobEvents:
         return [(claim.job_id, claim.epoch) in last for claim, _, _ in notes]
 
 
+@lru_cache(maxsize=4)
+def _inserting(now: ColumnElement[int]) -> Insert:
+    return insert(job_events).values(created_ms=now)
+
+
 async def _count(
     connection: AsyncConnection, claims: Sequence[tuple[str, int]], count: int
 ) -> dict[tuple[str, int], int]:
     """Takes so many numbers for each of these claims, (job, epoch), that is valid; the last of them."""
-    counting = (
-        update(jobs)
-        .where(tuple_(jobs.c.id, jobs.c.lease_epoch).in_(claims), jobs.c.state == "running")
-        .values(events=jobs.c.events + count)
-        .returning(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
-    )
-    return {(row.id, row.lease_epoch): row.events for row in (await connection.execute(counting)).all()}
+    found = await connection.execute(_COUNTING, {"claims": claims, "more": count})
+    return {(row.id, row.lease_epoch): row.events for row in found.all()}

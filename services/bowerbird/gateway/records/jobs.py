@@ -8,9 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    Select,
+    String,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.contracts import WorkClass
@@ -28,6 +42,8 @@ from bowerbird.gateway.records.writer import Writer
 MAX_PAGE = 100
 MAX_ID_CHARACTERS = 40
 UNFINISHED = (JobState.QUEUED.value, JobState.RUNNING.value)
+_QUEUED = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
+_QUEUED_OF = _QUEUED.where(jobs.c.tenant == bindparam("of_tenant", type_=String))
 _UNKNOWN = "There is no job of this id."
 
 _SEEN = (
@@ -175,11 +191,9 @@ class Jobs:
 
     async def queued(self, tenant: str | None = None) -> int:
         """How many jobs wait, of one tenant or of all."""
-        asking = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
-        if tenant is not None:
-            asking = asking.where(jobs.c.tenant == tenant)
-        async with self._database.reading() as connection:
-            return await connection.scalar(asking) or 0
+        if tenant is None:
+            return int((await self._database.rows(_QUEUED))[0][0])
+        return int((await self._database.rows(_QUEUED_OF, of_tenant=tenant))[0][0])
 
     async def unfinished(self) -> Unfinished:
         """What has not ended, of all tenants, in one pass over the index."""
@@ -204,16 +218,20 @@ class Jobs:
         outcomes = [Remembered(b"", each.job.id, None) if each.key is None else next(found) for each in submissions]
         new = [each.job for each, found_ in zip(submissions, outcomes, strict=True) if found_.job_id == each.job.id]
         if new:
-            now = self._database.now()
-            draft = insert(jobs).values(
-                state=JobState.QUEUED.value,
-                events=FIRST_EVENT,
-                created_ms=now,
-                not_before_ms=now,
-                expires_ms=now + bindparam("lifetime_ms", type_=BigInteger),
-            )
-            await connection.execute(draft, [_new_row(job) for job in new])
+            await connection.execute(_inserting(self._database.now()), [_new_row(job) for job in new])
         return outcomes
+
+
+@lru_cache(maxsize=4)
+def _inserting(now: ColumnElement[int]) -> Insert:
+    """A new job's row; a database has one clock for its life."""
+    return insert(jobs).values(
+        state=JobState.QUEUED.value,
+        events=FIRST_EVENT,
+        created_ms=now,
+        not_before_ms=now,
+        expires_ms=now + bindparam("lifetime_ms", type_=BigInteger),
+    )
 
 
 def _id(stated: str) -> str:

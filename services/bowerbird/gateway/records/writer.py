@@ -1,8 +1,10 @@
 """Group commit: while one transaction is being committed, the writes that arrive wait and become the next one together.
 
 A commit costs an fsync however many rows it has; a row by Core's `executemany` costs a twentieth of one through an ORM
-session. So a durable submit is cheap exactly when there are many, and takes one commit's time when it is alone. Nobody
-waits for a timer.
+session. So a durable submit is cheap exactly when there are many, and takes one commit's time when it is alone.
+
+A `patient` write (a job's progress) starts no transaction of its own at once: it goes with the next group, first of
+all, or after PATIENCE_SECONDS. Nobody else waits for a timer.
 
 A write is a function `(connection, items) -> outcomes` and an item; writes of the same function in one group become one
 call. `submit` returns after the commit. An item that breaks a constraint breaks only itself: its group is done again
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +27,9 @@ from bowerbird.errors import BowerbirdError, RecordsUnavailable
 from bowerbird.gateway.records.database import RETRY_AFTER_SECONDS, Database
 
 MAX_GROUP = 500
+SHORT_GROUP = 32
+"""Writes that SQLite does within a millisecond or two: the event loop may wait for them (`Database.writing`)."""
+PATIENCE_SECONDS = 0.05
 MAX_WAITING = 10_000
 """More writes than this wait only when the database stands still; the next one is refused."""
 
@@ -39,6 +44,7 @@ class _Waiting:
     item: Any
     done: asyncio.Future[Any]
     lasting: bool
+    patient: bool
 
 
 class Writer:
@@ -48,9 +54,12 @@ class Writer:
         self._database = database
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._closing = False
 
-    async def submit(self, write: Write[Item, Outcome], item: Item, *, lasting: bool = True) -> Outcome:
+    async def submit(
+        self, write: Write[Item, Outcome], item: Item, *, lasting: bool = True, patient: bool = False
+    ) -> Outcome:
         """The outcome of `item`, committed; raises RecordsUnavailable, or what the write itself raises.
 
         A group waits for the disk if one of its items is to be `lasting` (`Database.writing`).
@@ -60,8 +69,10 @@ class Writer:
             again = RETRY_AFTER_SECONDS
             raise RecordsUnavailable(f"{why}; try again in {again} s.", retry_after_seconds=again)
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(write, item, done, lasting))
+        self._waiting.append(_Waiting(write, item, done, lasting, patient))
         self._arrived.set()
+        if not patient:
+            self._urgent.set()
         return await done
 
     @asynccontextmanager
@@ -73,21 +84,27 @@ class Writer:
         finally:
             self._closing = True
             self._arrived.set()
+            self._urgent.set()
             await working
 
     async def _work(self) -> None:
         while self._waiting or not self._closing:
             await self._arrived.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._urgent.wait()
             group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
             if not self._waiting and not self._closing:
                 self._arrived.clear()
+                self._urgent.clear()
             # Whoever gave up before its group began is left out; later it cannot be told apart from a lost answer.
             if wanted := [each for each in group if not each.done.cancelled()]:
                 await self._commit(wanted)
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
-            async with self._database.writing(lasting=any(each.lasting for each in group)) as connection:
+            lasting, short = any(each.lasting for each in group), len(group) <= SHORT_GROUP
+            async with self._database.writing(lasting=lasting, short=short) as connection:
                 outcomes = await _carry_out(connection, group)
         except RecordsUnavailable as error:
             _tell(group, error)
@@ -110,10 +127,13 @@ class Writer:
 
 
 async def _carry_out(connection: AsyncConnection, group: Sequence[_Waiting]) -> list[Any]:
-    """The outcomes in the order of the group; one call for each function."""
+    """The outcomes in the order of the group; one call for each function, those that were patient first.
+
+    They were there before whatever ends what they tell of.
+    """
     outcomes: list[Any] = [None] * len(group)
     places: dict[Write[Any, Any], list[int]] = {}
-    for place, each in enumerate(group):
+    for place, each in sorted(enumerate(group), key=lambda placed: not placed[1].patient):
         places.setdefault(each.write, []).append(place)
     for write, of_write in places.items():
         found = await write(connection, [group[place].item for place in of_write])

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import Column, ColumnElement, Insert, Select, String, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.results.table import State, ledger, results
 from bowerbird.gateway.results.worth import credit
 
 PAGE = 100
+_REPLACING = (
+    update(results)
+    .where(
+        results.c.key.in_(bindparam("keys", expanding=True)),
+        results.c.id.not_in(bindparam("ids", expanding=True)),
+        results.c.state == State.READY,
+    )
+    .values(state=State.LEAVING)
+)
+_LOCKING = select(ledger.c.bytes, ledger.c.inflation).with_for_update()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +68,25 @@ class Arrival:
 
 async def found(database: Database, column: Column[str], name: str) -> Stored | None:
     """What answers to this name, or None; of several the one that is worth most, so that the others fall out."""
-    asked = (
-        select(results.c.id, results.c.pictures, results.c.digest, results.c.facts)
-        .where(column == name, results.c.state == State.READY, results.c.expires_ms > database.now())
-        .order_by(results.c.credit.desc())
-        .limit(1)
-    )
-    for row in await database.rows(asked):
+    for row in await database.rows(_finding(column, database.now()), of_name=name):
         return Stored(row.id, row.pictures, row.digest, row.facts)
     return None
 
 
+@lru_cache(maxsize=8)
+def _finding(column: Column[str], now: ColumnElement[int]) -> Select[Any]:
+    """Built once: that takes longer than to carry it out, and every picture that is asked for is looked up."""
+    return (
+        select(results.c.id, results.c.pictures, results.c.digest, results.c.facts)
+        .where(column == bindparam("of_name", type_=String), results.c.state == State.READY, results.c.expires_ms > now)
+        .order_by(results.c.credit.desc())
+        .limit(1)
+    )
+
+
 async def locked(connection: AsyncConnection) -> Ledger:
     """The ledger, which stays as it is until this transaction ends."""
-    row = (await connection.execute(select(ledger.c.bytes, ledger.c.inflation).with_for_update())).one()
-    return Ledger(*row)
+    return Ledger(*(await connection.execute(_LOCKING)).one())
 
 
 async def summed(connection: AsyncConnection) -> Ledger:
@@ -89,7 +105,7 @@ async def reserve(
         | {"credit": credit(inflation, 1, each.cost, each.bytes)}
         for each in arrivals
     ]
-    await connection.execute(results.insert().values(state=State.ARRIVING, uses=1, expires_ms=until), rows)
+    await connection.execute(_reserving(until), rows)
     await _add_bytes(connection, sum(each.bytes for each in arrivals))
 
 
@@ -98,13 +114,21 @@ async def make_ready(connection: AsyncConnection, arrivals: Sequence[Arrival], u
 
     Of namesakes that become ready together the last one stays.
     """
-    own = results.c.id.in_([each.id for each in arrivals]) & (results.c.state == State.ARRIVING)
-    making = update(results).where(own).values(state=State.READY, expires_ms=until).returning(results.c.id)
-    ready = set((await connection.execute(making)).scalars())
+    ready = set((await connection.execute(_readying(until), {"ids": [each.id for each in arrivals]})).scalars())
     if last := {each.key: each.id for each in arrivals if each.id in ready}:
-        namesakes = results.c.key.in_(last) & results.c.id.not_in(last.values()) & (results.c.state == State.READY)
-        await connection.execute(update(results).where(namesakes).values(state=State.LEAVING))
+        await connection.execute(_REPLACING, {"keys": list(last), "ids": list(last.values())})
     return ready
+
+
+@lru_cache(maxsize=8)
+def _reserving(until: ColumnElement[int]) -> Insert:
+    return results.insert().values(state=State.ARRIVING, uses=1, expires_ms=until)
+
+
+@lru_cache(maxsize=8)
+def _readying(until: ColumnElement[int]) -> ReturningUpdate[Any]:
+    own = results.c.id.in_(bindparam("ids", expanding=True)) & (results.c.state == State.ARRIVING)
+    return update(results).where(own).values(state=State.READY, expires_ms=until).returning(results.c.id)
 
 
 async def give_up(connection: AsyncConnection, row_id: str) -> bool:

@@ -22,7 +22,7 @@ from enum import Enum, auto
 from functools import partial
 
 from pydantic import ValidationError
-from sqlalchemy import Column, ColumnElement
+from sqlalchemy import Column
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.errors import BowerbirdError, PictureLost
@@ -106,6 +106,9 @@ class ResultStore:
         self._keeping = keeping
         self._metrics = metrics
         self._uses: Counter[str] = Counter()
+        now = database.now()
+        self._arrival_ends = now + round(ARRIVAL_SECONDS * 1000)
+        self._result_ends = now + round(keeping.ttl_seconds * 1000)
 
     async def find(self, key: str) -> Found | None:
         """The result of this very recipe and seed, or None."""
@@ -212,7 +215,7 @@ class ResultStore:
             fits.append(each.bytes <= free)
             free -= each.bytes if fits[-1] else 0
         placed = list(itertools.compress(arrivals, fits))
-        await rows.reserve(connection, placed, ledger.inflation, self._after(ARRIVAL_SECONDS))
+        await rows.reserve(connection, placed, ledger.inflation, self._arrival_ends)
         return fits
 
     async def _make_ready(
@@ -226,7 +229,7 @@ class ResultStore:
         for row_id in erased:
             await rows.abandon(connection, row_id)
         arrivals = [arrival for arrival, _ in written if arrival.id not in erased]
-        ready = await rows.make_ready(connection, arrivals, self._after(self._keeping.ttl_seconds)) if arrivals else ()
+        ready = await rows.make_ready(connection, arrivals, self._result_ends) if arrivals else ()
         return [
             _End.ERASED if each.id in erased else _End.READY if each.id in ready else _End.GIVEN_UP
             for each, _ in written
@@ -271,9 +274,6 @@ class ResultStore:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await ended.wait()
-
-    def _after(self, seconds: float) -> ColumnElement[int]:
-        return self._database.now() + round(seconds * 1000)
 
 
 async def remove_leaving(database: Database, pictures: PictureStore) -> None:

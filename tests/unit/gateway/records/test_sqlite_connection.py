@@ -1,4 +1,4 @@
-"""A SQLite connection that is closed holds nothing, whoever still remembers a statement of it.
+"""A SQLite connection that is closed holds nothing, whoever still remembers a statement of it; and a short transaction.
 
 A cancelled call's exception does: its traceback holds the cursor until the garbage is collected, and SQLite keeps what
 a connection held until its last statement is gone.
@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bowerbird.gateway.records.database import database_url, open_database
+from bowerbird.gateway.records.database import FILE_NAME, Database, database_url, open_database
 
+ROW = "INSERT INTO leases (name, owner, epoch, until_ms) VALUES (:name, 'owner', 1, 0)"
 LEASE = "INSERT INTO leases (name, owner, epoch, until_ms) VALUES (:name, 'owner', 1, reached()) RETURNING name"
 
 
@@ -71,3 +75,71 @@ async def test_a_cancelled_read_does_not_keep_the_log_from_being_emptied(tmp_pat
         async with database.writing() as connection:
             await connection.execute(text("INSERT INTO leases (name, owner, epoch, until_ms) VALUES ('a', 'b', 1, 0)"))
         assert await database.rewrite([])
+
+
+async def _in_thread(database: Database, *, short: bool) -> int:
+    """The thread in which a statement of such a transaction runs."""
+    threads = []
+    async with database.writing(short=short) as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.create_function("seen", 0, lambda: threads.append(threading.get_ident()))
+        await connection.execute(text("SELECT seen()"))
+    return threads[0]
+
+
+async def test_statements_of_a_short_transaction_take_no_way_to_another_thread(tmp_path: Path) -> None:
+    async with open_database(database_url(None, tmp_path)) as database:
+        assert await _in_thread(database, short=True) == threading.get_ident()
+        assert await _in_thread(database, short=False) != threading.get_ident()
+
+
+async def test_a_short_transaction_waits_for_another_writer_and_stops_nobody_meanwhile(tmp_path: Path) -> None:
+    async with open_database(database_url(None, tmp_path)) as database:
+        other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        async def written() -> None:
+            async with database.writing(short=True) as connection:
+                await connection.execute(text(ROW), {"name": "a"})
+
+        writing = asyncio.create_task(written())
+        for _ in range(50):
+            await asyncio.sleep(0.001)  # the event loop goes on
+        assert not writing.done()
+        other.execute("COMMIT")
+        await writing
+        other.close()
+
+
+async def test_a_write_that_is_cancelled_while_it_waits_leaves_the_next_one_alone(tmp_path: Path) -> None:
+    async with open_database(database_url(None, tmp_path)) as database:
+        other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        async def written(name: str) -> None:
+            async with database.writing(short=True) as connection:
+                await connection.execute(text(ROW), {"name": name})
+
+        cancelled = asyncio.create_task(written("cancelled"))
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        other.execute("COMMIT")
+        other.close()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        await written("next")
+        async with database.reading() as connection:
+            assert (await connection.execute(text("SELECT name FROM leases"))).scalars().all() == ["next"]
+
+
+async def test_a_short_transaction_that_fails_has_not_happened(tmp_path: Path) -> None:
+    async with open_database(database_url(None, tmp_path)) as database:
+
+        async def written() -> None:
+            async with database.writing(short=True) as connection:
+                for _ in range(2):
+                    await connection.execute(text(ROW), {"name": "once"})
+
+        with pytest.raises(IntegrityError):
+            await written()
+        async with database.writing(short=True) as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM leases"))).scalar() == 0

@@ -63,6 +63,28 @@ async def test_a_group_waits_for_the_disk_if_one_of_it_has_to(tmp_path: Path) ->
             assert await asyncio.gather(*mixed) == [full] * 3
 
 
+async def test_a_patient_write_goes_with_the_next_one_and_before_it(tmp_path: Path) -> None:
+    groups: list[list[str]] = []
+
+    async def told(connection: AsyncConnection, items: Sequence[str]) -> list[None]:
+        groups.append([*items])
+        return [None] * len(items)
+
+    async def ended(connection: AsyncConnection, items: Sequence[str]) -> list[None]:
+        return await told(connection, items)
+
+    async with open_database(database_url(None, tmp_path)) as database:
+        writer = Writer(database)
+        async with writer.running():
+            phase = asyncio.create_task(writer.submit(told, "phase", patient=True))
+            await asyncio.gather(writer.submit(ended, "end"), writer.submit(told, "last phase", patient=True))
+            assert phase.done()
+            assert groups == [["phase", "last phase"], ["end"]]
+            assert database.commits == 2, "the migration, and all three"
+            await writer.submit(told, "alone", patient=True)
+    assert groups[-1] == ["alone"]
+
+
 async def test_an_item_that_breaks_a_constraint_breaks_only_itself(records: Records) -> None:
     names = Names()
     wanted = ["a", "b", "a", "c", "x" * 65 + "\x00", "refused"]
