@@ -1,8 +1,8 @@
 """The examiner of clips: names motion, species and season; taught on drawn clips only, used only by evaluation.
 
 Stage `clip-classifier` of `bowerbird train fledgling`. It looks at every second frame and at what changed since the
-frame before it, in no order that phase could matter to. Clips that stand still or whose frames are shuffled are taught
-as no motion at all: one picture sixteen times is not a bird that sits still, for its branch does not sway.
+frame before it, in no order that phase could matter to. It must name one of the motions: that sixteen times the same
+picture is none of them, `clip_quality` measures.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ from bowerbird.training.monitor import Monitor
 from bowerbird.training.scene import SEASONS, SPECIES
 from bowerbird.training.towers import ConvTower
 
-NO_MOTION: Final = "none"
-CLIP_HEADS: Final = {"motion": (*MOTIONS, NO_MOTION), "species": SPECIES, "season": SEASONS}
+CLIP_HEADS: Final = {"motion": MOTIONS, "species": SPECIES, "season": SEASONS}
 _FEATURES: Final = 96
 _KERNEL: Final = 5
 _LOOKED_AT: Final = slice(1, None, 2)
-_SPOILT_SHARE: Final = 0.15
 _WAVES: Final = 8
 """Patches a side that change from frame to frame, as a decoder's do that decodes each by itself."""
 _AT_ONCE: Final = 20
@@ -88,9 +86,10 @@ class ClipClassifierStage:
         for group in self.optimizer.param_groups:
             group["lr"] = own.learning_rate * factor
         chosen = [int(index) for index in rng.integers(len(clips), size=own.batch)]
-        shown = [_shown(clips[index], rng) for index in chosen]
-        wanted = _labels([truth[index] for index in chosen], [spoilt for _, spoilt in shown])
-        frames = as_frames(np.stack([frames for frames, _ in shown])).to(device_of(self.model))
+        begun = rng.integers(clips.shape[1], size=own.batch)  # anywhere on its circle
+        wanted = _labels([truth[index] for index in chosen])
+        shown = [np.roll(clips[index], start, axis=0) for index, start in zip(chosen, begun, strict=True)]
+        frames = as_frames(np.stack(shown)).to(device_of(self.model))
         told = self.model(_worn(frames))
         losses = [functional.cross_entropy(told[name], wanted[name].to(frames.device)) for name in CLIP_HEADS]
         loss = torch.stack(losses).sum()
@@ -126,14 +125,11 @@ class ClipClassifierStage:
         return self.averaged()
 
     def examined(self) -> dict[str, float]:
-        """Accuracy by head on drawn clips that it was not taught on; `none` is that of frozen and shuffled ones."""
+        """Accuracy by head on drawn clips that it was not taught on."""
         clips, truth = self.drawn(self.own.data_seed + 500_000, self.own.examined)
-        model, rng = self.averaged(), np.random.default_rng(self.own.seed)
-        found = classified_clips(model, clips)
+        found = classified_clips(self.averaged(), clips)
         right = {name: np.mean([told == _asked(clip, name) for told, clip in zip(found[name], truth, strict=True)])
                  for name in CLIP_HEADS}  # fmt: skip
-        spoilt = np.stack([_spoilt(clip, rng) for clip in clips])
-        right["none"] = np.mean([told == NO_MOTION for told in classified_clips(model, spoilt)["motion"]])
         return {name: float(value) for name, value in right.items()}
 
     def drawn(self, seed: int, count: int) -> tuple[NDArray[np.uint8], list[Clip]]:
@@ -158,21 +154,6 @@ def as_frames(clips: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 1, 4, 2, 3))).float() / 255
 
 
-def _shown(frames: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], bool]:
-    """The clip from anywhere on its circle, or now and then spoilt; and whether it was."""
-    frames = np.roll(frames, int(rng.integers(len(frames))), axis=0)
-    if rng.random() < _SPOILT_SHARE:
-        return _spoilt(frames, rng), True
-    return np.asarray(frames), False
-
-
-def _spoilt(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One of its frames all the time, or all of them in no order."""
-    if rng.random() < 0.5:
-        return np.repeat(frames[rng.integers(len(frames))][None], len(frames), axis=0)
-    return np.asarray(frames[rng.permutation(len(frames))])
-
-
 def _worn(frames: Tensor) -> Tensor:
     """What a generated clip may suffer: blur, another brightness, and from frame to frame a little of it, and noise."""
     if torch.rand(()) < 0.5:
@@ -191,8 +172,8 @@ def _asked(clip: Clip, head: str) -> str:
     return clip.motion if head == "motion" else str(getattr(clip.scene, head))
 
 
-def _labels(clips: list[Clip], spoilt: list[bool]) -> dict[str, Tensor]:
+def _labels(clips: list[Clip]) -> dict[str, Tensor]:
     """int64 [n] by head."""
-    told = {name: [_asked(clip, name) for clip in clips] for name in CLIP_HEADS}
-    told["motion"] = [NO_MOTION if bad else word for word, bad in zip(told["motion"], spoilt, strict=True)]
-    return {name: torch.tensor([values.index(word) for word in told[name]]) for name, values in CLIP_HEADS.items()}
+    return {
+        name: torch.tensor([values.index(_asked(clip, name)) for clip in clips]) for name, values in CLIP_HEADS.items()
+    }

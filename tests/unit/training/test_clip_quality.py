@@ -8,7 +8,6 @@ import torch
 
 from bowerbird.training.clip_classifier import (
     CLIP_HEADS,
-    NO_MOTION,
     ClipClassifier,
     ClipClassifierStage,
     as_frames,
@@ -97,7 +96,7 @@ def test_the_classifier_learns_saves_and_continues(tiny, tmp_path):
     assert (stage.step, again.step) == (2, 2)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.averaged().state_dict()[name]), name
-    assert set(stage.examined()) == {*CLIP_HEADS, "none"}
+    assert set(stage.examined()) == {*CLIP_HEADS}
 
 
 def test_the_classifier_sees_what_changed_and_not_when_it_began(classifier):
@@ -117,7 +116,7 @@ def drawn_clip_of_noise():
 def test_what_is_said_of_clips_is_words(classifier, drawings):
     told = classified_clips(classifier, np.stack(list(drawings.values())))
     assert set(told) == set(CLIP_HEADS)
-    assert set(told["motion"]) <= {*MOTIONS, NO_MOTION}
+    assert set(told["motion"]) <= {*MOTIONS}
 
 
 def test_clips_are_drawn_once_whoever_asks(tmp_path):

@@ -17,6 +17,7 @@ import binascii
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,20 +83,29 @@ def read_keys(stated: Sequence[str]) -> list[bytes]:
 
 
 def key_of_home(home: Path) -> bytes:
-    """The key in `home`, made when there is none; only its owner may read the file."""
+    """The key in `home`, made when there is none; only its owner may read the file.
+
+    One that is there is read and nothing written: a gateway that died on a full disk must be able to start on it.
+    """
     file = home / KEY_FILE
-    home.mkdir(parents=True, exist_ok=True)
-    draft = home / f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as writing:
-        writing.write(secrets.token_bytes(KEY_BYTES))
-        os.fsync(writing.fileno())
-    try:
-        os.link(draft, file)  # whole or not at all, and never over one that is there
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    if not file.exists():
+        _make_key(file)
     key = file.read_bytes()
     if len(key) != KEY_BYTES:
         raise SystemExit(f"{file} is not a key of {KEY_BYTES} bytes. Put it back, or delete it and rotate all secrets.")
     return key
+
+
+def _make_key(file: Path) -> None:
+    """Whole or not at all, and never over one that somebody else has made meanwhile."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as writing:
+            writing.write(secrets.token_bytes(KEY_BYTES))
+            writing.flush()
+            os.fsync(writing.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)

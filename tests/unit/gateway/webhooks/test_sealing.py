@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import secrets
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,3 +53,25 @@ def test_a_key_that_is_none_stops_the_start_in_a_sentence(tmp_path: Path) -> Non
     (tmp_path / KEY_FILE).write_bytes(b"cut")
     with pytest.raises(SystemExit, match="not a key"):
         key_of_home(tmp_path)
+
+
+def test_a_key_that_is_there_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """A gateway that died on a full disk starts on it."""
+    key = key_of_home(tmp_path)
+    assert _on_a_full_disk(tmp_path).stdout.strip() == key.hex()
+    assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_a_key_that_cannot_be_written_leaves_nothing_half_written(tmp_path: Path) -> None:
+    assert "File too large" in _on_a_full_disk(tmp_path).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def _on_a_full_disk(home: Path) -> subprocess.CompletedProcess[str]:
+    """The key's hexadecimal digits, asked for by a process that may not write a byte to any file."""
+    script = (
+        "import resource, sys; from pathlib import Path; from bowerbird.gateway.webhooks.sealing import key_of_home;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); key = key_of_home(Path(sys.argv[1]));"
+        "sys.stdout.write(key.hex())"
+    )
+    return subprocess.run([sys.executable, "-c", script, home], capture_output=True, text=True, check=False)
