@@ -12,12 +12,66 @@ sent in one go costs a comparison; only what comes or leaves in pieces costs a t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, MutableMapping
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 20.0
 SLOWEST_BYTES_PER_SECOND = 4096
 LOOK_SECONDS = 10.0
+BODY_IS_THERE = "bowerbird.body_is_there"
+"""In the scope of a request that was received whole: its body need not be waited for, nor the wait be bounded."""
+
+_COPIED_BYTES = 65_536
+"""A larger body goes by itself: to copy it would cost more than the call."""
+
+
+class HeadWithBody:
+    """A transport that sends an answer's head with what comes after it: uvicorn writes them one by one.
+
+    A write is a system call, which costs as much as all else that is done to send an answer. A head that nothing
+    follows at once (a stream's) leaves when the event loop comes round.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Sends it, a head a little later."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data if len(data) <= _COPIED_BYTES else head)
+            if len(data) > _COPIED_BYTES:
+                self._transport.write(data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._send_head)
+        else:
+            self._transport.write(data)
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        """Sends them all at once."""
+        self._send_head()
+        self._transport.writelines(lines)
+
+    def close(self) -> None:
+        """Closes when everything was sent."""
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -28,7 +82,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begins to wait for the first head."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", HeadWithBody(transport, self.loop)))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -44,6 +98,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._await_no_head()
         elif self._head is None:
             self._await_head()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        cast("MutableMapping[str, Any]", self.scope)[BODY_IS_THERE] = True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """From here on uvicorn's keep-alive counts."""

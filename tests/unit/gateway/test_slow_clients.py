@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -18,6 +20,7 @@ from starlette.routing import Route
 from bowerbird.gateway import slow_clients
 from bowerbird.gateway.api import body
 from bowerbird.gateway.main import SERVER_OPTIONS
+from bowerbird.gateway.slow_clients import HeadWithBody
 
 from .conftest import PROMPT
 from .stand_ins import StandIns, served
@@ -170,3 +173,47 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_there(
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert not stages.seen
+
+
+class Sent(asyncio.Transport):
+    """Remembers what was sent in one go, and when it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.pieces.append(bytes(data))
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.pieces.append(b"".join(list_of_data))
+
+    def close(self) -> None:
+        self.pieces.append(b"closed")
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+async def test_an_answers_head_leaves_with_what_follows_it() -> None:
+    sent = Sent()
+    transport = HeadWithBody(sent, asyncio.get_running_loop())
+    transport.write(ANSWER)
+    transport.write(b"small")
+    transport.write(ANSWER)
+    transport.write(large := bytes(100_000))
+    assert sent.pieces == [ANSWER + b"small", ANSWER, large]
+
+
+async def test_a_head_that_nothing_follows_leaves_by_itself_and_before_anything_else() -> None:
+    sent = Sent()
+    transport = HeadWithBody(sent, asyncio.get_running_loop())
+    transport.write(ANSWER)
+    await asyncio.sleep(0.001)
+    assert sent.pieces == [ANSWER]
+    transport.write(ANSWER)
+    transport.writelines([b"an", b"other"])
+    transport.write(ANSWER)
+    transport.close()
+    await asyncio.sleep(0.001)
+    assert sent.pieces == [ANSWER, ANSWER, b"another", ANSWER, b"closed"]

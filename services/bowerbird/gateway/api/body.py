@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from bowerbird.errors import BodyTooLarge, BodyTooSlow, FieldUnknown, RequestInvalid
-from bowerbird.gateway.slow_clients import SLOWEST_BYTES_PER_SECOND
+from bowerbird.gateway.slow_clients import BODY_IS_THERE, SLOWEST_BYTES_PER_SECOND
 
 MAX_JSON_BYTES = 1_000_000
 PAUSE_SECONDS = 15.0
@@ -129,8 +129,11 @@ def _too_large(max_bytes: int) -> BodyTooLarge:
 async def _next(request: Request, until: float, bytes_per_second: int) -> Message:
     """More of the body; raises BodyTooSlow when nothing has come at `until`, monotonic seconds."""
     try:
-        async with asyncio.timeout(until - time.monotonic()):
+        if BODY_IS_THERE in request.scope:
             message = await request.receive()
+        else:
+            async with asyncio.timeout(until - time.monotonic()):
+                message = await request.receive()
     except TimeoutError as error:
         raise BodyTooSlow(
             f"The body came at less than {bytes_per_second} bytes a second. Accepted: pauses of "
