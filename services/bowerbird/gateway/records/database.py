@@ -66,6 +66,9 @@ RETRY_AFTER_SECONDS = 2
 _LASTING, _SHORT = "lasting", "short"
 _SYNCHRONOUS = {True: "FULL", False: "NORMAL"}
 READERS = 4
+READER_CACHE_KIB = 512
+"""Of pages that a reading connection of SQLite keeps; the system keeps the file's. SQLite's own 2 MiB, eight times, are
+what a gateway's memory grows by while its tables do."""
 CONNECTIONS = 8
 """Of one replica to PostgreSQL, whose default is 100 in all."""
 
@@ -254,7 +257,7 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
     writer = create_async_engine(url, pool_size=1, **limits, async_creator=partial(_open_writer, url))
     in_thread = create_engine(url.set(drivername="sqlite"), **only_reads, **limits)
     for each in (reader.sync_engine, in_thread):
-        _prepare(each, None, "PRAGMA query_only = ON")
+        _prepare(each, None, "PRAGMA query_only = ON", f"PRAGMA cache_size = -{READER_CACHE_KIB}")
     _prepare_writer(writer.sync_engine)
     return reader, writer, SQLiteReads(in_thread, READERS, BUSY_SECONDS)
 
