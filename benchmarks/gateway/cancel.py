@@ -1,18 +1,16 @@
 """Steps that are computed for nobody after a cancel, through every hop of the real stack (`bowerbird up`).
 
-A picture of as many steps as the model takes is begun and given up in the middle: the client hangs up, a job is
-DELETEd, or the deadline that the request stated comes. The engine counts the steps it computes; what it counts between
-the cancel and the end of all computing is what was wasted. One of it is the step that was under way, which is not
-counted against anybody: an engine that computes is always within one. A job is cancelled when the DELETE is answered,
-which is when that stands in the database, and a deadline has come when the client is told so; what was computed since
-the DELETE was sent stands beside it.
+A picture of as many steps as the model takes is begun and given up in the middle: the client hangs up, or a job is
+DELETEd. The engine counts the steps it computes; what it counts between the cancel and the end of all computing is what
+was wasted. One is the step that was under way. A job is cancelled when the DELETE is answered, which is when that
+stands in the database; what was computed since the DELETE was sent stands beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from benchmarks.gateway.asked import GENERATIONS, PROMPT
 from benchmarks.gateway.client import Client, client_of, request
@@ -22,8 +20,6 @@ from benchmarks.stack import stack
 
 CANCELS = 20
 BEGUN_STEPS = 3
-DEADLINE_MS = 400
-"""A quarter of what the picture takes."""
 QUIET_SECONDS = 0.5
 """Many times a step: the engine has then stopped."""
 POLL_SECONDS = 0.005
@@ -36,23 +32,21 @@ _STEPS = re.compile(r"^bowerbird_steps_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MUL
 
 
 def measure(scale: Scale) -> Iterator[Row]:
-    """A line for the hang-up, one for the DELETE, one for the deadline."""
+    """A line for the hang-up, one for the DELETE."""
     count = 1 if scale.small else CANCELS
     with stack() as facts:
         counted = asyncio.run(_both(facts["url"], facts["services"]["text-to-image"]["url"], count))
     since = {how: [end - sent for sent, _, end in times] for how, times in counted.items()}
     for how, times in counted.items():
         steps = [end - done for _, done, end in times]
-        begun = max(0, max(steps) - 1)
         yield Row(
             "cancel",
-            f"steps begun after {how}, at most",
+            f"steps computed after {how}, at most",
             "the real stack",
             "<= 1",
-            str(begun),
-            begun <= 1,
-            note=f"{count} times; with the one that was under way at most {max(steps)}, in all {sum(steps)}"
-            + _since(how, since[how]),
+            str(max(steps)),
+            max(steps) <= 1,
+            note=f"{count} times, in all {sum(steps)}; most since {how.removeprefix('a ')} was sent: {max(since[how])}",
             details={"steps": steps},
         )
 
@@ -64,12 +58,7 @@ async def _both(url: str, text_to_image: str, count: int) -> dict[str, list[Coun
         return {
             "a hang-up": [await _hang_up(client, engine, body) for _ in range(count)],
             "a DELETE": [await _delete(client, engine, body) for _ in range(count)],
-            "a deadline": [await _deadline(client, engine, body) for _ in range(count)],
         }
-
-
-def _since(how: str, steps: Sequence[int]) -> str:
-    return f"; most since it was sent: {max(steps)}" if how == "a DELETE" else ""
 
 
 async def _hang_up(client: Client, engine: Client, body: dict[str, object]) -> Counts:
@@ -90,15 +79,6 @@ async def _delete(client: Client, engine: Client, body: dict[str, object]) -> Co
     if answer.status != 200:
         raise RuntimeError(f"the job was not cancelled: {answer.status}")
     return sent, await _steps(engine), await _when_quiet(engine)
-
-
-async def _deadline(client: Client, engine: Client, body: dict[str, object]) -> Counts:
-    """Mostly nothing is begun: the gateway knows how long it would take, and refuses at once."""
-    answer = await client.ask(request("POST", GENERATIONS, body, {"Bowerbird-Deadline-Ms": str(DEADLINE_MS)}))
-    told = await _steps(engine)
-    if answer.status == 200:
-        raise RuntimeError("the picture came before the deadline")
-    return told, told, await _when_quiet(engine)
 
 
 async def _begun(engine: Client, before: int) -> int:

@@ -324,9 +324,8 @@ def _prepare_writer(engine: Engine) -> None:
     def _begun(connection: Connection) -> None:
         options, statements = connection.get_execution_options(), ["BEGIN IMMEDIATE"]
         lasting = options.get(_LASTING, True)
-        if connection.info.setdefault(_LASTING, True) is not lasting:  # cannot be changed within a transaction
+        if connection.info.pop(_LASTING, None) is not lasting:  # cannot be changed within a transaction
             statements.insert(0, f"PRAGMA synchronous = {_SYNCHRONOUS[lasting]}")
-            connection.info[_LASTING] = lasting
         begin = partial(SQLiteWriter.begin, statements=statements, short=options.get(_SHORT, False))
         try:
             cast(AdaptedConnection, connection.connection.dbapi_connection).run_async(begin)
@@ -335,6 +334,7 @@ def _prepare_writer(engine: Engine) -> None:
         except BaseException as error:  # cancelled: nobody knows whether it has begun
             connection.invalidate(error)
             raise
+        connection.info[_LASTING] = lasting  # only now: a statement that failed leaves open what holds
 
 
 @contextmanager
