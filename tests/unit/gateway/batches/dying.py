@@ -1,7 +1,8 @@
-"""A process that dies after its n-th statement, for every n: `python dying.py <database url> <folder>`.
+"""A process that dies after its n-th statement, for every n: `python dying.py <database url> <folder> <its clock>`.
 
 For each n a fork goes on with whatever batch is there: claims, runs and records it, and is killed (SIGKILL) right after
-its n-th statement, commits included; until one of them finds nothing more to do. Prints how many died.
+its n-th statement, commits included; until one of them finds nothing more to do. The clock stands still at the given
+milliseconds since 1970, a test's clock, by which the batch was made. Prints how many died.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rows import trade  # its neighbour: this file runs as a script
-from sqlalchemy import event, make_url, select
+from sqlalchemy import BigInteger, event, literal, make_url, select
 
 from bowerbird.gateway.batches import segments
 from bowerbird.gateway.batches.batch import UNFINISHED
@@ -35,10 +36,10 @@ NOTHING_LEFT = 7
 FIRST, LAST = 5, 60
 
 
-async def live(url: str, folder: Path, statements: int) -> int:
+async def live(url: str, folder: Path, now_ms: int, statements: int) -> int:
     """One process' life, cut off after so many statements; every third line is a segment of its own."""
     segments.MAX_LINES, segments.GATHER_SECONDS = 3, 0.001
-    async with open_database(make_url(url)) as database:
+    async with open_database(make_url(url), lambda: literal(now_ms, BigInteger)) as database:
         left = statements
 
         def count(*_: Any) -> None:
@@ -65,12 +66,12 @@ async def live(url: str, folder: Path, statements: int) -> int:
 
 
 def main() -> None:
-    url, folder = sys.argv[1], Path(sys.argv[2])
+    url, folder, now_ms = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     died = statements = 0
     while True:
         child = os.fork()
         if child == 0:
-            os._exit(asyncio.run(live(url, folder, FIRST + statements % (LAST - FIRST))))
+            os._exit(asyncio.run(live(url, folder, now_ms, FIRST + statements % (LAST - FIRST))))
         _, status = os.waitpid(child, 0)
         statements += 1
         if os.waitstatus_to_exitcode(status) == NOTHING_LEFT:

@@ -25,7 +25,8 @@ async def test_a_batch_whose_processes_are_killed_after_any_statement_has_every_
 ) -> None:
     data = lines(60) + b'{"custom_id": "x", "prompt": "crisis, in these words"}\n' + lines(2)
     batch_id = await replica.create(data[:700], data[700:])
-    command = [sys.executable, str(HERE / "dying.py"), url.render_as_string(False), str(replica.pictures._root)]
+    there = [url.render_as_string(False), str(replica.pictures._root), str(replica.clock.ms)]
+    command = [sys.executable, str(HERE / "dying.py"), *there]
     done = await asyncio.to_thread(partial(subprocess.run, command, capture_output=True, text=True, check=False))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 5
