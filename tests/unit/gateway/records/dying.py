@@ -1,7 +1,8 @@
-"""A process that dies after its n-th statement, for every n: `python dying.py <database url> <folder>`.
+"""A process that dies after its n-th statement, for every n: `python dying.py <database url> <folder> <its clock>`.
 
 For each n a fork submits a job under a key, claims it, stores a picture and finishes it, and is killed (SIGKILL) right
-after its n-th statement, commits included; until some live to the end. Prints how many died.
+after its n-th statement, commits included; until some live to the end. The clock stands still at the given milliseconds
+since 1970, a test's clock, which goes on from there. Prints how many died.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rows import keyed, new_job, success  # its neighbour: this file runs as a script
-from sqlalchemy import event, make_url
+from sqlalchemy import BigInteger, event, literal, make_url
 
 from bowerbird.gateway.pictures.folder import FolderPictures
 from bowerbird.gateway.records.claims import Claims
@@ -28,9 +29,9 @@ LEASE_SECONDS = 1_000.0
 SURVIVORS = 3
 
 
-async def live(url: str, folder: Path, statements: int) -> None:
+async def live(url: str, folder: Path, now_ms: int, statements: int) -> None:
     """One job's life, cut off after so many statements."""
-    async with open_database(make_url(url)) as database:
+    async with open_database(make_url(url), lambda: literal(now_ms, BigInteger)) as database:
         engine = database._writer.sync_engine
         left = statements
 
@@ -57,12 +58,12 @@ async def live(url: str, folder: Path, statements: int) -> None:
 
 
 def main() -> None:
-    url, folder = sys.argv[1], Path(sys.argv[2])
+    url, folder, now_ms = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     died = lived = 0
     while lived < SURVIVORS:
         child = os.fork()
         if child == 0:
-            asyncio.run(live(url, folder, died + lived + 1))
+            asyncio.run(live(url, folder, now_ms, died + lived + 1))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)

@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 async def test_a_process_killed_after_any_statement_leaves_nothing_half_written(records: Records, url: URL) -> None:
     folder = records.pictures._root
-    command = [sys.executable, str(HERE / "dying.py"), url.render_as_string(False), str(folder)]
+    there = [url.render_as_string(False), str(folder), str(records.clock.ms)]
+    command = [sys.executable, str(HERE / "dying.py"), *there]
     running = partial(subprocess.run, command, capture_output=True, text=True, check=False)
     done = await asyncio.to_thread(running)
     assert done.returncode == 0, done.stderr
