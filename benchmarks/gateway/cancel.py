@@ -2,8 +2,9 @@
 
 A picture of as many steps as the model takes is begun and given up in the middle: the client hangs up, or a job is
 DELETEd. The engine counts the steps it computes; what it counts between the cancel and the end of all computing is what
-was wasted. One is the step that was under way. A job is cancelled when the DELETE is answered, which is when that
-stands in the database; what was computed since the DELETE was sent stands beside it.
+was wasted. The step under way when the engine hears of it is interrupted and not counted; one that ends while the
+cancel is on its way is. A job is cancelled when the DELETE is answered, which is when that stands in the database; what
+was computed since the DELETE was sent stands beside it.
 """
 
 from __future__ import annotations

@@ -39,6 +39,10 @@ class OutOfMemory(BackendFailed):
     """The device has no room for this run; a smaller batch may fit."""
 
 
+class RunInterrupted(BackendFailed):
+    """`Backend.interrupt` ended the run, because nobody waits for it; there is no fault in anything."""
+
+
 class DeviceLost(BackendFailed):
     """The device answers nothing any more until the process that uses it is started again; trying again is in vain."""
 
@@ -63,8 +67,8 @@ class Session(Protocol):
     def run(self, inputs: Mapping[str, Input]) -> dict[str, Array]:
         """All outputs by name. The first dimension of every input and output is the batch.
 
-        LoRA banks are the exception (`is_shared`): all rows read the same. Raises OutOfMemory, DeviceLost, or else
-        BackendFailed.
+        LoRA banks are the exception (`is_shared`): all rows read the same. Raises OutOfMemory, DeviceLost,
+        RunInterrupted, or else BackendFailed.
         """
         ...
 
@@ -95,6 +99,14 @@ class Backend(Protocol):
 
     def resident(self, array: Array) -> Resident:
         """A copy of `array` where this runtime computes."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ends the runs in flight within some milliseconds, with RunInterrupted; for any thread.
+
+        It is a wish: a run may end as if nothing had been said. On a GPU it always does, being one launch of some
+        milliseconds; ONNX Runtime on the CPU, where a step takes up to seconds of all the cores, hears it.
+        """
         ...
 
 

@@ -11,6 +11,9 @@ that is lost stays lost (`device_lost`): only another process can have it again.
 A request whose LoRAs find every slot pinned waits for the end of one that pinned some (`_parks`). Of work in class
 `batch` that end would be far away while others are here, so it is interrupted: its slots are free at once, its pictures
 keep their state, and before its next step it takes slots again.
+
+A computation that was interrupted (`Engine.interrupt`) leaves everything as it was and costs nobody anything: whoever
+does that ends the work, or the same turn comes once more.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bowerbird.contracts import WorkClass
-from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
+from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory, RunInterrupted
 from bowerbird.engine.metrics import (
     BATCH_CEILING,
     COMPUTE_UNIT_SECONDS,
@@ -100,17 +103,20 @@ class EngineCore:
             while self._parked:
                 self.scheduler.admit(self._parked.pop(0))
 
-    def turn(self, chosen: Callable[[], None] = lambda: None) -> list[Turn]:
+    def turn(self, chosen: Callable[[Batch[Drawing] | None], None] = lambda _: None) -> list[Turn]:
         """Computes what is next; one entry for each request that was in it, none when there is nothing to do.
 
         `chosen` is called between deciding and computing.
         """
         batch = self.scheduler.next(time.monotonic())
-        chosen()
+        chosen(batch)
         if batch is None:
             return []
         began_ns, began = time.time_ns(), time.perf_counter()
-        results, clean = self._compute(batch)
+        try:
+            results, clean = self._compute(batch)
+        except RunInterrupted:
+            return []
         seconds = time.perf_counter() - began
         if self._parks(batch.tasks[0].work, results):
             return []
@@ -162,6 +168,8 @@ class EngineCore:
         """What became of each task, and whether it went through at the first attempt."""
         try:
             return {**self._engine.compute(batch)}, True
+        except RunInterrupted:
+            raise
         except Exception as error:  # whatever it is belongs to somebody in the batch, and may not end the thread
             self.device_lost = self.device_lost or isinstance(error, DeviceLost)
             if self.device_lost or (isinstance(error, BowerbirdError) and not isinstance(error, BackendFailed)):
@@ -172,6 +180,8 @@ class EngineCore:
     def _again(self, batch: Batch[Drawing], task: Task[Drawing]) -> Made:
         try:
             return self._engine.compute(Batch(batch.stage, batch.bucket, (task,)))[task]
+        except RunInterrupted:
+            raise
         except Exception as error:  # as above
             self.device_lost = self.device_lost or isinstance(error, DeviceLost)
             where = f"in step {task.call + 1} of {task.work.shape.calls}" if batch.stage is Stage.STEP else batch.stage

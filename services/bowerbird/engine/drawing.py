@@ -69,6 +69,7 @@ class Engine:
         """
         self.bundle = bundle
         self.facts = bundle.drawing
+        self._backend = backend
         self.tables = read_sampler_tables(bundle.path(SAMPLERS))
         if set(self.tables) != set(range(1, self.facts.max_steps + 1)):
             raise BundleInvalid(
@@ -162,6 +163,10 @@ class Engine:
     def warm_up(self) -> None:
         """Runs everything, since first runs allocate, and measures what it costs."""
         warm_up(self)
+
+    def interrupt(self) -> None:
+        """Ends what is being computed, where that can be; for any thread. See `Backend.interrupt`."""
+        self._backend.interrupt()
 
     def compute(self, batch: Batch[Drawing]) -> Results:
         """One turn's computing: what became of each task. Raises BackendFailed, having changed nothing."""

@@ -1,18 +1,19 @@
 """The executor: one thread that computes for all requests of a service, with asyncio in front.
 
 A service submits an order and reads its job's events as they are made. The thread turns the core (`core.turn`) and
-looks between two turns at who has come, who has left and whose deadline cannot be met any more; inside of a turn
-nothing is looked at, so at most one piece is computed for a request that nobody waits for. At most `slots` requests are
-admitted, the next is told at once when to come back; a slot is free again only when computing has really stopped, not
-when the client went away. One thread, because one model on one device gains nothing from two: what runs side by side
-is rows of a batch, and that is the backend's.
+looks between two turns at who has come, who has left and whose deadline cannot be met any more. A turn whose requests
+were all given up is interrupted where the backend can do that (a step may take seconds on a CPU); elsewhere one piece,
+the one under way, is computed for nobody. At most `slots` requests are admitted, the next is told at once when to come
+back; a slot is free again only when computing has really stopped, not when the client went away. One thread, because
+one model on one device gains nothing from two: what runs side by side is rows of a batch, and that is the backend's.
 
 Who is interactive is kept waiting by `batch` work for the turn that is being computed when he comes, a step or a
 decode, and for nothing else: batch work takes the slots that interactive work leaves and is not counted against it, its
 turns come when no other is due (`scheduling.scheduler`), and it gives up its LoRAs' places (`core`).
 
-`submit` and the count of slots belong to the event loop, the core to the thread. They meet in two places: an inbox of
-admitted jobs, and `call_soon_threadsafe`, once a turn. The loop is told of a turn when the next one begins to compute:
+`submit` and the count of slots belong to the event loop, the core to the thread. They meet in three places: an inbox of
+admitted jobs, `call_soon_threadsafe`, once a turn, and whose turn it is (`_computing`, under a lock, so that nobody
+else's turn is interrupted). The loop is told of a turn when the next one begins to compute:
 told before, it would hold the interpreter while the thread wants to choose and to prepare, and the device would wait.
 """
 
@@ -36,7 +37,7 @@ from bowerbird.engine.job import End, Job, too_late
 from bowerbird.engine.metrics import REFUSED_LATE, WASTED_STEPS
 from bowerbird.engine.order import Order
 from bowerbird.engine.progress import Drawing
-from bowerbird.engine.scheduling.work import Claim, Work
+from bowerbird.engine.scheduling.work import Batch, Claim, Work
 from bowerbird.errors import DeadlineExceeded, StageFull, StageUnavailable
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Executor:
         self._jobs: dict[Work[Drawing], Job] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._untold: list[Turn] = []
+        self._computing: frozenset[Work[Drawing]] = frozenset()
+        self._computing_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="executor", daemon=True)
         self._thread.start()
 
@@ -82,7 +85,7 @@ class Executor:
         if not self._core.scheduler.can_meet(work, time.monotonic()):
             REFUSED_LATE.inc()
             raise _hopeless(self._core.scheduler.remaining_seconds(work))
-        job = self._jobs[work] = Job(work, Deadline(claim.deadline))
+        job = self._jobs[work] = Job(work, Deadline(claim.deadline), self._interrupt)
         self._inbox.put(job)
         return job
 
@@ -97,7 +100,7 @@ class Executor:
         while self._take_in(here):
             try:
                 self._give_up(here)
-                turns = self._core.turn(chosen=self._tell)
+                turns = self._turn()
                 WASTED_STEPS.inc(sum(here[turn.work].abandoned for turn in turns))
             except Exception as error:
                 _log_unforeseen(error)
@@ -109,6 +112,27 @@ class Executor:
         if self._core.device_lost and self._on_device_lost is not None:
             logger.critical("the device is lost; this process can compute nothing any more")
             self._on_device_lost()
+
+    def _turn(self) -> list[Turn]:
+        """The core's, of which the loop can tell whose it is."""
+
+        def begin(batch: Batch[Drawing] | None) -> None:
+            self._tell()
+            with self._computing_lock:
+                self._computing = frozenset(task.work for task in batch.tasks) if batch else frozenset()
+
+        try:
+            return self._core.turn(chosen=begin)
+        finally:
+            with self._computing_lock:
+                self._computing = frozenset()
+
+    def _interrupt(self) -> None:
+        """In the loop, when a job was given up: ends the turn that is being computed, if it is for nobody."""
+        with self._computing_lock:
+            jobs = [self._jobs.get(work) for work in self._computing]
+            if jobs and all(job is None or job.abandoned for job in jobs):
+                self.engine.interrupt()
 
     def _take_in(self, here: dict[Work[Drawing], Job]) -> bool:
         """Admits who has come; waits for somebody when nobody is here; False when the executor is closed."""

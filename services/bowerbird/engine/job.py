@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -27,18 +27,22 @@ class End:
 
 
 class Job:
-    """Belongs to the event loop that submitted it; only `abandoned` is read by the thread."""
+    """Belongs to the event loop that submitted it; only `abandoned` is read by the thread.
 
-    def __init__(self, work: Work[Drawing], deadline: Deadline) -> None:
+    `on_abandoned` is called, in the loop, when nobody waits any more.
+    """
+
+    def __init__(self, work: Work[Drawing], deadline: Deadline, on_abandoned: Callable[[], None]) -> None:
         self.work = work
+        self._on_abandoned = on_abandoned
         self._turns: asyncio.Queue[Sequence[Event] | End] = asyncio.Queue()
         self._cancelled = threading.Event()
         self._timer = asyncio.get_running_loop().call_later(deadline.remaining_seconds, self._expire)
 
     def cancel(self) -> None:
         """Nobody waits any more: nothing is begun for it. Harmless on a finished job."""
-        self._cancelled.set()
         self._timer.cancel()
+        self._abandon()
 
     @property
     def abandoned(self) -> bool:
@@ -70,8 +74,13 @@ class Job:
         self._turns.put_nowait(turn)
 
     def _expire(self) -> None:
-        self._cancelled.set()
         self._turns.put_nowait(End(too_late()))
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if not self.abandoned:
+            self._cancelled.set()
+            self._on_abandoned()
 
 
 def too_late() -> DeadlineExceeded:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bowerbird.engine.backend import Array, Input, Resident, Session
+from bowerbird.engine.backend import Array, Input, Resident, RunInterrupted, Session
 from bowerbird.engine.backends.cpu import CpuBackend
 
 
@@ -24,13 +24,19 @@ class GatedSession:
         backend.begun.append(rows)
         if not backend.gate_open:
             assert backend.allowed.acquire(timeout=60)
+        if backend.interrupted:
+            backend.interrupted = False
+            raise RunInterrupted("by a test")
         if error := backend.fault(rows):
             raise error
         return self._inside.run(inputs)
 
 
 class GatedBackend:
-    """ONNX Runtime on one thread; `begun` has the rows of each denoiser call, `fault` says what a call raises."""
+    """ONNX Runtime on one thread; `begun` has the rows of each denoiser call, `fault` says what a call raises.
+
+    With `interruptible` a call that waits can be interrupted; without, none can, as on a GPU.
+    """
 
     name = "gated"
     measure_rows = False
@@ -40,6 +46,7 @@ class GatedBackend:
     def __init__(self, efficient_rows: int = 4, gate_open: bool = False) -> None:
         self.efficient_rows = efficient_rows
         self.gate_open = gate_open
+        self.interruptible = self.interrupted = False
         self.allowed = threading.Semaphore(0)
         self.begun: list[int] = []
         self.fault: Callable[[int], Exception | None] = lambda _: None
@@ -53,3 +60,9 @@ class GatedBackend:
     def resident(self, array: Array) -> Resident:
         """The CPU's."""
         return self._cpu.resident(array)
+
+    def interrupt(self) -> None:
+        """Ends the call that waits."""
+        if self.interruptible:
+            self.interrupted = True
+            self.allowed.release()

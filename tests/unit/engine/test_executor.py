@@ -18,7 +18,7 @@ from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.drawing import Engine, Event, Frame, PreviewFrame, Step, Summary
 from bowerbird.engine.executor import Executor
 from bowerbird.engine.job import Job
-from bowerbird.engine.metrics import WASTED_STEPS
+from bowerbird.engine.metrics import STEPS, WASTED_STEPS
 from bowerbird.engine.scheduling.work import Bucket, Claim, Stage
 from bowerbird.errors import DeadlineExceeded, StageFull, StageUnavailable
 
@@ -110,6 +110,47 @@ async def test_a_cancelled_job_wastes_at_most_the_step_it_is_in_and_only_then_fr
     await until(lambda: gated.free_slots == 3)
     assert backend.begun == [2, 2]
     assert WASTED_STEPS._value.get() - wasted == 1
+
+
+async def test_a_cancel_interrupts_the_step_that_is_computed_for_nobody_else(
+    gated: Executor, backend: GatedBackend, submit: Callable[..., Job]
+) -> None:
+    backend.interruptible = True
+    steps, wasted = STEPS._value.get(), WASTED_STEPS._value.get()
+    items = submit(steps=8).items()
+    backend.allowed.release(1)
+    assert isinstance(await anext(items), Step)
+    await until(lambda: len(backend.begun) == 2)
+    await items.aclose()  # type: ignore[attr-defined]
+    await until(lambda: gated.free_slots == 3)  # and nothing was released for it
+    assert STEPS._value.get() - steps == 1
+    assert WASTED_STEPS._value.get() == wasted
+    backend.allowed.release(2)
+    assert isinstance((await all_of(submit(steps=2)))[-1], Summary)
+
+
+async def test_a_cancel_does_not_interrupt_a_step_that_somebody_shares(
+    gated: Executor, backend: GatedBackend, submit: Callable[..., Job]
+) -> None:
+    backend.interruptible = True
+    first, second = submit(steps=3), submit(steps=3, seed=8)
+    backend.allowed.release(2)
+    await until(lambda: len(backend.begun) == 3 and backend.begun[-1] == 4)
+    first.cancel()
+    await asyncio.sleep(0.02)
+    assert len(backend.begun) == 3
+    backend.allowed.release(3)
+    assert isinstance((await all_of(second))[-1], Summary)
+
+
+async def test_a_deadline_that_passes_interrupts_too(
+    gated: Executor, backend: GatedBackend, submit: Callable[..., Job]
+) -> None:
+    backend.interruptible = True
+    with pytest.raises(DeadlineExceeded, match="passed"):
+        await all_of(submit(Claim(time.monotonic() + 0.05), steps=8))
+    await until(lambda: gated.free_slots == 3)
+    assert backend.begun == [2]
 
 
 async def test_a_job_cancelled_while_it_waits_is_never_computed(

@@ -22,7 +22,7 @@ import onnxruntime as ort
 
 from bowerbird.engine.backend import Array, Input, Session
 from bowerbird.engine.backends.buckets import joined, split
-from bowerbird.engine.backends.onnx_runtime import CPU, RUNTIME, open_session, session_options
+from bowerbird.engine.backends.onnx_runtime import CPU, RUNTIME, RunsInFlight, open_session, session_options
 from bowerbird.engine.backends.prepacked import open_prepacked, write_prepacked
 from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
 from bowerbird.engine.backends.runtime_errors import failing_run
@@ -52,16 +52,18 @@ def host_feeds(inputs: Mapping[str, Input]) -> dict[str, Any]:
 
 
 class CpuSession:
-    """One graph in ONNX Runtime."""
+    """One graph in ONNX Runtime; its runs are among `runs`, the backend's, where there is one."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, runs: RunsInFlight | None = None) -> None:
         self._session = session
+        self._runs = runs or RunsInFlight()
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Input]) -> dict[str, Array]:
         """See `Session.run`."""
-        with failing_run(RUNTIME):
-            return dict(zip(self._outputs, self._session.run(self._outputs, host_feeds(inputs)), strict=True))
+        with failing_run(RUNTIME), self._runs.one() as options:
+            answer = self._session.run(self._outputs, host_feeds(inputs), options)
+            return dict(zip(self._outputs, answer, strict=True))
 
 
 class RowwiseSession:
@@ -113,12 +115,13 @@ class CpuBackend:
         self.efficient_rows = max(2, self.threads)
         self._callers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="row")
         self._prepared = PreparedFiles(cache / "onnxruntime") if cache else None
+        self._runs = RunsInFlight()
 
     def load(self, graph: Path, *, rowwise: bool = False, key: str | None = None) -> Session:
         """A session; the graph's external data is read from beside it. See `Backend.load`."""
         prepacked = self._prepacked(graph, key)
         if prepacked is None:
-            wide = CpuSession(open_session(graph, self._options(self.threads), [CPU]))
+            wide = CpuSession(open_session(graph, self._options(self.threads), [CPU]), self._runs)
             return RowwiseSession(wide, lambda: wide, self._callers, self.threads) if rowwise else wide
         load = partial(self._load_prepacked, prepacked)
         if not rowwise:
@@ -129,6 +132,10 @@ class CpuBackend:
         """A copy of `array`. See `Backend.resident`."""
         return HostArray(array)
 
+    def interrupt(self) -> None:
+        """Between two operators. See `Backend.interrupt`."""
+        self._runs.interrupt()
+
     def _prepacked(self, graph: Path, key: str | None) -> Path | None:
         """The graph's folder in the cache, made now when it is not there; None where that cannot be."""
         if self._prepared is None or key is None:
@@ -137,7 +144,7 @@ class CpuBackend:
         return self._prepared.find(facts, partial(write_prepacked, graph))
 
     def _load_prepacked(self, folder: Path, threads: int) -> CpuSession:
-        return CpuSession(open_prepacked(folder, self._options(threads)))
+        return CpuSession(open_prepacked(folder, self._options(threads)), self._runs)
 
     def _options(self, threads: int) -> ort.SessionOptions:
         return session_options(threads, RUN_ENTRIES)

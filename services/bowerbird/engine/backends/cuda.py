@@ -58,6 +58,9 @@ class CudaBackend:
         """A copy on the GPU. See `Backend.resident`."""
         return DeviceArray(array, self._gpu)
 
+    def interrupt(self) -> None:
+        """Nothing: a step is one launch. See `Backend.interrupt`."""
+
 
 def cuda_provider(*, capture: bool, limit_bytes: int) -> Provider:
     """The provider's options; `limit_bytes` (0: none) bounds what this one session's arena may take."""

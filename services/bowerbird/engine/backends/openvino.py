@@ -95,6 +95,13 @@ class OpenVinoBackend:
         """A copy of `array`. See `Backend.resident`."""
         return HostArray(array)
 
+    def interrupt(self) -> None:
+        """Nothing. See `Backend.interrupt`.
+
+        OpenVINO cancels asynchronous runs only, and the next run of the graph, by another request, has then answered
+        with the shape of the one that was cancelled (2026.4.1).
+        """
+
     def _compile(self, graph: Path) -> Any:
         with failing_load(self._runtime, graph):
             return self._core.compile_model(self._core.read_model(graph), DEVICE, self._options)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory
+from bowerbird.engine.backend import BackendFailed, DeviceLost, OutOfMemory, RunInterrupted
 from bowerbird.errors import BundleInvalid
 
 OUT_OF_MEMORY = (
@@ -31,13 +31,17 @@ DEVICE_LOST = (  # errors after which CUDA answers every call of the process wit
     "gpu has fallen off the bus",
 )
 
+INTERRUPTED = "terminate flag being set"  # ONNX Runtime: RunOptions.terminate
+
 
 @contextmanager
 def failing_run(runtime: str) -> Iterator[None]:
-    """Around a run: whatever the runtime raises becomes OutOfMemory, DeviceLost, or else BackendFailed."""
+    """Around a run: what the runtime raises becomes OutOfMemory, DeviceLost, RunInterrupted, or else BackendFailed."""
     try:
         yield
     except Exception as error:  # see above: there is no narrower class
+        if INTERRUPTED in str(error).lower():
+            raise RunInterrupted(f"{runtime} was told to end this run.") from error
         if means_out_of_memory(error):
             raise OutOfMemory(f"{runtime}: {error}") from error
         lost = any(phrase in str(error).lower() for phrase in DEVICE_LOST)

@@ -142,6 +142,9 @@ class TensorrtBackend:
         """A copy on the GPU. See `Backend.resident`."""
         return DeviceArray(array, self._machine.device)
 
+    def interrupt(self) -> None:
+        """Nothing: a step is one launch. See `Backend.interrupt`."""
+
     def _facts(self, key: str, profile: Profile) -> dict[str, str]:
         return {"part": key, "profile": str(profile), "options": json.dumps(dict(OPTIONS)), **self._machine.facts}
 
