@@ -101,6 +101,10 @@ class Backend(Protocol):
         """A copy of `array` where this runtime computes."""
         ...
 
+    def adopt_thread(self) -> None:
+        """Makes the calling thread, for good, one that runs sessions all the time; may lower its priority."""
+        ...
+
     def interrupt(self) -> None:
         """Ends the runs in flight within some milliseconds, with RunInterrupted; for any thread.
 

@@ -164,6 +164,10 @@ class Engine:
         """Runs everything, since first runs allocate, and measures what it costs."""
         warm_up(self)
 
+    def adopt_thread(self) -> None:
+        """The calling thread will compute, for good. See `Backend.adopt_thread`."""
+        self._backend.adopt_thread()
+
     def interrupt(self) -> None:
         """Ends what is being computed, where that can be; for any thread. See `Backend.interrupt`."""
         self._backend.interrupt()

@@ -96,6 +96,7 @@ class Executor:
 
     def _run(self) -> None:
         """The thread. Whatever is raised in it ends jobs and not the thread."""
+        self.engine.adopt_thread()
         here: dict[Work[Drawing], Job] = {}
         while self._take_in(here):
             try:

@@ -61,6 +61,9 @@ class GatedBackend:
         """The CPU's."""
         return self._cpu.resident(array)
 
+    def adopt_thread(self) -> None:
+        """As it is."""
+
     def interrupt(self) -> None:
         """Ends the call that waits."""
         if self.interruptible:

@@ -1,7 +1,8 @@
 """ONNX Runtime on the CPU.
 
 Threads do not spin while they wait: gateway, safety and curation share the cores, and a spinning pool takes them from
-whoever has work.
+whoever has work. For the same reason all that compute have a lower priority (`priority`): sessions are opened by such a
+thread, so that ONNX Runtime's own threads inherit it.
 
 A batch of the denoiser is computed row by row: batching wins nothing on a CPU, but rows side by side, each on a thread
 of its own, beat one run of all threads by 19-29 % on two cores (DESIGN, section 3). A lone row would leave cores idle
@@ -25,6 +26,7 @@ from bowerbird.engine.backends.buckets import joined, split
 from bowerbird.engine.backends.onnx_runtime import CPU, RUNTIME, RunsInFlight, open_session, session_options
 from bowerbird.engine.backends.prepacked import open_prepacked, write_prepacked
 from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
+from bowerbird.engine.backends.priority import give_way
 from bowerbird.engine.backends.runtime_errors import failing_run
 from bowerbird.engine.memory import host_memory_bytes
 
@@ -113,24 +115,34 @@ class CpuBackend:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.memory_bytes = memory_bytes or host_memory_bytes()
         self.efficient_rows = max(2, self.threads)
-        self._callers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="row")
+        self._callers = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="row", initializer=give_way)
         self._prepared = PreparedFiles(cache / "onnxruntime") if cache else None
         self._runs = RunsInFlight()
 
     def load(self, graph: Path, *, rowwise: bool = False, key: str | None = None) -> Session:
         """A session; the graph's external data is read from beside it. See `Backend.load`."""
+        return self._callers.submit(self._load, graph, rowwise, key).result()
+
+    def _load(self, graph: Path, rowwise: bool, key: str | None) -> Session:
         prepacked = self._prepacked(graph, key)
         if prepacked is None:
             wide = CpuSession(open_session(graph, self._options(self.threads), [CPU]), self._runs)
             return RowwiseSession(wide, lambda: wide, self._callers, self.threads) if rowwise else wide
-        load = partial(self._load_prepacked, prepacked)
         if not rowwise:
-            return load(self.threads)
-        return RowwiseSession(load(1), partial(load, self.threads), self._callers, self.threads)
+            return self._load_prepacked(prepacked, self.threads)
+
+        def wide_one() -> CpuSession:
+            return self._callers.submit(self._load_prepacked, prepacked, self.threads).result()
+
+        return RowwiseSession(self._load_prepacked(prepacked, 1), wide_one, self._callers, self.threads)
 
     def resident(self, array: Array) -> HostArray:
         """A copy of `array`. See `Backend.resident`."""
         return HostArray(array)
+
+    def adopt_thread(self) -> None:
+        """Its priority is lowered. See `Backend.adopt_thread`."""
+        give_way()
 
     def interrupt(self) -> None:
         """Between two operators. See `Backend.interrupt`."""

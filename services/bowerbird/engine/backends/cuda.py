@@ -58,6 +58,9 @@ class CudaBackend:
         """A copy on the GPU. See `Backend.resident`."""
         return DeviceArray(array, self._gpu)
 
+    def adopt_thread(self) -> None:
+        """As it is: the GPU should not wait for it. See `Backend.adopt_thread`."""
+
     def interrupt(self) -> None:
         """Nothing: a step is one launch. See `Backend.interrupt`."""
 

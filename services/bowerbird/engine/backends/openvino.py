@@ -24,6 +24,7 @@ import numpy as np
 from bowerbird.engine.backend import Array, Input, Session
 from bowerbird.engine.backends.cpu import HostArray, host_feeds
 from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
+from bowerbird.engine.backends.priority import give_way
 from bowerbird.engine.backends.runtime_errors import failing_load, failing_run
 from bowerbird.engine.bundle import unreplaced
 from bowerbird.engine.memory import host_memory_bytes
@@ -94,6 +95,10 @@ class OpenVinoBackend:
     def resident(self, array: Array) -> HostArray:
         """A copy of `array`. See `Backend.resident`."""
         return HostArray(array)
+
+    def adopt_thread(self) -> None:
+        """Its priority is lowered; of OpenVINO's own threads it is not. See `Backend.adopt_thread`."""
+        give_way()
 
     def interrupt(self) -> None:
         """Nothing. See `Backend.interrupt`.

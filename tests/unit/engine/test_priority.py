@@ -1,0 +1,52 @@
+"""Every thread that computes on the CPU gives way to those that answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from bowerbird.engine.backends.cpu import CpuBackend
+from bowerbird.engine.backends.priority import LESS_IMPORTANT
+from bowerbird.engine.bundle import Bundle
+from bowerbird.engine.drawing import Engine
+from bowerbird.engine.executor import Executor
+
+from .test_cpu import rows
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's own on Linux only")
+
+
+def threads() -> set[int]:
+    return {int(each) for each in os.listdir("/proc/self/task")}
+
+
+def niceness(thread: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, thread)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_threads_of_sessions_and_of_rows_have_a_lower_priority_than_whoever_opens_them(
+    bundle: Bundle, tmp_path: Path, cached: bool
+) -> None:
+    before = threads()
+    backend = CpuBackend(3, cache=tmp_path if cached else None)
+    key = bundle.part_digest("denoiser")
+    session = backend.load(bundle.path("denoiser.onnx"), rowwise=True, key=key)
+    session.run(rows(3))
+    session.run(rows(1))  # of the session with all threads
+    made = threads() - before
+    assert len(made) >= 3
+    assert {niceness(thread) for thread in made} == {niceness(0) + LESS_IMPORTANT}
+
+
+def test_the_executor_has_a_lower_priority_than_its_event_loop(bundle: Bundle) -> None:
+    executor = Executor(Engine(bundle, CpuBackend(1)))
+    thread = executor._thread.native_id
+    assert thread is not None
+    while niceness(thread) == niceness(0):
+        assert executor._thread.is_alive()
+    assert niceness(thread) == niceness(0) + LESS_IMPORTANT
+    executor.close()
