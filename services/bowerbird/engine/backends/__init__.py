@@ -2,7 +2,6 @@
 
     cpu.py                               ONNX Runtime: rows side by side on threads
     openvino.py                          OpenVINO on the CPU, in bfloat16 where the CPU has it
-    priority.py                          why those two compute with a lower priority
     cuda.py, binding.py                  ONNX Runtime on an NVIDIA GPU: fixed buffers, CUDA graphs
     tensorrt.py, tensorrt_profiles.py    engines built ahead; `nvidia.py` says what the GPU is
 

@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU.
 
 Threads do not spin while they wait: gateway, safety and curation share the cores, and a spinning pool takes them from
-whoever has work. For the same reason all that compute have a lower priority (`priority`): sessions are opened by such a
+whoever has work. For the same reason all that compute have a lower priority (`niceness`): sessions are opened by such a
 thread, so that ONNX Runtime's own threads inherit it.
 
 A batch of the denoiser is computed row by row: batching wins nothing on a CPU, but rows side by side, each on a thread
@@ -26,9 +26,9 @@ from bowerbird.engine.backends.buckets import joined, split
 from bowerbird.engine.backends.onnx_runtime import CPU, RUNTIME, RunsInFlight, open_session, session_options
 from bowerbird.engine.backends.prepacked import open_prepacked, write_prepacked
 from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
-from bowerbird.engine.backends.priority import give_way
 from bowerbird.engine.backends.runtime_errors import failing_run
 from bowerbird.engine.memory import host_memory_bytes
+from bowerbird.niceness import give_way
 
 RUN_ENTRIES = {"session.intra_op.allow_spinning": "0"}
 

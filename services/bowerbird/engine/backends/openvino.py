@@ -24,11 +24,11 @@ import numpy as np
 from bowerbird.engine.backend import Array, Input, Session
 from bowerbird.engine.backends.cpu import HostArray, host_feeds
 from bowerbird.engine.backends.prepared import PreparedFiles, instruction_set
-from bowerbird.engine.backends.priority import give_way
 from bowerbird.engine.backends.runtime_errors import failing_load, failing_run
 from bowerbird.engine.bundle import unreplaced
 from bowerbird.engine.memory import host_memory_bytes
 from bowerbird.errors import BackendMissing, BundleInvalid
+from bowerbird.niceness import give_way
 
 BLOB = "compiled.blob"
 DEVICE = "CPU"

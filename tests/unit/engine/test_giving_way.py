@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bowerbird.engine.backends.cpu import CpuBackend
-from bowerbird.engine.backends.priority import LESS_IMPORTANT
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.executor import Executor
+from bowerbird.niceness import LESS_IMPORTANT
 
 from .test_cpu import rows
 
