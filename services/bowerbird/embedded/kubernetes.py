@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from shutil import which
 from typing import Any
 
-from bowerbird.embedded.finding import Finding, fail, ok
+from bowerbird.embedded.finding import Finding, fail, ok, warn
 
 Object = Mapping[str, Any]
 Read = Callable[[str], Sequence[Object]]
@@ -38,7 +38,7 @@ class ClusterUnreadable(Exception):
 
 
 def examine_cluster(namespace: str, read: Read) -> Iterator[Finding]:
-    """One finding for each Secret, claim, accelerator and service of the releases in a namespace."""
+    """One finding for each Secret, claim, accelerator, device class, backup and service of a namespace's releases."""
     try:
         yield from _examine(namespace, read)
     except ClusterUnreadable as error:
@@ -51,9 +51,14 @@ def _examine(namespace: str, read: Read) -> Iterator[Finding]:
         advice = "Type `helm install`, or name its namespace: `--cluster NAMESPACE`."
         yield fail("cluster", f"No release of the chart is in the namespace {namespace}.", advice)
         return
-    yield from _secrets(deployments, read("secrets"))
-    yield from _claims(deployments, read("persistentvolumeclaims"))
-    yield from _accelerators(deployments, read("nodes"))
+    backups = [each for each in read("cronjobs") if _labels(each).get(LABEL) == "bowerbird"]
+    specs = [*map(_pod_of, deployments), *(_pod_of(each["spec"]["jobTemplate"]) for each in backups)]
+    yield from _secrets(specs, read("secrets"))
+    yield from _claims(specs, read("persistentvolumeclaims"))
+    yield from _accelerators(specs, read("nodes"))
+    if templates := sorted({name for spec in specs for name in _claim_templates(spec)}):
+        yield from _devices(templates, read)
+    yield from map(_backup, backups)
     if asleep := [stage for deployment in deployments for stage in _asleep(deployment)]:
         yield from _scaling(asleep, read)
     pods = read("pods")
@@ -83,10 +88,10 @@ def kubectl(namespace: str) -> Read:
     return read
 
 
-def _secrets(deployments: Sequence[Object], secrets: Sequence[Object]) -> Iterator[Finding]:
+def _secrets(specs: Sequence[Object], secrets: Sequence[Object]) -> Iterator[Finding]:
     """Whether every Secret that is referred to is there, with the key that is read."""
     present = {each["metadata"]["name"]: set(each.get("data") or ()) for each in secrets}
-    wanted = {pair for deployment in deployments for pair in _referred(_pod_of(deployment))}
+    wanted = {pair for spec in specs for pair in _referred(spec)}
     for name, key in sorted(wanted):
         if name not in present:
             advice = f"Make it: `kubectl create secret generic {name} --from-literal={key or 'KEY'}=…`."
@@ -121,9 +126,9 @@ def _mounted(volume: Object) -> Iterator[tuple[str, str]]:
             yield source["secret"]["name"], item["key"]
 
 
-def _claims(deployments: Sequence[Object], claims: Sequence[Object]) -> Iterator[Finding]:
+def _claims(specs: Sequence[Object], claims: Sequence[Object]) -> Iterator[Finding]:
     phases = {each["metadata"]["name"]: each["status"].get("phase", "Pending") for each in claims}
-    volumes = [volume for deployment in deployments for volume in _pod_of(deployment).get("volumes", ())]
+    volumes = [volume for spec in specs for volume in spec.get("volumes", ())]
     for name in sorted({each["persistentVolumeClaim"]["claimName"] for each in volumes if _is_claim(each)}):
         phase = phases.get(name)
         if phase == "Bound":
@@ -139,11 +144,11 @@ def _is_claim(volume: Object) -> bool:
     return "persistentVolumeClaim" in volume
 
 
-def _accelerators(deployments: Sequence[Object], nodes: Sequence[Object]) -> Iterator[Finding]:
+def _accelerators(specs: Sequence[Object], nodes: Sequence[Object]) -> Iterator[Finding]:
     """Whether some node offers what is asked for: without a device plugin a GPU is nothing that a node has."""
     wanted: dict[str, int] = {}
-    for deployment in deployments:
-        for container in _pod_of(deployment)["containers"]:
+    for spec in specs:
+        for container in spec["containers"]:
             for resource, count in container.get("resources", {}).get("limits", {}).items():
                 if "/" in resource:
                     wanted[resource] = max(wanted.get(resource, 0), int(count))
@@ -157,6 +162,50 @@ def _accelerators(deployments: Sequence[Object], nodes: Sequence[Object]) -> Ite
         else:
             advice = "Is there such a node, and does its device plugin run? `kubectl describe nodes`."
             yield fail("accelerator", f"No node offers {resource}.", advice)
+
+
+def _claim_templates(spec: Object) -> Iterator[str]:
+    for claim in spec.get("resourceClaims", ()):
+        if name := claim.get("resourceClaimTemplateName"):
+            yield name
+
+
+def _devices(templates: Sequence[str], read: Read) -> Iterator[Finding]:
+    """Whether the device classes that are asked for are there (Dynamic Resource Allocation), and drivers with devices.
+
+    Which device a request takes is decided by expressions in class and request, which the scheduler knows to read.
+    """
+    known = {each["metadata"]["name"]: each for each in read("resourceclaimtemplates")}
+    classes = {each["metadata"]["name"] for each in read("deviceclasses")}
+    devices = sum(len(each["spec"].get("devices", ())) for each in read("resourceslices"))
+    for name in templates:
+        if name not in known:
+            yield fail("devices", f"The ResourceClaimTemplate {name} is not there.", "Make it, or name another.")
+            continue
+        for asked in known[name]["spec"]["spec"]["devices"]["requests"]:
+            wanted = asked.get("exactly", asked).get("deviceClassName", "")
+            if wanted not in classes:
+                has = ", ".join(sorted(classes)) or "none"
+                fact = f"{name} asks for the device class {wanted}, which is not there; there are: {has}."
+                yield fail("devices", fact, "Install the driver that brings it, or name another class.")
+            elif not devices:
+                advice = "Does the class's driver run on the nodes? `kubectl get resourceslices`."
+                yield fail("devices", f"{wanted}: no driver offers any device.", advice)
+            else:
+                yield ok("devices", f"{wanted}: its class is there, and drivers offer devices ({devices} of all kinds)")
+
+
+def _backup(cron_job: Object) -> Finding:
+    """Whether the last backup that was due is there."""
+    status, advice = cron_job.get("status", {}), "`kubectl get jobs` names the last ones, `kubectl logs` says why."
+    due, done = status.get("lastScheduleTime", ""), status.get("lastSuccessfulTime", "")  # RFC 3339, UTC: in order
+    if cron_job["spec"].get("suspend"):
+        return warn("backup", "It is suspended: nothing is backed up.", "Set `suspend` of the CronJob to false.")
+    if not due:
+        return ok("backup", f"none was due yet ({cron_job['spec']['schedule']})")
+    if done < due and not status.get("active"):
+        return fail("backup", f"The one of {due} did not succeed; the last that did: {done or 'none'}.", advice)
+    return ok("backup", f"the last that succeeded: {done or 'none yet'}")
 
 
 def _asleep(deployment: Object) -> Sequence[str]:
@@ -227,8 +276,9 @@ def _why_not(pod: Object) -> str:
     return ""
 
 
-def _pod_of(deployment: Object) -> Object:
-    pod: Object = deployment["spec"]["template"]["spec"]
+def _pod_of(maker: Object) -> Object:
+    """What a Deployment or a Job makes pods by."""
+    pod: Object = maker["spec"]["template"]["spec"]
     return pod
 
 

@@ -47,8 +47,9 @@ def waiting(reason: str, message: str = "", last: str = "") -> dict[str, Any]:
 def found(**objects: Sequence[dict[str, Any]]) -> list[Finding]:
     """What is found where these objects are, and the Secret that the gateway needs."""
     secret = {"metadata": {"name": "keys"}, "data": {"admin-keys": ""}}
-    everything = {"deployments": [deployment()], "secrets": [secret], "persistentvolumeclaims": [], "pods": []}
-    return list(examine_cluster("birds", lambda kind: {**everything, "nodes": [], **objects}[kind]))
+    nothing = dict.fromkeys(("cronjobs", "persistentvolumeclaims", "pods", "nodes"), ())
+    everything = {**nothing, "deployments": [deployment()], "secrets": [secret], **objects}
+    return list(examine_cluster("birds", lambda kind: everything[kind]))
 
 
 def failures(**objects: Sequence[dict[str, Any]]) -> list[str]:
@@ -149,6 +150,79 @@ def test_a_claim_without_a_volume_says_so() -> None:
 def test_an_accelerator_that_no_node_offers_is_named(offered: dict[str, str], fact: str) -> None:
     asks = deployment(container={"resources": {"limits": {"memory": "1Gi", "nvidia.com/gpu": "2"}}})
     assert fact in failures(deployments=[asks], nodes=[{"status": {"allocatable": {"cpu": "8", **offered}}}])
+
+
+CLAIMED = {"resourceClaims": [{"name": "accelerator", "resourceClaimTemplateName": "gpus"}]}
+TEMPLATE = {
+    "metadata": {"name": "gpus"},
+    "spec": {"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}]}}},
+}
+CLASS = {"metadata": {"name": "gpu.nvidia.com"}}
+SLICE = {"spec": {"driver": "gpu.nvidia.com", "devices": [{"name": "gpu-0"}, {"name": "gpu-1"}]}}
+
+
+@pytest.mark.parametrize(
+    ("templates", "classes", "slices", "fact"),
+    [
+        ([], [CLASS], [SLICE], "The ResourceClaimTemplate gpus is not there."),
+        (
+            [TEMPLATE],
+            [{"metadata": {"name": "mig.nvidia.com"}}],
+            [SLICE],
+            "gpus asks for the device class gpu.nvidia.com, which is not there; there are: mig.nvidia.com.",
+        ),
+        ([TEMPLATE], [CLASS], [], "gpu.nvidia.com: no driver offers any device."),
+    ],
+)
+def test_what_a_device_claim_lacks_is_named(
+    templates: list[Any], classes: list[Any], slices: list[Any], fact: str
+) -> None:
+    there = {"resourceclaimtemplates": templates, "deviceclasses": classes, "resourceslices": slices}
+    assert fact in failures(deployments=[deployment(**CLAIMED)], **there)
+
+
+def test_a_device_class_whose_driver_offers_devices_is_well() -> None:
+    there = {"resourceclaimtemplates": [TEMPLATE], "deviceclasses": [CLASS], "resourceslices": [SLICE]}
+    (finding,) = (each for each in found(deployments=[deployment(**CLAIMED)], **there) if each.subject == "devices")
+    assert finding.level is Level.OK
+    assert "2 of all kinds" in finding.fact
+
+
+def backup(status: dict[str, str], **spec: Any) -> dict[str, Any]:
+    """The release's CronJob, which needs a Secret of its own."""
+    container = {"name": "backup", "envFrom": [{"secretRef": {"name": "bucket"}}]}
+    job = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    spec = {"schedule": "15 3 * * *", "jobTemplate": job, **spec}
+    return {"metadata": {"name": "backup", "labels": LABELS}, "spec": spec, "status": status}
+
+
+def test_a_secret_that_only_the_backup_needs_is_looked_for_too() -> None:
+    assert "bucket is not there." in failures(cronjobs=[backup({})])
+
+
+EARLY, LATE = "2026-11-21T03:15:00Z", "2026-11-22T03:15:00Z"
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "level", "fact"),
+    [
+        ({}, {}, Level.OK, "none was due yet (15 3 * * *)"),
+        ({"lastScheduleTime": EARLY, "lastSuccessfulTime": LATE}, {}, Level.OK, f"the last that succeeded: {LATE}"),
+        ({"lastScheduleTime": LATE, "active": ["x"]}, {}, Level.OK, "the last that succeeded: none yet"),
+        (
+            {"lastScheduleTime": LATE, "lastSuccessfulTime": EARLY},
+            {},
+            Level.FAIL,
+            f"The one of {LATE} did not succeed; the last that did: {EARLY}.",
+        ),
+        ({"lastScheduleTime": LATE}, {"suspend": True}, Level.WARN, "It is suspended: nothing is backed up."),
+    ],
+)
+def test_whether_the_last_backup_succeeded_is_said(
+    status: dict[str, Any], spec: dict[str, Any], level: Level, fact: str
+) -> None:
+    (finding,) = (each for each in found(cronjobs=[backup(status, **spec)]) if each.subject == "backup")
+    assert (finding.level, finding.fact) == (level, fact)
 
 
 @pytest.mark.parametrize(
