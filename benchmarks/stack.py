@@ -99,7 +99,9 @@ def main(pictures: Annotated[int, typer.Option(min=1, help="Pictures to draw, af
     worst = {name: max(each[name] for each in spent) for name in spent[0]}
 
     show("Start", ["", "seconds", "goal"], [["process start to ready", f"{facts['seconds']:.1f}", GOAL_READY_SECONDS]])
-    rows = [[name, f"{medians[name]:.1f}", f"{worst[name]:.1f}", GOALS_MS.get(name, "")] for name in medians]
+    rows: list[list[object]] = [
+        [name, f"{medians[name]:.1f}", f"{worst[name]:.1f}", GOALS_MS.get(name, "")] for name in medians
+    ]
     show(f"One picture, 20 steps, guided, 1 candidate ({pictures} drawn)", ["", "median ms", "worst ms", "goal"], rows)
     preview, whole = (statistics.median(each) for each in zip(*streamed, strict=True))
     part = statistics.median(first / last for first, last in streamed)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from openai import OpenAI
@@ -39,14 +40,14 @@ def _served(scale: Scale) -> Iterator[tuple[dict[str, Any], Client]]:
         stack({"BOWERBIRD_MOTION_MODEL": str(scale.bundle)}) as facts,
         Client(facts["url"], timeout_seconds=PATIENCE_SECONDS) as client,
     ):
-        client.animate(PROMPT, **SHORT, seed=0, steps=2)
+        _clip(client, SHORT, 0, 2)
         yield facts, client
 
 
 def end_to_end(scale: Scale) -> Iterator[Row]:
     """A1: sixteen frames, from the request to the file."""
     with _served(scale) as (_, client):
-        seconds = [_seconds(lambda seed=seed: _clip(client, SHORT, seed, 20)) for seed in range(1, scale.rounds + 1)]
+        seconds = [_seconds(partial(_clip, client, SHORT, seed, 20)) for seed in range(1, scale.rounds + 1)]
         long = _seconds(lambda: _clip(client, LONG, 1, 20))
     median = statistics.median(seconds)
     note = f"median of {scale.rounds}; 5 s at 24 a second (120 frames of 40 drawn ones) {long:.1f} s"
@@ -89,9 +90,9 @@ def beside_a_clip(scale: Scale) -> Iterator[Row]:
         stills = OpenAI(base_url=f"{facts['url']}/v1", api_key="benchmark", max_retries=0)
         count = 4 * scale.rounds
         _still(stills, 0)
-        alone = statistics.median(_seconds(lambda seed=seed: _still(stills, seed)) for seed in range(1, count))
+        alone = statistics.median(_seconds(partial(_still, stills, seed)) for seed in range(1, count))
         with _drawing_clips(client):
-            beside = [_seconds(lambda seed=seed: _still(stills, seed)) for seed in range(count, 2 * count)]
+            beside = [_seconds(partial(_still, stills, seed)) for seed in range(count, 2 * count)]
     ratio = statistics.median(beside) / alone
     figure = f"{ratio:.2f}x ({statistics.median(beside):.2f} s against {alone:.2f} s)"
     note = f"medians of {count}; the slowest beside one {max(beside):.2f} s"
@@ -99,8 +100,11 @@ def beside_a_clip(scale: Scale) -> Iterator[Row]:
     yield Row("A5", what, "`bowerbird up`, `cpu`", f"<= {GOAL_BESIDE}x", figure, ratio <= GOAL_BESIDE, note=note)
 
 
-def _clip(client: Client, options: ClipOptions, seed: int, steps: int) -> Clip:
-    return client.animate(PROMPT, **options, seed=seed, steps=steps)
+def _clip(
+    client: Client, options: ClipOptions, seed: int, steps: int, on_progress: Callable[[object], None] | None = None
+) -> Clip:
+    asked: ClipOptions = {**options, "seed": seed, "steps": steps}
+    return client.animate(PROMPT, on_progress=on_progress, **asked)
 
 
 def _still(client: OpenAI, seed: int) -> object:
@@ -141,7 +145,7 @@ def _drawing_clips(client: Client) -> Iterator[None]:
         seed = 1000
         while not enough.is_set():
             seed += 1
-            client.animate(PROMPT, on_progress=lambda _: begun.set(), **SHORT, seed=seed, steps=20)
+            _clip(client, SHORT, seed, 20, on_progress=lambda _: begun.set())
 
     drawing = threading.Thread(target=draw)
     drawing.start()

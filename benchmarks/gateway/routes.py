@@ -132,7 +132,7 @@ BY_NAME = {each.handler.__name__: each for each in OPERATIONS}
 
 def measure(scale: Scale) -> Iterator[Row]:
     """A line for each operation of the table."""
-    with light_stages(STAGES) as stages, gateway(stages, **SETTINGS) as running:
+    with light_stages(STAGES) as stages, gateway(stages, sampled=False, **SETTINGS) as running:
         for operation, answers in asyncio.run(_asked(scale, running.url, f"{stages.url}/hook")):
             yield row(operation, answers)
 

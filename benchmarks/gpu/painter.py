@@ -102,7 +102,8 @@ class Painter:
         rows, latents = len(latents), latents.to(self.model.device)
         for sigma, following in self.schedule(steps):
             latents = self.step(latents, sigma.expand(rows), following.expand(rows), prompt)
-        return self.decode(latents).cpu().numpy()
+        drawn: np.ndarray[Any, np.dtype[np.uint8]] = self.decode(latents).cpu().numpy()
+        return drawn
 
     def schedule(self, steps: int) -> list[tuple[Tensor, Tensor]]:
         """(sigma now, sigma next) of each step, on the device; the last goes to 0."""

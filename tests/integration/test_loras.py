@@ -52,8 +52,9 @@ def picture(answer: httpx2.Response) -> bytes:
 
     assert answer.status_code == 200, answer.text
     raw = np.frombuffer(base64.b64decode(answer.json()["data"][0]["b64_json"]), np.uint8)
-    decoded: bytes = cv2.imdecode(raw, cv2.IMREAD_COLOR).tobytes()
-    return decoded
+    decoded = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded.tobytes()
 
 
 def test_a_lora_changes_the_picture_and_is_told(

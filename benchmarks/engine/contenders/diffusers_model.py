@@ -53,7 +53,8 @@ class Model:
         """uint8 [height, width, 3], guided."""
         states = self.text_encoder(torch.tensor([self._ids(""), self._ids(prompt)])).last_hidden_state
         latents = torch.from_numpy(_noise(seed, self.latent_shape))[None]
-        return self._decoded(self._denoised(latents, states, steps, guidance_scale))[0]
+        drawn: np.ndarray = self._decoded(self._denoised(latents, states, steps, guidance_scale))[0]
+        return drawn
 
     @torch.inference_mode()
     def clip(  # noqa: PLR0913, PLR0917 - what a clip takes
@@ -107,7 +108,9 @@ class Model:
         config = self.vae.config
         scaled = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
         decoded = self.vae.decode(scaled, return_dict=False)[0]
-        return ((decoded.clamp(-1, 1) * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        pixels = ((decoded.clamp(-1, 1) * 0.5 + 0.5) * 255).round().to(torch.uint8)
+        frames: np.ndarray = pixels.permute(0, 2, 3, 1).numpy()
+        return frames
 
     def _ids(self, prompt: str) -> list[int]:
         config = self.text_encoder.config

@@ -21,4 +21,5 @@ class Draw:
     @bentoml.api(route="/draw")
     def draw(self, prompt: str, steps: int, guidance_scale: float, seed: int) -> bytes:
         """The picture as raw bytes."""
-        return self.model.picture(prompt, steps, guidance_scale, seed).tobytes()
+        drawn: bytes = self.model.picture(prompt, steps, guidance_scale, seed).tobytes()
+        return drawn

@@ -44,8 +44,9 @@ def prepare(spec: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
         inputs = {}
         for port in bundle.part("denoiser").inputs:
             latents = bundle.drawing.latents.shape(bundle.drawing.sizes[0])
-            sides = {"sample": (1, *latents), "states": (1, bundle.tokenizer.length, *port.shape[2:])}
-            inputs[port.name] = np.zeros(sides.get(port.name, (1, *port.shape[1:])), np.float32)
+            named = port.shape[1:]
+            sides = {"sample": latents, "states": (bundle.tokenizer.length, *named[1:])}
+            inputs[port.name] = np.zeros((1, *(int(each) for each in sides.get(port.name, named))), np.float32)
         denoiser = sessions["denoiser"]
         _ = denoiser.run(None, inputs) if spec["naive"] else denoiser.run(inputs)
         return {"private_mb": private_megabytes() - before}

@@ -182,7 +182,11 @@ def test_what_a_device_claim_lacks_is_named(
 
 
 def test_a_device_class_whose_driver_offers_devices_is_well() -> None:
-    there = {"resourceclaimtemplates": [TEMPLATE], "deviceclasses": [CLASS], "resourceslices": [SLICE]}
+    there: dict[str, list[Any]] = {
+        "resourceclaimtemplates": [TEMPLATE],
+        "deviceclasses": [CLASS],
+        "resourceslices": [SLICE],
+    }
     (finding,) = (each for each in found(deployments=[deployment(**CLAIMED)], **there) if each.subject == "devices")
     assert finding.level is Level.OK
     assert "2 of all kinds" in finding.fact

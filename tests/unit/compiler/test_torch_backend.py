@@ -65,8 +65,8 @@ def test_every_role_has_its_ports(backend: TorchBackend, role: str, name: str, v
 def test_in_sixteen_bits_it_is_nearly_the_same(backend: TorchBackend, checkpoint_folder: Path) -> None:
     half = TorchBackend(Checkpoint(checkpoint_folder), dtype=torch.bfloat16)
     assert half.number_bytes == 2
-    outputs = [each.load(Path("denoiser.onnx")).run(batch(1))["output"] for each in (backend, half)]
-    np.testing.assert_allclose(*outputs, atol=0.1)
+    full, nearly = (each.load(Path("denoiser.onnx")).run(batch(1))["output"] for each in (backend, half))
+    np.testing.assert_allclose(full, nearly, atol=0.1)
 
 
 def test_lora_banks_change_what_it_answers(backend: TorchBackend, checkpoint_folder: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_step_blends_what_the_graph_answers_to_each_window(both: Bundle, mixed
 
 
 def test_in_noisy_steps_frames_keep_one_mean_and_in_the_others_their_own(mixed: Engine) -> None:
-    def apart(states: Frames) -> Frames:
+    def apart(states: Floats) -> Floats:
         means = states.mean((-2, -1), keepdims=True)
         return np.asarray(means - means.mean(1, keepdims=True))
 

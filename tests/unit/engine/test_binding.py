@@ -56,7 +56,7 @@ def test_any_batch_is_computed_as_a_plain_run_computes_it(bundle: Bundle, counts
 
 
 def test_a_shape_is_run_once_without_a_graph_and_then_with_one_of_its_own(noted: NotingSession) -> None:
-    bound = BoundSession(noted, Host(), capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, Host(), capture=True)
     for count in (3, 4, 1, 3, 1):  # buckets 4, 4, 1, 4, 1
         bound.run(rows(count))
     assert [run.graph_id for run in noted.runs] == ["-1", "1", "-1", "1", "2"]
@@ -66,7 +66,7 @@ def test_a_shape_is_run_once_without_a_graph_and_then_with_one_of_its_own(noted:
 
 def test_inputs_are_written_where_they_were(noted: NotingSession) -> None:
     host = Host()
-    bound = BoundSession(noted, host, capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, host, capture=True)
     bound.run(rows(3))
     placed = len(host.placed)
     bound.run(rows(4))
@@ -74,7 +74,7 @@ def test_inputs_are_written_where_they_were(noted: NotingSession) -> None:
 
 
 def test_without_capture_nothing_is_captured(noted: NotingSession) -> None:
-    bound = BoundSession(noted, Host(), capture=False)  # type: ignore[arg-type]
+    bound = BoundSession(noted, Host(), capture=False)
     for _ in range(3):
         bound.run(rows(2))
     assert {run.graph_id for run in noted.runs} == {"-1"}
@@ -82,14 +82,14 @@ def test_without_capture_nothing_is_captured(noted: NotingSession) -> None:
 
 def test_more_shapes_than_are_kept_still_run(noted: NotingSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "MAX_GRAPHS", 1)
-    bound = BoundSession(noted, Host(), capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, Host(), capture=True)
     for count in (1, 2, 2, 1):
         assert bound.run(rows(count))["output"].shape[0] == count
     assert [run.graph_id for run in noted.runs] == ["-1", "-1", "-1", "1"]
 
 
 def test_an_answer_is_not_overwritten_by_the_next_run(noted: NotingSession) -> None:
-    bound = BoundSession(noted, Host(), capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, Host(), capture=True)
     bound.run(rows(2))
     first = bound.run(rows(2))["output"]
     kept = first.copy()
@@ -101,7 +101,7 @@ def test_what_is_written_into_a_bank_takes_effect_without_a_new_graph(with_lora:
     path = with_lora.path("denoiser_lora.onnx")
     noted = NotingSession(ort.InferenceSession(path, providers=["CPUExecutionProvider"]))
     host, plain = Host(), CpuBackend(1).load(path)
-    bound = BoundSession(noted, host, capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, host, capture=True)
     banks = bank(host, seed=1)
     batch = {**rows(2), **uses(2)}
     before = bound.run(batch | banks)["output"]
@@ -117,7 +117,7 @@ def test_a_bank_that_was_replaced_is_forgotten_with_its_graphs(with_lora: Bundle
     path = with_lora.path("denoiser_lora.onnx")
     noted = NotingSession(ort.InferenceSession(path, providers=["CPUExecutionProvider"]))
     host = Host()
-    bound = BoundSession(noted, host, capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, host, capture=True)
     batch = {**rows(1), **uses(1)}
     for banks in (bank(host, seed=1), bank(host, seed=2, rank=rank)):
         for _ in range(2):
@@ -134,7 +134,7 @@ def test_nothing_is_written_beside_a_bank(index: int, shape: tuple[int, ...]) ->
 
 
 def test_a_device_that_ran_out_of_memory_can_run_a_smaller_batch(noted: NotingSession) -> None:
-    bound = BoundSession(noted, Host(), capture=True)  # type: ignore[arg-type]
+    bound = BoundSession(noted, Host(), capture=True)
     noted.fails = "Failed to allocate memory for requested buffer of size 5"
     with pytest.raises(OutOfMemory):
         bound.run(rows(ROW_BUCKETS[-1]))

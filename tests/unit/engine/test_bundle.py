@@ -17,6 +17,7 @@ from bowerbird.engine import bundle as format_of_bundles
 from bowerbird.engine.backend import Session
 from bowerbird.engine.backends import prepacked
 from bowerbird.engine.backends.cpu import CpuBackend
+from bowerbird.engine.backends.onnx_runtime import open_session
 from bowerbird.engine.bundle import MANIFEST, WEIGHTS, Bundle, unreplaced
 from bowerbird.engine.opening import open_engine
 from bowerbird.errors import BundleInvalid
@@ -181,8 +182,6 @@ def test_a_bundle_that_is_replaced_while_it_is_loaded_is_not_served(copied: Path
 def test_of_a_bundle_that_is_replaced_while_it_is_packed_nothing_is_kept(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_session = prepacked.open_session
-
     def replacing(*arguments: Any) -> InferenceSession:
         monkeypatch.undo()
         write_tiny_bundle(copied, Tiny(hidden=4))

@@ -105,9 +105,9 @@ def test_all_rows_read_the_same_lora_banks(tmp_path: Path, cached: bool) -> None
     session = backend.load(bundle.path("denoiser_lora.onnx"), rowwise=True, key=key)
     banks = {name: backend.resident(bank) for name, bank in lora_banks().items()}
     batch = rows(2) | LORA_USES
-    together = session.run(batch | banks)["output"]
+    together = session.run({**batch, **banks})["output"]
     for row in range(2):
-        assert np.array_equal(together[row : row + 1], session.run(one(batch, row) | banks)["output"])
+        assert np.array_equal(together[row : row + 1], session.run({**one(batch, row), **banks})["output"])
     assert np.array_equal(together, session.run(batch | lora_banks())["output"])
 
 
@@ -115,7 +115,7 @@ def test_what_is_written_into_a_resident_is_read_by_the_next_run() -> None:
     bank = HostArray(np.zeros((3, 2, 2), np.float32))
     bank.write(1, np.ones((2, 2), np.float32))
     assert bank.array.sum() == bank.array[1].sum() == 4
-    assert (bank.shape, bank.dtype) == ((3, 2, 2), np.float32)
+    assert (bank.shape, bank.dtype) == ((3, 2, 2), np.dtype(np.float32))
 
 
 def test_a_resident_is_a_copy() -> None:

@@ -103,7 +103,7 @@ async def test_a_cancelled_job_wastes_at_most_the_step_it_is_in_and_only_then_fr
     backend.allowed.release(1)
     assert isinstance(await anext(items), Step)
     await until(lambda: len(backend.begun) == 2)
-    await items.aclose()  # type: ignore[attr-defined]
+    await items.aclose()
     await asyncio.sleep(0.02)
     assert gated.free_slots == 2
     backend.allowed.release(5)
@@ -121,7 +121,7 @@ async def test_a_cancel_interrupts_the_step_that_is_computed_for_nobody_else(
     backend.allowed.release(1)
     assert isinstance(await anext(items), Step)
     await until(lambda: len(backend.begun) == 2)
-    await items.aclose()  # type: ignore[attr-defined]
+    await items.aclose()
     await until(lambda: gated.free_slots == 3)  # and nothing was released for it
     assert STEPS._value.get() - steps == 1
     assert WASTED_STEPS._value.get() == wasted

@@ -43,8 +43,9 @@ def test_it_reads_lora_banks(tmp_path: Path) -> None:
     outputs = []
     for backend in (CpuBackend(1), OpenVinoBackend(1)):
         banks = {name: backend.resident(bank) for name, bank in lora_banks().items()}
-        outputs.append(backend.load(path).run(rows(2) | LORA_USES | banks)["output"])
-    np.testing.assert_allclose(*outputs, rtol=TOLERANCE, atol=TOLERANCE)
+        outputs.append(backend.load(path).run({**rows(2), **LORA_USES, **banks})["output"])
+    plain, output = outputs
+    np.testing.assert_allclose(plain, output, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_several_threads_may_run_it_at_once(bundle: Bundle) -> None:

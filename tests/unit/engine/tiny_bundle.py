@@ -322,7 +322,7 @@ def _write_tokenizer(path: Path) -> None:
 
 def _manifest(staging: Staging, graphs: dict[str, onnx.ModelProto], tiny: Tiny) -> Manifest:
     def ports(values: list[onnx.ValueInfoProto]) -> list[Port]:
-        names = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
+        names: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.INT64: "int64"}
         return [
             Port.model_validate(
                 {

@@ -149,7 +149,9 @@ def follow(gateway: Client, target: str, named: Mapping[str, str]) -> None:
     operation = schema.find_operation_by_id(target)
     path = {name: value for name, value in named.items() if f"{{{name}}}" in operation.path}
     query = {name: value for name, value in named.items() if name not in path}
-    example = {} if EXAMPLES[target] is None else {"body": EXAMPLES[target], "media_type": "application/json"}
+    example: dict[str, Any] = (
+        {} if EXAMPLES[target] is None else {"body": EXAMPLES[target], "media_type": "application/json"}
+    )
     exactly = operation.Case(path_parameters=path, query=query, **example)
     answer = exactly.call_and_validate(base_url=str(gateway.base_url), checks=CHECKS)
     assert answer.status_code < 400 or answer.status_code == CONFLICT, (target, answer.text)

@@ -92,7 +92,7 @@ def test_a_fault_is_its_lines_and_the_next_is_read(tmp_path: Path, line: str, co
     assert row.line == 3
 
 
-CELLS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\n\r\0"), max_size=20)
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0"), max_size=20)
 
 
 @given(st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=8))

@@ -1,6 +1,9 @@
 """The model folder: whole, readable by diffusers and transformers, and the start of another run."""
 
+from __future__ import annotations
+
 import json
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
@@ -10,12 +13,13 @@ from transformers import AutoTokenizer, CLIPTextModel
 from bowerbird.training.adoption import adopt
 from bowerbird.training.assembly import assemble
 from bowerbird.training.autoencoder import AutoencoderStage
+from bowerbird.training.config import FledglingConfig
 from bowerbird.training.denoiser import DenoiserStage
-from bowerbird.training.judge import JudgeStage, load_judge
+from bowerbird.training.judge import Judge, JudgeStage, load_judge
 from bowerbird.training.text import token_ids
 
 
-def assembled(tiny, folder):
+def assembled(tiny: FledglingConfig, folder: Path) -> tuple[DenoiserStage, Judge]:
     stage = DenoiserStage(tiny, folder, AutoencoderStage(tiny, folder).averaged())
     judge = JudgeStage(tiny, folder).averaged()
     steps = {"steps": {"autoencoder": 3, "denoiser": 5, "judge": 1}}
@@ -23,7 +27,7 @@ def assembled(tiny, folder):
     return stage, judge
 
 
-def test_diffusers_and_transformers_load_every_part(tiny, tmp_path):
+def test_diffusers_and_transformers_load_every_part(tiny: FledglingConfig, tmp_path: Path) -> None:
     stage, _ = assembled(tiny, tmp_path)
     model = tmp_path / "model"
     unet = UNet2DConditionModel.from_pretrained(model / "unet")
@@ -40,7 +44,7 @@ def test_diffusers_and_transformers_load_every_part(tiny, tmp_path):
     assert json.loads((model / "lineage.json").read_text(encoding="utf-8"))["steps"]["denoiser"] == 5
 
 
-def test_the_judge_comes_back_as_it_was(tiny, tmp_path):
+def test_the_judge_comes_back_as_it_was(tiny: FledglingConfig, tmp_path: Path) -> None:
     _, judge = assembled(tiny, tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer" / "tokenizer.json"))
     again = load_judge(tmp_path / "model" / "judge", tokenizer)
@@ -51,7 +55,7 @@ def test_the_judge_comes_back_as_it_was(tiny, tmp_path):
         assert torch.allclose(again.text(ids).norm(dim=-1), torch.ones(2), atol=1e-5)
 
 
-def test_a_model_folder_is_the_start_of_another_run(tiny, tmp_path):
+def test_a_model_folder_is_the_start_of_another_run(tiny: FledglingConfig, tmp_path: Path) -> None:
     stage, _ = assembled(tiny, tmp_path / "first")
     steps = adopt(tmp_path / "first" / "model", tmp_path / "second")
     again = DenoiserStage(tiny, tmp_path / "second", AutoencoderStage(tiny, tmp_path / "second").averaged())
@@ -61,7 +65,7 @@ def test_a_model_folder_is_the_start_of_another_run(tiny, tmp_path):
         assert torch.equal(again.average.weights[name], value), name
 
 
-def test_a_folder_is_replaced_whole(tiny, tmp_path):
+def test_a_folder_is_replaced_whole(tiny: FledglingConfig, tmp_path: Path) -> None:
     assembled(tiny, tmp_path)
     (tmp_path / "model" / "left-over").write_text("x", encoding="utf-8")
     assembled(tiny, tmp_path)

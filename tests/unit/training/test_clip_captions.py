@@ -24,7 +24,7 @@ from bowerbird.training.text import UNKNOWN, new_tokenizer
 CLIPS = [clip_at(77, index, COMBINATIONS) for index in range(400)]
 
 
-def motions_in(text):
+def motions_in(text: str) -> set[str]:
     """Every motion that one of its phrases or words names."""
     text = f" {text.replace(',', ' ').replace(':', ' ')} ".replace("  ", " ")
     found = set()
@@ -37,7 +37,7 @@ def motions_in(text):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_caption_names_the_motion_or_it_is_the_usual_one(seed):
+def test_a_caption_names_the_motion_or_it_is_the_usual_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     unsaid = 0
     for clip in CLIPS:
@@ -51,7 +51,7 @@ def test_a_caption_names_the_motion_or_it_is_the_usual_one(seed):
     assert 0 < unsaid < len(CLIPS) / 4
 
 
-def test_an_examination_prompt_names_motion_and_place_in_a_wording_that_is_not_taught():
+def test_an_examination_prompt_names_motion_and_place_in_a_wording_that_is_not_taught() -> None:
     rng = np.random.default_rng(0)
     asked = {clip_prompt(clip, rng): clip for clip in CLIPS}
     for text, clip in asked.items():
@@ -60,14 +60,14 @@ def test_an_examination_prompt_names_motion_and_place_in_a_wording_that_is_not_t
     assert not asked.keys() & {clip_caption(clip, rng) for clip in CLIPS for _ in range(4)}
 
 
-def test_a_place_is_left_out_only_where_it_is_the_usual_one():
+def test_a_place_is_left_out_only_where_it_is_the_usual_one() -> None:
     rng = np.random.default_rng(1)
     for clip in CLIPS:
         if clip.motion == "taking off" and clip.scene.pose != usual_place(clip.motion, clip.scene.species):
             assert " from " in clip_caption(clip, rng)
 
 
-def test_every_word_is_known_and_those_of_stills_keep_their_ids():
+def test_every_word_is_known_and_those_of_stills_keep_their_ids() -> None:
     stills, clips = new_tokenizer(77), new_tokenizer(77, clip_vocabulary())
     rng = np.random.default_rng(0)
     unknown = clips.token_to_id(UNKNOWN)
@@ -79,6 +79,6 @@ def test_every_word_is_known_and_those_of_stills_keep_their_ids():
     assert {"flapping", "hopping", "taking", "turning", "still"} <= set(clip_vocabulary())
 
 
-def test_the_plain_prompt_reads_like_a_sentence():
+def test_the_plain_prompt_reads_like_a_sentence() -> None:
     clip = Clip(Scene("american robin", "perched", "winter"), "taking off")
     assert plain_clip_prompt(clip) == "an american robin taking off from a branch in winter"

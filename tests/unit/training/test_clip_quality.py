@@ -1,10 +1,15 @@
 """The examination of clips: always the same questions; drawings pass it, what stands still or flickers fails."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from bowerbird.training.clip_classifier import (
     CLIP_HEADS,
@@ -15,6 +20,8 @@ from bowerbird.training.clip_classifier import (
 )
 from bowerbird.training.clip_pictures import ClipPictures, drawn_clips
 from bowerbird.training.clip_quality import (
+    ClipQuestion,
+    ClipReport,
     change,
     clip_questions,
     clip_verdicts,
@@ -23,6 +30,7 @@ from bowerbird.training.clip_quality import (
     write_clip_report,
 )
 from bowerbird.training.clips import FRAMES, MOTIONS, draw_clip
+from bowerbird.training.config import FledglingConfig
 from bowerbird.training.scene import HELD_OUT
 from bowerbird.training.served import kept_clips
 
@@ -30,26 +38,32 @@ SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def asked():
+def asked() -> list[ClipQuestion]:
     return clip_questions(len(MOTIONS))
 
 
 @pytest.fixture(scope="module")
-def drawings(asked):
+def drawings(asked: list[ClipQuestion]) -> dict[int, NDArray[np.uint8]]:
     return {question.seed: draw_clip(question.clip, SIDE) for question in asked}
 
 
 @pytest.fixture
-def classifier(tiny):
+def classifier(tiny: FledglingConfig) -> ClipClassifier:
     torch.manual_seed(0)
-    return ClipClassifier(tiny.clip_classifier).eval()
+    fresh: ClipClassifier = ClipClassifier(tiny.clip_classifier).eval()
+    return fresh
 
 
-def examined(drawings, classifier, asked, alter=lambda frames: frames):
+def examined(
+    drawings: Mapping[int, NDArray[np.uint8]],
+    classifier: ClipClassifier,
+    asked: Sequence[ClipQuestion],
+    alter: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda frames: frames,
+) -> tuple[ClipReport, NDArray[np.uint8]]:
     return examine_clips(lambda _, seeds: (alter(drawings[seed]) for seed in seeds), classifier, SIDE, asked)
 
 
-def test_the_questions_are_balanced_and_a_third_is_unseen():
+def test_the_questions_are_balanced_and_a_third_is_unseen() -> None:
     asked = clip_questions()
     assert asked == clip_questions()
     assert {motion: sum(q.clip.motion == motion for q in asked) for motion in MOTIONS} == dict.fromkeys(MOTIONS, 40)
@@ -57,7 +71,9 @@ def test_the_questions_are_balanced_and_a_third_is_unseen():
     assert all((q.clip.scene.combination in HELD_OUT) == q.unseen for q in asked)
 
 
-def test_drawn_clips_move_and_do_not_flicker(drawings, classifier, asked, tmp_path):
+def test_drawn_clips_move_and_do_not_flicker(
+    drawings: dict[int, NDArray[np.uint8]], classifier: ClipClassifier, asked: list[ClipQuestion], tmp_path: Path
+) -> None:
     report, clips = examined(drawings, classifier, asked)
     assert clips.shape == (len(asked), FRAMES, SIDE, SIDE, 3)
     assert report.flicker == pytest.approx(1.0)
@@ -70,26 +86,30 @@ def test_drawn_clips_move_and_do_not_flicker(drawings, classifier, asked, tmp_pa
     assert (tmp_path / "clips.png").stat().st_size > 1000
 
 
-def test_sixteen_times_a_still_is_found_not_to_move(drawings, classifier, asked):
+def test_sixteen_times_a_still_is_found_not_to_move(
+    drawings: dict[int, NDArray[np.uint8]], classifier: ClipClassifier, asked: list[ClipQuestion]
+) -> None:
     report, _ = examined(drawings, classifier, asked, lambda frames: np.repeat(frames[:1], FRAMES, axis=0))
     assert (report.moves.right, report.flicker) == (0, 0.0)
     assert not clip_verdicts(report)["moves"][2]
 
 
-def test_brightness_that_jumps_from_frame_to_frame_is_found_to_flicker(drawings, classifier, asked):
+def test_brightness_that_jumps_from_frame_to_frame_is_found_to_flicker(
+    drawings: dict[int, NDArray[np.uint8]], classifier: ClipClassifier, asked: list[ClipQuestion]
+) -> None:
     gain = np.where(np.arange(FRAMES) % 2, 0.8, 1.0)[:, None, None, None]
     report, _ = examined(drawings, classifier, asked, lambda frames: (frames * gain).astype(np.uint8))
     assert not clip_verdicts(report)["flicker"][2]
     assert report.background[0] > report.background[1] + 5
 
 
-def test_a_change_is_a_mean_over_all_pixels_and_over_the_stillest_half():
+def test_a_change_is_a_mean_over_all_pixels_and_over_the_stillest_half() -> None:
     frames = np.zeros((3, 4, 4, 3), np.uint8)
     frames[1, :2] = 8
     assert change(frames) == (4.0, 0.0)
 
 
-def test_the_classifier_learns_saves_and_continues(tiny, tmp_path):
+def test_the_classifier_learns_saves_and_continues(tiny: FledglingConfig, tmp_path: Path) -> None:
     stage = ClipClassifierStage(tiny, tmp_path)
     model = stage.run()
     again = ClipClassifierStage(tiny, tmp_path)
@@ -99,7 +119,7 @@ def test_the_classifier_learns_saves_and_continues(tiny, tmp_path):
     assert set(stage.examined()) == {*CLIP_HEADS}
 
 
-def test_the_classifier_sees_what_changed_and_not_when_it_began(classifier):
+def test_the_classifier_sees_what_changed_and_not_when_it_began(classifier: ClipClassifier) -> None:
     """A step to the next frame of a circle shows other frames, so what it says may move a little, but of a still no."""
     frames = as_frames(drawn_clip_of_noise()).repeat(1, FRAMES, 1, 1, 1)
     with torch.no_grad():
@@ -109,17 +129,17 @@ def test_the_classifier_sees_what_changed_and_not_when_it_began(classifier):
     assert not torch.allclose(moving, before, atol=1e-3)
 
 
-def drawn_clip_of_noise():
+def drawn_clip_of_noise() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (1, 1, SIDE, SIDE, 3), np.uint8)
 
 
-def test_what_is_said_of_clips_is_words(classifier, drawings):
+def test_what_is_said_of_clips_is_words(classifier: ClipClassifier, drawings: dict[int, NDArray[np.uint8]]) -> None:
     told = classified_clips(classifier, np.stack(list(drawings.values())))
     assert set(told) == set(CLIP_HEADS)
     assert set(told["motion"]) <= {*MOTIONS}
 
 
-def test_clips_are_drawn_once_whoever_asks(tmp_path):
+def test_clips_are_drawn_once_whoever_asks(tmp_path: Path) -> None:
     wanted = ClipPictures(3, 2, 16)
     first = drawn_clips(tmp_path, wanted, workers=1)
     stamp = next(tmp_path.iterdir()).stat().st_mtime_ns
@@ -128,10 +148,12 @@ def test_clips_are_drawn_once_whoever_asks(tmp_path):
     assert next(tmp_path.iterdir()).stat().st_mtime_ns == stamp
 
 
-def test_an_examination_that_was_interrupted_draws_nothing_twice(drawings, tmp_path):
-    asked_for = []
+def test_an_examination_that_was_interrupted_draws_nothing_twice(
+    drawings: dict[int, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    asked_for: list[int] = []
 
-    def draw(_, seeds):
+    def draw(_: Sequence[str], seeds: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         asked_for.extend(seeds)
         return (drawings[seed] for seed in seeds)
 

@@ -83,6 +83,6 @@ def test_how_they_are_cut_into_slices_changes_nothing(
 
 
 def test_one_that_moves_between_slices_is_one_and_terminating_if_either_says_so() -> None:
-    both = [cut(endpoint("10.0.0.1", ready=True)), cut(endpoint("10.0.0.1", **DRAINING))]
+    both = [cut(endpoint("10.0.0.1", ready=True)), cut(endpoint("10.0.0.1", "", **DRAINING))]
     found = endpoints_of(both, "draws")
     assert (found.ready, found.terminating) == (frozenset[str](), frozenset({"http://10.0.0.1:3000"}))

@@ -69,7 +69,7 @@ def test_a_jobs_pictures_are_told_of_by_the_jobs_id(gateway: httpx2.Client) -> N
 
 
 def test_the_same_request_again_changes_nothing(gateway: httpx2.Client, request_id: str) -> None:
-    fields = {"request_id": request_id, "kind": "like", "safety_identifier": "somebody"}
+    fields: dict[str, Any] = {"request_id": request_id, "kind": "like", "safety_identifier": "somebody"}
     first = say(gateway, {"Idempotency-Key": f"key-{request_id}"}, **fields)
     assert say(gateway, {"Idempotency-Key": f"key-{request_id}"}, **fields).json() == first.json()
     assert say(gateway, **fields).json()["id"] == first.json()["id"]

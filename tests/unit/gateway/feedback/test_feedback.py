@@ -70,7 +70,13 @@ async def test_two_at_once_are_one(feedback: Feedback, records: Records, other: 
 
 async def test_other_pictures_kinds_and_people_are_other_feedback(feedback: Feedback) -> None:
     about = await feedback.about(TENANT, "req_1")
-    others = [{}, {"image": 1}, {"image": WHOLE_ANSWER}, {"kind": Kind.SHARE}, {"rater": "somebody"}]
+    others: list[dict[str, Any]] = [
+        {},
+        {"image": 1},
+        {"image": WHOLE_ANSWER},
+        {"kind": Kind.SHARE},
+        {"rater": "somebody"},
+    ]
     written = {(await feedback.write(about, said(**each), REWARD)).id for each in others}
     assert len(written) == len(others)
 

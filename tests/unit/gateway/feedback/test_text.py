@@ -36,7 +36,7 @@ def test_of_a_person_in_danger_nothing_is_kept() -> None:
 def test_no_character_that_a_span_covers_is_left_and_every_other_is(data: st.DataObject) -> None:
     text = "".join(chr(0x4E00 + number) for number in range(30))  # every character once
     ends = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted)
-    spans = [span(*each) for each in data.draw(st.lists(ends, max_size=8)) if each[0] < each[1]]
+    spans = [span(start, end) for start, end in data.draw(st.lists(ends, max_size=8)) if start < end]
     covered = {text[place] for each in spans for place in range(each.start, each.end)}
     left = {character for character in redacted(text, spans) if character in text}
     assert left == set(text) - covered

@@ -21,7 +21,7 @@ STORED = (
     {"prompt": "a jay – ein Häher", "seed": 8, "negative_prompt": "snow", "output_format": "webp", "quality": "high"},
     {"prompt": PROMPT, "cache": "any", "steps": 3},
 )
-REFUSED = (
+REFUSED: tuple[dict[str, Any] | list[Any], ...] = (
     {"prompt": PROMPT, "seed": "7"},
     {"prompt": " "},
     {"prompt": PROMPT, "sede": 7},

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_a_job_that_waits_says_its_place(gateway: httpx2.Client, stages: StandIn
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9999999999", "١"])
 def test_an_event_id_that_is_none_is_refused(gateway: httpx2.Client, last: str) -> None:
     job_id = submit(gateway)
-    answer = gateway.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last.encode()})
+    answer = gateway.get(f"/v1/jobs/{job_id}/events", headers={b"Last-Event-ID": last.encode()})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID")
 
 
@@ -273,7 +274,7 @@ def test_a_page_that_cannot_be_is_refused(gateway: httpx2.Client, name: str, val
 def test_of_a_refused_prompt_nothing_is_kept(start_gateway: StartGateway, stages: StandIns) -> None:
     gateway = start_gateway()
     for action in (Action.BLOCK, Action.CRISIS):
-        stages.behaviour.decide = lambda check, action=action: decision(check, action)
+        stages.behaviour.decide = partial(decision, action=action)
         answer = draw(gateway, ASYNC | {"Idempotency-Key": "refused"})
         assert answer.status_code == 400
     assert gateway.get("/v1/jobs").json()["data"] == []

@@ -33,6 +33,7 @@ def test_the_plan_of_a_stored_request_is_the_plan_that_was_accepted(fields: dict
     asked = GenerateImages.model_validate({"prompt": "a robin", **fields}, strict=False)
     plan = plan_images(asked, MODEL, MAX_PIXELS, stores=True)
     stored = read_job_request(job_request(asked, plan, allowed(plan.prompt, plan.negative_prompt), "de"))
+    assert isinstance(stored.asked, GenerateImages)
     again = plan_images(stored.asked, MODEL, MAX_PIXELS, stores=True)
     same = {name: getattr(plan, name) for name in plan.__slots__ if name != "lookup"}
     assert {name: getattr(again, name) for name in same} == same
@@ -44,6 +45,7 @@ def test_where_any_stored_picture_will_do_it_still_will(said: dict[str, str]) ->
     asked = GenerateImages.model_validate({"prompt": "a robin", **said}, strict=False)
     plan = plan_images(asked, MODEL, MAX_PIXELS, stores=True, any_by_default=not said)
     stored = read_job_request(job_request(asked, plan, allowed("a robin", None), "en"))
+    assert isinstance(stored.asked, GenerateImages)
     assert plan_images(stored.asked, MODEL, MAX_PIXELS, stores=True).lookup is Lookup.ANY
 
 

@@ -197,7 +197,8 @@ async def test_a_database_that_starts_later_is_waited_for(mortal: RunningPostgre
 
     async def opened() -> int | None:
         async with open_database(database_url(url, Path())) as database, database.reading() as connection:
-            return await connection.scalar(text("SELECT count(*) FROM jobs"))
+            found: int | None = await connection.scalar(text("SELECT count(*) FROM jobs"))
+            return found
 
     opening = asyncio.create_task(opened())
     await asyncio.sleep(0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import bindparam, func, insert, literal_column, select, text, update
+from sqlalchemy import Integer, bindparam, func, insert, literal_column, select, text, update
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.records.tables import leases
@@ -65,6 +65,7 @@ async def test_a_row_read_on_the_spot_is_the_row_as_committed(records: Records, 
 
 
 async def test_what_cannot_be_read_on_the_spot_is_left_to_the_ordinary_way(records: Records) -> None:
-    missing = select(literal_column("1").label("name")).select_from(text("no_such_table")).where(text("name = ?"))
+    name = literal_column("1", Integer).label("name")
+    missing = select(name).select_from(text("no_such_table")).where(text("name = ?"))
     if (point := records.database.point_read(missing)) is not None:
         assert point.row("a") is None

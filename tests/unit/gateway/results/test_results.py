@@ -264,7 +264,7 @@ async def test_a_batch_waits_for_a_slow_store_and_draws_nothing_twice_while_who_
     slow = SlowStore(shop.database, shop.pictures, Keeping(1_000, 60.0), shop.metrics)
     slow.may_answer = asyncio.Event()
     results = results_of(slow, shop.metrics, memory_bytes=0)
-    monkeypatch.setitem(LOOK_UP_SECONDS, WorkClass.INTERACTIVE, 0.01)  # type: ignore[arg-type]
+    monkeypatch.setitem(LOOK_UP_SECONDS, WorkClass.INTERACTIVE, 0.01)
     batch = asyncio.create_task(results.give(wanted(work_class=WorkClass.BATCH), atelier.draw))
     interactive = await results.give(wanted(seed=8), atelier.draw)
     slow.may_answer.set()

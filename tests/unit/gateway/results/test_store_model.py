@@ -23,7 +23,8 @@ from bowerbird.gateway.results.result import Result
 from bowerbird.gateway.results.store import ARRIVAL_SECONDS, Keeping, ResultStore
 from bowerbird.gateway.results.worth import Shelf
 
-from .conftest import TTL_SECONDS, Clock, Shop, names
+from ..records.conftest import Clock
+from .conftest import TTL_SECONDS, Shop, names
 from .drawings import result
 
 MAX_BYTES = 1_000

@@ -242,7 +242,8 @@ def test_what_is_not_accepted_is_refused_by_its_name_before_a_stage_is_asked(
 
 def test_a_name_that_is_refused_is_not_repeated(gateway: httpx2.Client) -> None:
     for field in ("common_name", "scientific_name"):
-        assert "quixotic7" not in ask(gateway, **{field: "quixotic7"}).text
+        named: dict[str, Any] = {field: "quixotic7"}
+        assert "quixotic7" not in ask(gateway, **named).text
 
 
 def test_what_safety_and_the_model_say_of_the_prompt_is_said_of_the_name(

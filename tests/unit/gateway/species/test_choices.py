@@ -130,4 +130,5 @@ def test_what_a_job_remembers_of_a_species_is_drawn_as_it_was_accepted() -> None
     allowed = Allowed(decision(PromptCheck(prompt=plan.prompt)), plan.prompt, None)
     stored = read_job_request(job_request(asked, plan, allowed, "en"))
 
+    assert isinstance(stored.asked, SpeciesImages)
     assert plan_images(stored.asked, MODEL, 1 << 24).species == plan.species == subject

@@ -53,8 +53,8 @@ def _present(connection: Connection) -> str | None:
     return number
 
 
-def alembic_config(connection: Connection) -> Any:
-    """What Alembic's commands need to work on this connection."""
+def alembic_config(connection: Connection | None) -> Any:
+    """What Alembic's commands need to work on this connection; without one they only read the revisions."""
     from alembic.config import Config
 
     config = Config()
