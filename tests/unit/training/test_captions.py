@@ -28,7 +28,7 @@ SCENES = [scene_at(77, index, COMBINATIONS) for index in range(400)]
 
 
 def says(text: str, table: Mapping[str, Iterable[str]], value: str) -> bool:
-    """Whether the text names `value` and none of the table's other values."""
+    """Whether the text names `value`, by one of the words that the table has for it."""
     named = {key for key, phrases in table.items() if any(f" {p} " in f" {text} " for p in phrases)}
     return value in named
 
