@@ -106,14 +106,14 @@ class EngineCore:
     def turn(self, chosen: Callable[[Batch[Drawing] | None], None] = lambda _: None) -> list[Turn]:
         """Computes what is next; one entry for each request that was in it, none when there is nothing to do.
 
-        `chosen` is called between deciding and computing.
+        `chosen` is called between deciding and computing, and may raise RunInterrupted.
         """
         batch = self.scheduler.next(time.monotonic())
-        chosen(batch)
-        if batch is None:
-            return []
-        began_ns, began = time.time_ns(), time.perf_counter()
         try:
+            chosen(batch)
+            if batch is None:
+                return []
+            began_ns, began = time.time_ns(), time.perf_counter()
             results, clean = self._compute(batch)
         except RunInterrupted:
             return []

@@ -31,6 +31,7 @@ from contextlib import suppress
 
 from bowerbird.contracts import WorkClass
 from bowerbird.deadline import Deadline
+from bowerbird.engine.backend import RunInterrupted
 from bowerbird.engine.core import EngineCore, Turn
 from bowerbird.engine.drawing import Engine
 from bowerbird.engine.job import End, Job, too_late
@@ -39,6 +40,9 @@ from bowerbird.engine.order import Order
 from bowerbird.engine.progress import Drawing
 from bowerbird.engine.scheduling.work import Batch, Claim, Work
 from bowerbird.errors import DeadlineExceeded, StageFull, StageUnavailable
+
+AGAIN_SECONDS = 0.005
+"""Until a turn that is for nobody is interrupted once more."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +105,7 @@ class Executor:
         while self._take_in(here):
             try:
                 self._give_up(here)
-                turns = self._turn()
+                turns = self._turn(here)
                 WASTED_STEPS.inc(sum(here[turn.work].abandoned for turn in turns))
             except Exception as error:
                 _log_unforeseen(error)
@@ -114,13 +118,15 @@ class Executor:
             logger.critical("the device is lost; this process can compute nothing any more")
             self._on_device_lost()
 
-    def _turn(self) -> list[Turn]:
-        """The core's, of which the loop can tell whose it is."""
+    def _turn(self, here: dict[Work[Drawing], Job]) -> list[Turn]:
+        """The core's, of which the loop can tell whose it is; none that is for nobody is begun."""
 
         def begin(batch: Batch[Drawing] | None) -> None:
             self._tell()
             with self._computing_lock:
                 self._computing = frozenset(task.work for task in batch.tasks) if batch else frozenset()
+            if batch and all(here[work].abandoned for work in self._computing):
+                raise RunInterrupted("Nobody waits for it.")
 
         try:
             return self._core.turn(chosen=begin)
@@ -129,11 +135,16 @@ class Executor:
                 self._computing = frozenset()
 
     def _interrupt(self) -> None:
-        """In the loop, when a job was given up: ends the turn that is being computed, if it is for nobody."""
+        """In the loop, when a job was given up: ends the turn that is being computed, if it is for nobody.
+
+        It does so until the turn has ended: what was about to begin hears nothing the first time.
+        """
         with self._computing_lock:
             jobs = [self._jobs.get(work) for work in self._computing]
-            if jobs and all(job is None or job.abandoned for job in jobs):
-                self.engine.interrupt()
+            if not jobs or not all(job is None or job.abandoned for job in jobs):
+                return
+            self.engine.interrupt()
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._interrupt)
 
     def _take_in(self, here: dict[Work[Drawing], Job]) -> bool:
         """Admits who has come; waits for somebody when nobody is here; False when the executor is closed."""

@@ -66,6 +66,6 @@ class GatedBackend:
 
     def interrupt(self) -> None:
         """Ends the call that waits."""
-        if self.interruptible:
+        if self.interruptible and not self.interrupted:
             self.interrupted = True
             self.allowed.release()

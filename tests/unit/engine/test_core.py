@@ -10,14 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from bowerbird.contracts import DrawRequest
-from bowerbird.engine.backend import BackendFailed, OutOfMemory
+from bowerbird.engine.backend import BackendFailed, OutOfMemory, RunInterrupted
 from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.core import EngineCore, Turn
 from bowerbird.engine.drawing import Engine, Frame, Summary
-from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES
+from bowerbird.engine.metrics import BATCH_CEILING, OUT_OF_MEMORY, RETRIED_BATCHES, STEPS
 from bowerbird.engine.progress import Drawing
 from bowerbird.engine.scheduling.ceiling import BatchCeiling
-from bowerbird.engine.scheduling.work import Claim, Work
+from bowerbird.engine.scheduling.work import Claim, Stage, Work
 from bowerbird.errors import DrawingFailed, RequestInvalid
 
 from .gated_backend import GatedBackend
@@ -54,6 +54,28 @@ def run(core: EngineCore) -> dict[Work[Drawing], Turn]:
     while not core.idle:
         last |= {turn.work: turn for turn in core.turn() if turn.ended}
     return last
+
+
+@pytest.mark.parametrize("when", ["before it", "within it"])
+def test_a_turn_that_is_interrupted_has_changed_nothing_and_comes_again(
+    core: EngineCore, engine: Engine, backend: GatedBackend, request_of: Make, when: str
+) -> None:
+    def refuse(_: object) -> None:
+        raise RunInterrupted("by a test")
+
+    (alone,) = [each for each in engine.draw(engine.order(request_of(seed=3, steps=3))) if isinstance(each, Frame)]
+    work = admit(core, engine, request_of(seed=3, steps=3))
+    core.turn()
+    steps, retried = STEPS._value.get(), RETRIED_BATCHES.labels(Stage.STEP)._value.get()
+    if when == "before it":
+        assert core.turn(chosen=refuse) == []
+    else:
+        backend.fault = lambda _: RunInterrupted("by a test")
+        assert core.turn() == []
+        backend.fault = lambda _: None
+    assert (STEPS._value.get(), RETRIED_BATCHES.labels(Stage.STEP)._value.get()) == (steps, retried)
+    (frame,) = [each for each in run(core)[work].events if isinstance(each, Frame)]
+    assert np.array_equal(frame.pixels, alone.pixels)
 
 
 def test_a_diverged_row_fails_its_request_by_name_and_step_and_not_its_batch_mates(
