@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bowerbird.gateway.app import create_app
 from bowerbird.gateway.discovery.discovery import services_of
+from bowerbird.gateway.records.database import FILE_NAME
 from bowerbird.gateway.upstream import Stage
 
 from ..conftest import PROMPT, draw, opened, pictures, settings_for
@@ -116,6 +118,13 @@ def until(gateway: httpx2.Client, states: dict[str, str]) -> None:
     raise AssertionError(found)
 
 
+def until_kept(home: Path) -> None:
+    """Until what text-to-image draws with stands in the database: a gateway writes it in the background."""
+    with closing(sqlite3.connect(home / FILE_NAME)) as database:
+        while not database.execute("SELECT count(*) FROM stage_descriptions").fetchone()[0]:
+            time.sleep(0.01)
+
+
 READY = dict.fromkeys(SERVICES[:3], "ready")
 
 
@@ -203,12 +212,13 @@ def test_who_streams_is_told_that_it_wakes(pods: Pods, start: Callable[..., http
 
 
 def test_a_gateway_that_starts_beside_a_sleeping_model_knows_what_it_draws_with(
-    pods: Pods, start: Callable[..., httpx2.Client]
+    pods: Pods, start: Callable[..., httpx2.Client], tmp_path: Path
 ) -> None:
     chain(pods)
     gateway = start(stages_asleep=frozenset(SERVICES[:3]))
     until(gateway, READY)
     model = gateway.get("/v1/models").json()
+    until_kept(tmp_path / "home")
     for service in SERVICES[:3]:
         pods.remove(f"{service}-0")
     again = start(stages_asleep=frozenset(SERVICES[:3]))
