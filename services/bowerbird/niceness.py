@@ -5,7 +5,7 @@ share a machine with stills that somebody waits for. Alone it loses nothing. In 
 (`resources.requests`).
 
 A thread: whoever computes on the CPU keeps every core busy for seconds, while the event loop beside it has a
-millisecond's work now and then that somebody waits for; so such threads `give_way` (the backends `cpu` and `openvino`).
+millisecond's work now and then that somebody waits for; so such threads `give_way` (the backend `cpu`).
 *Measured* (`python -m benchmarks gateway --row cancel`, two cores): while a hang-up was on its way 0.5 steps were
 computed, with this 0.1.
 """

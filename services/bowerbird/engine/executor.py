@@ -13,8 +13,8 @@ turns come when no other is due (`scheduling.scheduler`), and it gives up its Lo
 
 `submit` and the count of slots belong to the event loop, the core to the thread. They meet in three places: an inbox of
 admitted jobs, `call_soon_threadsafe`, once a turn, and whose turn it is (`_computing`, under a lock, so that nobody
-else's turn is interrupted). The loop is told of a turn when the next one begins to compute:
-told before, it would hold the interpreter while the thread wants to choose and to prepare, and the device would wait.
+else's turn is interrupted). The loop is told of a turn when the next one begins to compute: told before, it would hold
+the interpreter while the thread wants to choose and to prepare, and the device would wait.
 """
 
 from __future__ import annotations

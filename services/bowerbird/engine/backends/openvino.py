@@ -28,7 +28,6 @@ from bowerbird.engine.backends.runtime_errors import failing_load, failing_run
 from bowerbird.engine.bundle import unreplaced
 from bowerbird.engine.memory import host_memory_bytes
 from bowerbird.errors import BackendMissing, BundleInvalid
-from bowerbird.niceness import give_way
 
 BLOB = "compiled.blob"
 DEVICE = "CPU"
@@ -97,8 +96,7 @@ class OpenVinoBackend:
         return HostArray(array)
 
     def adopt_thread(self) -> None:
-        """Its priority is lowered; of OpenVINO's own threads it is not. See `Backend.adopt_thread`."""
-        give_way()
+        """As it is: OpenVINO computes in threads of its own. See `Backend.adopt_thread`."""
 
     def interrupt(self) -> None:
         """Nothing. See `Backend.interrupt`.
