@@ -22,6 +22,8 @@ GENERATIONS: Any = "/v1/images/generations"
 EDITS: Any = "/v1/images/edits"
 ENDED = ("completed", "failed", "expired", "cancelled")
 UP_SECONDS = 120.0
+LONG = 12
+"""Steps of lines that are to be under way for seconds: whoever looks at them is kept waiting by the same cores."""
 
 
 def line(number: int, url: str = GENERATIONS, **body: Any) -> str:
@@ -60,7 +62,7 @@ def test_a_batch_is_finished_although_its_gateway_is_killed(stack: RunningStack)
         httpx2.Client(base_url=stack.url, timeout=60, trust_env=False) as plain,
     ):
         before = plain.get("/v1/usage").json()["data"]
-        lines = [line(number) for number in range(1, 13)] + ["{malformed", line(14, steps=9999)]
+        lines = [line(number, steps=LONG) for number in range(1, 13)] + ["{malformed", line(14, steps=9999)]
         file = client.files.create(file=("robins.jsonl", "\n".join(lines).encode()), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint=GENERATIONS, completion_window="24h")
         assert until(client, batch, completed=1).status == "in_progress"
@@ -72,7 +74,7 @@ def test_a_batch_is_finished_although_its_gateway_is_killed(stack: RunningStack)
         assert (counts.total, counts.completed, counts.failed) == (14, 12, 2)
         drawn = answers(client, batch.output_file_id)
         assert set(drawn) == {f"robin-{number}" for number in range(1, 13)}
-        at_once = plain.post(GENERATIONS, json=json.loads(line(5))["body"]).json()
+        at_once = plain.post(GENERATIONS, json=json.loads(line(5, steps=LONG))["body"]).json()
         assert pixels(drawn["robin-5"]) == pixels(at_once)
         after = plain.get("/v1/usage").json()["data"]
         pictures = sum(each["pictures"] for each in after) - sum(each["pictures"] for each in before)
