@@ -24,6 +24,8 @@ PAUSED, PAUSED_AT = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-re
 BAD_IMAGE = frozenset({"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 BAD_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 CRASHES = "CrashLoopBackOff"
+FAILED_PULL = "ErrImagePull"
+"""The first time: the kubelet tries again before it says that the image cannot be had."""
 
 Json = Mapping[str, Any]
 
@@ -82,11 +84,24 @@ def _of_pod(pod: Json) -> Progress:
     if stuck:
         return stuck[0]
     if not containers or any("waiting" in (each.get("state") or {}) for each in containers):
-        reasons = {((each.get("state") or {}).get("waiting") or {}).get("reason") for each in containers}
-        pulls = not containers or reasons & {"ContainerCreating", "ErrImagePull"}
-        return Progress(Phase.PULL if pulls else Phase.START)
+        waiting = [each for container in containers if (each := (container.get("state") or {}).get("waiting"))]
+        failed = next((each for each in waiting if each.get("reason") == FAILED_PULL), None)
+        if failed is not None:
+            return Progress(Phase.PULL, _line(FAILED_PULL, failed.get("message")))
+        pulls = not containers or any(each.get("reason") == "ContainerCreating" for each in waiting)
+        return Progress(Phase.PULL if pulls else Phase.START, _fall(containers))
     ready = (_condition(pod, "Ready") or {}).get("status") == "True"
-    return Progress(Phase.READY if ready else Phase.LOAD)
+    return Progress(Phase.READY) if ready else Progress(Phase.LOAD, _fall(containers))
+
+
+def _fall(containers: Sequence[Json]) -> str | None:
+    """Why a container that is begun again ended before; None where none did."""
+    for each in containers:
+        for state in (each.get("state"), each.get("lastState")):
+            ended = (state or {}).get("terminated") or {}
+            if ended.get("exitCode"):
+                return _line(ended.get("reason"), ended.get("message"))
+    return None
 
 
 def _stuck(container: Json) -> Progress | None:

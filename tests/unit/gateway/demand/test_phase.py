@@ -36,7 +36,6 @@ NO_ROOM = {"metadata": {}, "status": {"conditions": [FULL]}}
         ([pod(scheduled=False)], Phase.SCHEDULE),
         ([pod()], Phase.PULL),
         ([pod(waiting("ContainerCreating"))], Phase.PULL),
-        ([pod(waiting("ErrImagePull", "connection reset"))], Phase.PULL),
         ([pod(waiting("PodInitializing"))], Phase.START),
         ([pod(RUNNING)], Phase.LOAD),
         ([pod(RUNNING, ready=True)], Phase.READY),
@@ -46,6 +45,27 @@ NO_ROOM = {"metadata": {}, "status": {"conditions": [FULL]}}
 )
 def test_the_pod_that_is_furthest_says_how_far(pods: list[dict[str, Any]], phase: Phase) -> None:
     assert progress_of(DEPLOYMENT, pods, None) == Progress(phase)
+
+
+def test_an_image_that_is_tried_again_is_a_reason_to_wait() -> None:
+    found = progress_of(DEPLOYMENT, [pod(waiting("ErrImagePull", "connection reset"))], None)
+    assert found == Progress(Phase.PULL, "ErrImagePull: connection reset")
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no such bundle"}}},
+        {**RUNNING, "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no such bundle"}}},
+    ],
+)
+def test_a_container_that_has_ended_says_why_before_it_is_hopeless(container: dict[str, Any]) -> None:
+    assert progress_of(DEPLOYMENT, [pod(container)], None) == Progress(Phase.LOAD, "Error: no such bundle")
+
+
+def test_an_init_container_that_has_done_its_work_is_no_reason() -> None:
+    done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    assert progress_of(DEPLOYMENT, [pod(done, RUNNING)], None) == Progress(Phase.LOAD)
 
 
 def test_a_full_cluster_is_a_reason_to_wait_for_a_node() -> None:
