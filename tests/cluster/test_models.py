@@ -1,10 +1,11 @@
-"""Where a bundle comes from: an image that the kubelet mounts, or a claim; what happens when it is not what it says."""
+"""Where a bundle comes from: an image that the kubelet mounts, a claim, or a bucket that an init container fetches it
+from; what happens when it is not what it says."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,14 +16,48 @@ from bowerbird.embedded.finding import Level
 from bowerbird.embedded.kubernetes import examine_cluster, kubectl
 from bowerbird.settings import PACKAGED_MODELS
 
+from ..relay import port_of
+from ..s3 import RunningS3
 from .cluster import Cluster
 from .oci import write_image
+from .outside import reachable
 from .release import PICTURE, READY_SECONDS, Release
+from .several import secret
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
 FLEDGLING = PACKAGED_MODELS / "fledgling"
 CLAIM = "models"
+BUCKET = "bundles"
+"""Secret with the credentials of the bucket."""
+
+
+@pytest.fixture
+def diagnosis(bowerbird: Release, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What `bowerbird doctor --cluster` finds wrong."""
+    monkeypatch.setenv("PATH", bowerbird.cluster.environment["PATH"])
+    monkeypatch.setenv("KUBECONFIG", str(bowerbird.cluster.kubeconfig))
+
+    def examined() -> str:
+        found = examine_cluster(bowerbird.namespace, kubectl(bowerbird.namespace))
+        return " ".join(each.fact for each in found if each.level is Level.FAIL)
+
+    return examined
+
+
+@pytest.fixture(scope="module")
+def bucket(bowerbird: Release, s3: RunningS3) -> Iterator[Callable[[Path, str], list[str]]]:
+    """Puts a bundle into a bucket that pods reach; gives the values by which the chart finds it."""
+    port = port_of(s3.environment["AWS_ENDPOINT_URL"])
+
+    def put(bundle: Path, name: str) -> list[str]:
+        shutil.copytree(bundle, s3.files / "pictures" / "models" / name)  # an object is a file
+        return [f"url={s3.bucket_url}/models/{name}", f"existingSecret={BUCKET}", f"port={port}"]
+
+    with reachable(port) as address:
+        secret(bowerbird, BUCKET, **{**s3.environment, "AWS_ENDPOINT_URL": f"http://{address}:{port}"})
+        yield put
+        bowerbird.kubectl("delete", "secret", BUCKET)
 
 
 def test_a_bundle_in_an_image_is_mounted_and_draws(bowerbird: Release, tmp_path: Path) -> None:
@@ -40,26 +75,52 @@ def test_a_bundle_on_a_claim_is_mounted_and_draws(bowerbird: Release) -> None:
         assert draws(bowerbird)
 
 
-def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
-    bowerbird: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_in_a_bucket_is_fetched_and_draws(
+    bowerbird: Release, bucket: Callable[[Path, str], list[str]]
 ) -> None:
-    altered = tmp_path / "altered"
-    shutil.copytree(FLEDGLING, altered)
-    tokenizer = altered / "tokenizer.json"
-    tokenizer.write_bytes(tokenizer.read_bytes() + b" ")
-    load_bundle(bowerbird.cluster, "localhost/fledgling:altered", altered, tmp_path)
-    monkeypatch.setenv("PATH", bowerbird.cluster.environment["PATH"])
-    monkeypatch.setenv("KUBECONFIG", str(bowerbird.cluster.kubeconfig))
+    with drawing_with(bowerbird, *bucket(FLEDGLING, "whole")):
+        assert draws(bowerbird)
 
-    def diagnosis() -> str:
-        found = examine_cluster(bowerbird.namespace, kubectl(bowerbird.namespace))
-        return " ".join(each.fact for each in found if each.level is Level.FAIL)
 
+def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
+    bowerbird: Release, diagnosis: Callable[[], str], tmp_path: Path
+) -> None:
+    load_bundle(bowerbird.cluster, "localhost/fledgling:altered", altered(tmp_path), tmp_path)
     with drawing_with(bowerbird, "image=localhost/fledgling:altered", wait=False):
         bowerbird.cluster.until(
             lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file", seconds=READY_SECONDS
         )
         assert draws(bowerbird), "the release before goes on serving"
+
+
+def test_an_altered_object_of_a_bucket_does_not_start_and_the_doctor_says_why(
+    bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[], str], tmp_path: Path
+) -> None:
+    with drawing_with(bowerbird, *bucket(altered(tmp_path), "altered"), wait=False):
+        bowerbird.cluster.until(
+            lambda: "/models/altered/tokenizer.json is not the file" in diagnosis(),
+            "a diagnosis that names the altered object",
+            seconds=READY_SECONDS,
+        )
+        assert draws(bowerbird), "the release before goes on serving"
+
+
+def test_a_secret_of_a_bucket_that_is_missing_is_named_by_the_doctor(
+    bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[], str]
+) -> None:
+    url, _, port = bucket(FLEDGLING, "unopened")
+    with drawing_with(bowerbird, url, "existingSecret=nowhere", port, wait=False):
+        bowerbird.cluster.until(lambda: "nowhere is not there." in diagnosis(), "a diagnosis that names the Secret")
+        assert draws(bowerbird), "the release before goes on serving"
+
+
+def altered(folder: Path) -> Path:
+    """A bundle one file of which is not the one that it was written with."""
+    made = folder / "altered"
+    shutil.copytree(FLEDGLING, made)
+    tokenizer = made / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes() + b" ")
+    return made
 
 
 def load_bundle(cluster: Cluster, name: str, bundle: Path, folder: Path) -> None:
@@ -94,9 +155,9 @@ def volume_of_node(namespace: str) -> list[dict[str, object]]:
 
 
 @contextmanager
-def drawing_with(release: Release, model: str, *, wait: bool = True) -> Iterator[None]:
+def drawing_with(release: Release, *model: str, wait: bool = True) -> Iterator[None]:
     """The release with another place for text-to-image's bundle, while the block runs."""
-    values = ["--set", f"services.text-to-image.model.{model}", "--set", "services.text-to-image.model.path=fledgling"]
+    values = [word for each in (*model, "path=fledgling") for word in ("--set", f"services.text-to-image.model.{each}")]
     release.upgrade(*values, wait=wait)
     try:
         yield

@@ -9,6 +9,7 @@ installs it: see own-replicas.yaml. */}}
 {{- $claimTemplate := include "bowerbird.claimTemplate" . -}}
 {{- $inside := include "bowerbird.tlsSecret" . -}}
 {{- $health := and $inside (not $isGateway) | empty | ternary "http" "health" -}}
+{{- $bundle := include "bowerbird.bundle" . -}}
 {{- $isSigned := and (eq .name "curation") $values.signing.existingSecret -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -116,6 +117,25 @@ spec:
             {{- if $values.backup.existingClaim }}
             - {name: backup, mountPath: /backup, readOnly: true}
             {{- end }}
+      {{- else if $service.model.url }}
+      initContainers:
+        - name: fetch
+          image: {{ include "bowerbird.image" (dict "root" .root "service" (include "bowerbird.services" .root | fromJson).gateway) }}
+          imagePullPolicy: {{ $values.image.pullPolicy }}
+          terminationMessagePolicy: FallbackToLogsOnError
+          command: [python, -m, bowerbird.engine.fetching, {{ $service.model.url | quote }}, /models/{{ $bundle }}{{ with $service.model.digest }}, --digest, {{ . | quote }}{{ end }}]
+          {{- with $service.model.existingSecret }}
+          envFrom:
+            - secretRef: {name: {{ . }}}
+          {{- end }}
+          {{- /* What the pod has anyway, and nobody else uses yet. */}}
+          resources: {{- toYaml $service.resources | nindent 12 }}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+          volumeMounts:
+            - {name: models, mountPath: /models}
       {{- end }}
       containers:
         - name: {{ .name }}
@@ -187,7 +207,7 @@ spec:
             {{- if $inside }}
             - {name: inside, mountPath: /etc/bowerbird/inside, readOnly: true}
             {{- end }}
-            {{- if $service.model.path }}
+            {{- if $bundle }}
             - {name: models, mountPath: /models, readOnly: true}
             {{- end }}
             {{- if $isSigned }}
@@ -236,6 +256,9 @@ spec:
         {{- else if $service.model.claim }}
         - name: models
           persistentVolumeClaim: {claimName: {{ $service.model.claim }}, readOnly: true}
+        {{- else if $service.model.url }}
+        - name: models
+          emptyDir: {sizeLimit: {{ $service.model.size }}}
         {{- end }}
         {{- if $isSigned }}
         - name: signing

@@ -38,9 +38,9 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 - {name: BOWERBIRD_TLS_CA, value: /etc/bowerbird/inside/ca.crt}
 - {name: BOWERBIRD_TLS_NAME, value: {{ include "bowerbird.tlsName" .root | quote }}}
 {{- end }}
-{{- if .service.model.path }}
-- name: {{ get (dict "animation" "BOWERBIRD_MOTION_MODEL" "curation" "BOWERBIRD_JUDGE") .name | default "BOWERBIRD_MODEL" }}
-  value: {{ printf "/models/%s" .service.model.path }}
+{{- with include "bowerbird.bundle" . }}
+- name: {{ get (dict "animation" "BOWERBIRD_MOTION_MODEL" "curation" "BOWERBIRD_JUDGE") $.name | default "BOWERBIRD_MODEL" }}
+  value: /models/{{ . }}
 {{- end }}
 {{- if eq .name "gateway" }}
 {{ include "bowerbird.gatewayEnvironment" . }}

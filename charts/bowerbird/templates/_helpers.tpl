@@ -32,6 +32,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* Folder below /models of the bundle that a service is given; nothing where it takes the one in its image. Takes
+{service}. */}}
+{{- define "bowerbird.bundle" -}}
+{{ .service.model.path | default (.service.model.url | empty | ternary "" "bundle") }}
+{{- end -}}
+
 {{/* What a ResourceClaimTemplate asks for. Takes {service}. */}}
 {{- define "bowerbird.deviceRequest" -}}
 name: accelerator
@@ -231,14 +237,22 @@ name}. */}}
 {{- if and $isGateway (or $accelerator.resource $accelerator.deviceClass $accelerator.claimTemplate) -}}
 {{- fail "services.gateway.accelerator: the gateway computes nothing that one would help with." -}}
 {{- end -}}
-{{- if and $service.model.image $service.model.claim -}}
-{{- fail (printf "services.%s.model has an image and a claim: one of them holds the bundle." $name) -}}
+{{- $model := $service.model -}}
+{{- $sources := compact (list $model.image $model.claim $model.url) -}}
+{{- if and (or $sources $model.path) (not (has $name (list "text-to-image" "animation" "curation"))) -}}
+{{- fail (printf "services.%s.model: this service takes no bundle." $name) -}}
 {{- end -}}
-{{- if and (or $service.model.image $service.model.claim) (not $service.model.path) -}}
+{{- if gt (len $sources) 1 -}}
+{{- fail (printf "services.%s.model: image, claim and url are three ways to the same: one of them holds the bundle." $name) -}}
+{{- end -}}
+{{- if and (or $model.image $model.claim) (not $model.path) -}}
 {{- fail (printf "services.%s.model.path is empty: which folder below /models is the bundle?" $name) -}}
 {{- end -}}
-{{- if and $service.model.path (not (has $name (list "text-to-image" "animation" "curation"))) -}}
-{{- fail (printf "services.%s.model: this service takes no bundle." $name) -}}
+{{- if and $model.path (not $sources) -}}
+{{- fail (printf "services.%s.model.path is set, and nothing holds the bundle: name image, claim or url." $name) -}}
+{{- end -}}
+{{- if and (or $model.existingSecret $model.digest) (not $model.url) -}}
+{{- fail (printf "services.%s.model.existingSecret and digest are for a bucket, and model.url names none." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -105,7 +105,7 @@ def _secrets(specs: Sequence[Object], secrets: Sequence[Object]) -> Iterator[Fin
 
 def _referred(pod: Object) -> Iterator[tuple[str, str]]:
     """Name and key (or none) of each Secret that a pod needs to start."""
-    for container in pod["containers"]:
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
         for variable in container.get("env", ()):
             if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
                 yield reference["name"], reference["key"]
@@ -251,14 +251,15 @@ def _service(deployment: Object, pods: Sequence[Object]) -> Finding:
     wanted, ready = deployment["spec"].get("replicas", 1), deployment["status"].get("readyReplicas", 0)
     if wanted == 0:
         return ok(name, "asleep: it has no pod")
-    if ready >= wanted:
-        return ok(name, f"{ready} of {wanted} pods are ready")
     selector = deployment["spec"]["selector"]["matchLabels"].items()
     own = [each for each in pods if selector <= _labels(each).items() and "deletionTimestamp" not in each["metadata"]]
-    reason = next(filter(None, map(_why_not, own)), "they are starting")
-    return fail(
-        name, f"{ready} of {wanted} pods are ready: {reason}.", f"`kubectl describe deployment {name}` says more."
-    )
+    reason = next(filter(None, map(_why_not, own)), "")
+    fact, advice = f"{ready} of {wanted} pods are ready", f"`kubectl describe deployment {name}` says more."
+    if ready < wanted:
+        return fail(name, f"{fact}: {reason or _evicted(own) or 'they are starting'}.", advice)
+    if reason:
+        return fail(name, f"{fact}, and one that is to follow does not start: {reason}.", advice)
+    return ok(name, fact)
 
 
 def _why_not(pod: Object) -> str:
@@ -267,13 +268,19 @@ def _why_not(pod: Object) -> str:
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"no node can take it ({condition.get('message', 'no reason given').rstrip('.')})"
-    for container in status.get("containerStatuses", ()):
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container["state"].get("waiting", {})
         if said := SPOKEN.get(waiting.get("reason", "")):
             last = container.get("lastState", {}).get("terminated", {}).get("message", "").strip().splitlines()
             words = last[-1] if last else waiting.get("message", "")
             return f"{said} ({words.rstrip('.')})" if words else said
     return ""
+
+
+def _evicted(pods: Sequence[Object]) -> str:
+    """Why a pod was taken from its node, which Kubernetes keeps beside its successor; empty where none was."""
+    told = [each["status"].get("message", "") for each in pods if each["status"].get("reason") == "Evicted"]
+    return f"one was evicted ({told[-1].rstrip('. ')})" if told else ""
 
 
 def _pod_of(maker: Object) -> Object:

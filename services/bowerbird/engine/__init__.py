@@ -6,6 +6,7 @@ enough.
 The story, from a folder to a frame:
 
     bundle.py     a content-addressed folder: opened only when every digest is right
+    fetching.py   one from an object store, whole or not at all; a process of its own, before a service starts
     opening.py    from a folder to a warm engine; `memory.py` refuses what does not fit
     order.py      what is asked, and the events that come back; `ordering.py` checks it
     drawing.py    a bundle, loaded, and the four things it computes: encode, step, preview, decode

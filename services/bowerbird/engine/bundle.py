@@ -279,16 +279,10 @@ class Bundle:
 
     @classmethod
     def _open(cls, folder: Path, stamp: Stamp) -> Bundle:
-        raw = _manifest_bytes(folder)
-        try:
-            manifest = Manifest.model_validate_json(raw)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(step) for step in first["loc"]) or MANIFEST
-            raise BundleInvalid(f"{folder / MANIFEST} is not a bundle of format 2: {where}: {first['msg']}.") from error
+        manifest, digest = read_manifest(folder)
         for name, facts in manifest.files.items():
             _check(folder / name, facts)
-        return cls(folder, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", stamp)
+        return cls(folder, manifest, digest, stamp)
 
     def path(self, name: str) -> Path:
         """A listed file; raises BundleInvalid when the bundle has none of this name, or is not there any more."""
@@ -366,6 +360,18 @@ def digest_of(path: Path) -> str:
     """`sha256:…` of a file's bytes."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """What a folder says it holds, and the bundle's digest; raises BundleInvalid. Whether it holds it is not asked."""
+    raw = _manifest_bytes(folder)
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or MANIFEST
+        raise BundleInvalid(f"{folder / MANIFEST} is not a bundle of format 2: {where}: {first['msg']}.") from error
+    return manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 def _manifest_bytes(folder: Path) -> bytes:

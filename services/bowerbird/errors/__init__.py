@@ -71,6 +71,7 @@
     ├── BackupInvalid                  500  no such backup, or one that is altered, incomplete or of a later release
     ├── DatabaseNotEmpty               500  a backup is put into an empty database only
     ├── BackendMissing                 500  a runtime or device that was asked for is not here; no other is taken
+    ├── BundleUnavailable              500  an object store does not give a model bundle
     └── BundleInvalid                  500  a model bundle that is altered, truncated or foreign
         └── BundleTooLarge             500  a bundle that does not fit the memory it was given
 
@@ -80,7 +81,13 @@ class, so that an error crosses a process border as a fact and not as a status c
 """
 
 from bowerbird.errors.backups import BackupInvalid, DatabaseNotEmpty
-from bowerbird.errors.bundles import BackendMissing, BundleInvalid, BundleTooLarge, SpeciesListInvalid
+from bowerbird.errors.bundles import (
+    BackendMissing,
+    BundleInvalid,
+    BundleTooLarge,
+    BundleUnavailable,
+    SpeciesListInvalid,
+)
 from bowerbird.errors.error import BowerbirdError, error_body, error_from_body
 from bowerbird.errors.files import (
     BatchExpired,
@@ -165,6 +172,7 @@ __all__ = [
     "BowerbirdError",
     "BundleInvalid",
     "BundleTooLarge",
+    "BundleUnavailable",
     "CertificateInvalid",
     "ComputingTooLong",
     "CrisisSupport",

@@ -17,6 +17,12 @@ class BundleTooLarge(BundleInvalid):
     code = "bundle_too_large"
 
 
+class BundleUnavailable(BowerbirdError):
+    """An object store does not give a bundle: it is not there, may not be read, or nobody answers; the message says."""
+
+    code = "bundle_unavailable"
+
+
 class SpeciesListInvalid(BowerbirdError):
     """A list of species that the judge is to tell apart cannot be understood; the message names file and place."""
 

@@ -44,6 +44,12 @@ def waiting(reason: str, message: str = "", last: str = "") -> dict[str, Any]:
     return {"containerStatuses": [{**state, **ended}]}
 
 
+def crashing(last: str) -> list[dict[str, Any]]:
+    """The statuses of containers, of which one ends again and again with these last words."""
+    statuses: list[dict[str, Any]] = waiting("CrashLoopBackOff", "back-off 10s", last)["containerStatuses"]
+    return statuses
+
+
 def found(**objects: Sequence[dict[str, Any]]) -> list[Finding]:
     """What is found where these objects are, and the Secret that the gateway needs."""
     secret = {"metadata": {"name": "keys"}, "data": {"admin-keys": ""}}
@@ -117,6 +123,11 @@ def test_a_secret_that_is_missing_is_named_and_how_to_make_it() -> None:
 def test_a_secret_that_the_environment_is_made_of_is_looked_for_too() -> None:
     variable = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "others", "key": "key"}}}
     assert "others is not there." in failures(deployments=[deployment(container={"env": [variable]})])
+
+
+def test_a_secret_that_only_an_init_container_needs_is_looked_for_too() -> None:
+    fetch = {"name": "fetch", "envFrom": [{"secretRef": {"name": "bucket"}}]}
+    assert "bucket is not there." in failures(deployments=[deployment(initContainers=[fetch])])
 
 
 def test_a_secret_that_a_volume_is_made_of_needs_the_keys_that_are_mounted() -> None:
@@ -246,6 +257,14 @@ def test_whether_the_last_backup_succeeded_is_said(
             waiting("CrashLoopBackOff", "back-off 10s", "Traceback\nThe bundle's digest is wrong."),
             "its container ends again and again (The bundle's digest is wrong)",
         ),
+        (
+            {**waiting("PodInitializing"), "initContainerStatuses": crashing("s3://models/x is not there.")},
+            "its container ends again and again (s3://models/x is not there)",
+        ),
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": 'Usage of EmptyDir volume "models" exceeds "8Gi". '},
+            'one was evicted (Usage of EmptyDir volume "models" exceeds "8Gi")',
+        ),
         ({}, "they are starting"),
     ],
 )
@@ -253,6 +272,14 @@ def test_a_pod_that_does_not_start_says_why(status: dict[str, Any], reason: str)
     (fact,) = failures(pods=[pod(status)])
     assert fact.startswith("0 of 1 pods are ready: ")
     assert reason in fact
+
+
+def test_a_pod_that_is_to_follow_one_that_serves_and_does_not_start_says_why() -> None:
+    serving = {**deployment(), "status": {"readyReplicas": 1}}
+    stuck = pod({"containerStatuses": crashing("The bundle's digest is wrong.")})
+    (fact,) = failures(deployments=[serving], pods=[pod({}), stuck])
+    assert fact.startswith("1 of 1 pods are ready, and one that is to follow does not start: ")
+    assert "The bundle's digest is wrong" in fact
 
 
 def test_an_api_server_that_cannot_be_read_is_one_finding() -> None:

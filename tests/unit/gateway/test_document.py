@@ -28,7 +28,7 @@ WITHOUT_RANGE = {"Score.value", "Score.minimum", "Score.maximum", "ImageFacts.to
 
 NOT_ANSWERED = {
     *("backend_missing", "bundle_invalid", "bundle_too_large", "certificate_invalid", "policy_invalid"),
-    *("species_list_invalid", "grant_stale", "backup_invalid", "database_not_empty"),
+    *("species_list_invalid", "grant_stale", "backup_invalid", "database_not_empty", "bundle_unavailable"),
 }
 """Codes of what keeps a process from its start, of what is settled between processes, and of backups."""
 

@@ -3,7 +3,7 @@
     decide    demand is told, nobody has made a pod yet
     schedule  a pod waits for a node that has room
     node      no node has room: one may be on its way (a node autoscaler), or the cluster is full
-    pull      the image, or the volume with the model, is fetched
+    pull      the image, or the volume with the model, is fetched, or the model by an init container
     start     the container is made
     load      the process reads its model
     ready     it is ready, and the gateway has not heard so yet
@@ -79,7 +79,8 @@ def _of_pod(pod: Json) -> Progress:
             return Progress(Phase.NODE, _line("Unschedulable", scheduled.get("message")))
         return Progress(Phase.SCHEDULE)
     status = pod.get("status") or {}
-    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    before = status.get("initContainerStatuses") or []
+    containers = [*before, *(status.get("containerStatuses") or [])]
     stuck = [found for each in containers if (found := _stuck(each)) is not None]
     if stuck:
         return stuck[0]
@@ -89,7 +90,8 @@ def _of_pod(pod: Json) -> Progress:
         if failed is not None:
             return Progress(Phase.PULL, _line(FAILED_PULL, failed.get("message")))
         pulls = not containers or any(each.get("reason") == "ContainerCreating" for each in waiting)
-        return Progress(Phase.PULL if pulls else Phase.START, _fall(containers))
+        fetches = any("running" in (each.get("state") or {}) for each in before)
+        return Progress(Phase.PULL if pulls or fetches else Phase.START, _fall(containers))
     ready = (_condition(pod, "Ready") or {}).get("status") == "True"
     return Progress(Phase.READY) if ready else Progress(Phase.LOAD, _fall(containers))
 

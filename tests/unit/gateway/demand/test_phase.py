@@ -47,6 +47,25 @@ def test_the_pod_that_is_furthest_says_how_far(pods: list[dict[str, Any]], phase
     assert progress_of(DEPLOYMENT, pods, None) == Progress(phase)
 
 
+def fetching(state: dict[str, Any]) -> dict[str, Any]:
+    """A pod whose init container, in this state, fetches the model."""
+    made = pod(waiting("PodInitializing"))
+    made["status"]["initContainerStatuses"] = [state]
+    return made
+
+
+def test_a_model_that_an_init_container_fetches_is_pulled() -> None:
+    assert progress_of(DEPLOYMENT, [fetching(RUNNING)], None) == Progress(Phase.PULL)
+    done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    assert progress_of(DEPLOYMENT, [fetching(done)], None) == Progress(Phase.START)
+
+
+def test_a_model_that_cannot_be_fetched_is_a_reason_that_does_not_pass() -> None:
+    last = {"terminated": {"exitCode": 1, "reason": "Error", "message": "s3://models/x is not there"}}
+    found = progress_of(DEPLOYMENT, [fetching(waiting("CrashLoopBackOff", lastState=last))], None)
+    assert found == Progress(Phase.LOAD, "CrashLoopBackOff: s3://models/x is not there", hopeless=True)
+
+
 def test_an_image_that_is_tried_again_is_a_reason_to_wait() -> None:
     found = progress_of(DEPLOYMENT, [pod(waiting("ErrImagePull", "connection reset"))], None)
     assert found == Progress(Phase.PULL, "ErrImagePull: connection reset")
