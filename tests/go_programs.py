@@ -1,10 +1,10 @@
 """Programs in Go that tests start. Built once, from the Go module proxy; tests never build.
 
-    python -m tests.go_programs      builds what is missing: five minutes on two cores, 130 MB
+    python -m tests.go_programs      builds what is missing: ten minutes on two cores, 400 MB
 
 They are kept in `~/.cache/bowerbird/<name>/<version>/`. Where one is missing, tests that need it are skipped; in CI
-they fail. What a cluster consists of is pinned more closely, in `tests/cluster/binaries.py`; of that only Helm is built
-here, which the chart's tests need.
+they fail. What a cluster consists of is pinned more closely, in `tests/cluster/binaries.py`; of that only Helm and an
+API server are built here, which the chart's tests need.
 """
 
 from __future__ import annotations
@@ -52,8 +52,11 @@ S3 = GoProgram("s3", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
 
 
 if __name__ == "__main__":
+    from tests.cluster.addons import keda_definitions
+    from tests.cluster.api_server import NEEDED
     from tests.cluster.binaries import build_missing
 
     for each in (OASDIFF, S3):
         each.build()
-    build_missing("helm")
+    build_missing("helm", *NEEDED)
+    keda_definitions()

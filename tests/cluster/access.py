@@ -13,10 +13,10 @@ from .network import CONTROL_ADDRESS
 API_SERVER = f"https://{CONTROL_ADDRESS}:6443"
 
 
-def write_kubeconfig(file: Path, authority: Authority, user: str, group: str = "") -> Path:
+def write_kubeconfig(file: Path, authority: Authority, user: str, group: str = "", server: str = API_SERVER) -> Path:
     """A kubeconfig that needs no other file, so that it can be copied; of a user whom a certificate names."""
     certificate, key = authority.issue(file, user, group)
-    cluster = {"server": API_SERVER, "certificate-authority-data": _base64(authority.certificate_file)}
+    cluster = {"server": server, "certificate-authority-data": _base64(authority.certificate_file)}
     identity = {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)}
     content = {
         "apiVersion": "v1",

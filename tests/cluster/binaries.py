@@ -8,8 +8,8 @@ every byte they are made of: `k8s.io/kubernetes` cannot be `go install`ed, since
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,27 +106,25 @@ def search_path() -> str:
 
 
 def build_missing(*names: str) -> None:
-    """Builds what is missing, of all modules or of these, one after the other: two linkers at once want 6 GB. Raises
+    """Builds what is missing, of all programs or of these, one after the other: two linkers at once want 6 GB. Raises
     CalledProcessError."""
     for module in ALL:
-        if names and module.name not in names:
-            continue
-        if all((folder_of(module) / name).exists() for name in module.programs):
-            continue
-        draft = folder_of(module).with_suffix(".draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        folder = folder_of(module)
         for name, package in module.programs.items():
+            if (names and name not in names) or (folder / name).exists():
+                continue
             print(f"building {name}", flush=True)
-            command = ["go", "build", "-trimpath", "-ldflags", module.linker_flags, "-o", str(draft / name), package]
+            folder.mkdir(parents=True, exist_ok=True)
+            draft = folder / f".{name}.draft"
+            command = ["go", "build", "-trimpath", "-ldflags", module.linker_flags, "-o", str(draft), package]
             environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
             subprocess.run(command, cwd=MODULES / module.name, env=environment, check=True)
-        shutil.rmtree(folder_of(module), ignore_errors=True)
-        draft.rename(folder_of(module))
+            draft.rename(folder / name)
 
 
 def module_folder(module: str, path: str) -> Path:
-    """The sources of a dependency of `modules/<module>`, as the module cache has them (KEDA's manifests are there)."""
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", path]
+    """The sources of a dependency of `modules/<module>`, from the module cache (KEDA's manifests are there), which they
+    are brought into if need be."""
+    command = ["go", "mod", "download", "-json", path]
     found = subprocess.run(command, cwd=MODULES / module, check=True, capture_output=True, text=True)
-    return Path(found.stdout.strip())
+    return Path(json.loads(found.stdout)["Dir"])
