@@ -70,6 +70,19 @@ class RunningPostgreSQL:
         with asyncio.Runner() as runner:
             runner.run(execute())
 
+    def scalar(self, query: str, database: str) -> object:
+        """The first value of what a query finds; None where it finds nothing."""
+
+        async def fetch() -> object:
+            connection = await asyncpg.connect(self.url(database), timeout=5)
+            try:
+                return await connection.fetchval(query)
+            finally:
+                await connection.close()
+
+        with asyncio.Runner() as runner:
+            return runner.run(fetch())
+
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         options = {

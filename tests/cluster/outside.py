@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from .network import HOST_ADDRESS
 
@@ -34,8 +34,10 @@ def _forwarding(port: int) -> Iterator[None]:
         async with await asyncio.start_server(lambda *ends: _connect(port, *ends), HOST_ADDRESS, port):
             listening.set()
             await ended.wait()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            connected = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in connected:
                 task.cancel()
+            await asyncio.gather(*connected, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
@@ -51,12 +53,17 @@ def _forwarding(port: int) -> Iterator[None]:
 async def _connect(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection of a pod, to its end."""
     others = None
-    with suppress(OSError, asyncio.CancelledError):
+    try:
         theirs, others = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(_pass_on(reader, others), _pass_on(theirs, writer))
-    for each in (writer, others):
-        if each is not None:
-            each.transport.abort()
+        async with asyncio.TaskGroup() as directions:
+            directions.create_task(_pass_on(reader, others))
+            directions.create_task(_pass_on(theirs, writer))
+    except* OSError:
+        pass  # one end is gone: the other is told so by the end of its connection
+    finally:
+        for each in (writer, others):
+            if each is not None:
+                each.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

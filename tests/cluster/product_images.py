@@ -7,6 +7,7 @@ by the digest of everything that its image is made of, so that what did not chan
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import tarfile
@@ -84,6 +85,14 @@ def make_base() -> None:
     )
     buildah("build", "--isolation", "chroot", "--tag", BASE_IMAGE, str(context))
     (context / "root.tar").unlink()
+
+
+def listed() -> dict[str, float]:
+    """Image -> its megabytes (10^6 bytes, to three digits), of all that were built here."""
+    found = subprocess.run(_buildah("images", "--json"), check=True, capture_output=True, text=True).stdout
+    units = {"MB": 1.0, "GB": 1000.0}
+    sizes = {name: each["size"].split() for each in json.loads(found) for name in each["names"] or ()}
+    return {name: float(number) * units[unit] for name, (number, unit) in sizes.items()}
 
 
 def buildah(*arguments: str) -> None:

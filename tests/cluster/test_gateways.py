@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from ..postgresql import RunningPostgreSQL
 from ..s3 import RunningS3
 from .cluster import Cluster
+from .next_release import IMAGE, REVISION, load_next_gateway
 from .release import MODELS, PICTURE, READY_SECONDS, Release, drawing
 from .several import GATEWAYS, several_gateways
 
@@ -37,7 +39,7 @@ def test_the_database_is_made_by_a_job_before_the_gateways_start(
 ) -> None:
     assert len(release.pods("gateway")) == GATEWAYS
     assert not release.pods("migration"), "it is gone when it has done its work"
-    postgresql.execute("SELECT 1 / count(*) FROM revisions", NAMESPACE)
+    assert postgresql.scalar("SELECT count(*) FROM revisions", NAMESPACE)
 
 
 def test_whichever_gateway_is_asked_the_chain_wakes(release: Release) -> None:
@@ -89,6 +91,39 @@ def test_an_upgrade_migrates_again_and_finds_nothing_to_do(release: Release) -> 
     before = release.pods("gateway")
     release.upgrade(*same)
     assert release.pods("gateway") == before
+
+
+def test_the_next_release_migrates_under_load_and_this_one_goes_on_where_it_was(
+    release: Release, postgresql: RunningPostgreSQL, tmp_path: Path
+) -> None:
+    load_next_gateway(release.cluster, tmp_path)
+    same = "services.gateway.podAnnotations.round=two"
+    with release.reached_by_node() as client, drawing(client) as told, drawing(client, n=2) as others:
+        jobs = [accepted(client)]
+        release.upgrade("--set", same, "--set", f"services.gateway.image={IMAGE}")
+        assert revision(postgresql) == REVISION
+        jobs.append(accepted(client))
+        release.rollback()
+        jobs.append(accepted(client))
+        assert revision(postgresql) == REVISION, "Helm runs the older release's Job, which leaves it as it is"
+        so_far = told.pictures
+        release.cluster.until(lambda: told.pictures > so_far, "a picture of the release before", seconds=READY_SECONDS)
+        states = [finished(client, job)["status"] for job in jobs]
+    assert told.errors == others.errors == []
+    assert states == ["succeeded"] * len(jobs)
+
+
+def accepted(client: httpx2.Client) -> str:
+    """A job."""
+    headers = {"Prefer": "respond-async"}
+    answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, headers=headers)
+    assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
+    return str(answer.json()["id"])
+
+
+def revision(postgresql: RunningPostgreSQL) -> str:
+    """Where the release's database is."""
+    return str(postgresql.scalar("SELECT version_num FROM alembic_version", NAMESPACE))
 
 
 def replaced(release: Release, gateway: str) -> bool:

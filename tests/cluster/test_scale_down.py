@@ -25,7 +25,7 @@ from .release import PICTURE, READY_SECONDS, Release, installed
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(3600)]
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
-YOUNG_SECONDS = 40.0
+YOUNG_SECONDS = 25.0
 """How old the youngest is at most when one pod is left."""
 OLDER = 4.0
 """How many times as old as the youngest the others are at least."""
