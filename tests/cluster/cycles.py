@@ -15,8 +15,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -110,7 +110,9 @@ def run(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Row:
         plain = [threads.submit(drawn, client, seed) for seed in range(cycle.requests)]
         keys = [f"{cycle.number}-{number}-{secrets.token_hex(4)}" for number in range(cycle.jobs)]
         jobs = [threads.submit(accepted, client, key) for key in keys]
-        until(lambda: is_moment(cycle, release, client), f"{cycle.moment}")
+        gateways = addresses(release)
+        while not seen(cycle, release, gateways, plain):  # all of them are drawn between two looks: some more, then
+            plain += [threads.submit(drawn, client, len(plain) + seed) for seed in range(cycle.requests)]
         row.in_flight = sum(not each.done() for each in plain) + cycle.jobs
         strike(cycle, release, postgresql)
         for each in plain:
@@ -173,13 +175,39 @@ def jobs_of(client: httpx2.Client, keys: list[str], ids: list[str]) -> int:
     return sum(accepted(client, key) != job for key, job in zip(keys, ids, strict=True)) + len(ids) - len(set(ids))
 
 
-def is_moment(cycle: Cycle, release: Release, client: httpx2.Client) -> bool:
+def seen(cycle: Cycle, release: Release, gateways: Sequence[str], plain: Sequence[Future[tuple[float, str]]]) -> bool:
+    """Whether it is time to strike, when it is or all have been answered."""
+    moment = False
+
+    def looked() -> bool:
+        nonlocal moment
+        moment = is_moment(cycle, release, gateways)
+        return moment or all(each.done() for each in plain)
+
+    until(looked, f"{cycle.moment}")
+    return moment
+
+
+def is_moment(cycle: Cycle, release: Release, gateways: Sequence[str]) -> bool:
     """Whether it is time to strike."""
     if cycle.moment is Moment.WAKING:
         return any(release.wanted()[name] for name in MODELS)
-    with suppress(httpx2.TransportError):  # one of the gateways: asked until it is the one that computes
-        held = re.findall(r"^bowerbird_slots_held (.+)$", client.get("/metrics").text, re.MULTILINE)
-        return any(float(each) > 0 for each in held)
+    return any(map(computes, gateways))
+
+
+def addresses(release: Release) -> list[str]:
+    """Of every gateway: this machine has a route to the cluster's pods."""
+    selector = "app.kubernetes.io/component=gateway"
+    path = "jsonpath={.items[*].status.podIP}"
+    found = release.kubectl("get", "pods", "--selector", selector, "--output", path).split()
+    return [f"http://{address}:8000" for address in found]
+
+
+def computes(gateway: str) -> bool:
+    """Whether a request of this gateway holds a slot of text-to-image."""
+    with suppress(httpx2.TransportError):
+        metrics = httpx2.get(f"{gateway}/metrics", timeout=1, trust_env=False).text
+        return any(float(held) > 0 for held in re.findall(r"^bowerbird_slots_held (.+)$", metrics, re.MULTILINE))
     return False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from .network import HOST_ADDRESS
 
@@ -53,17 +53,17 @@ def _forwarding(port: int) -> Iterator[None]:
 async def _connect(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection of a pod, to its end."""
     others = None
-    try:
-        theirs, others = await asyncio.open_connection("127.0.0.1", port)
-        async with asyncio.TaskGroup() as directions:
-            directions.create_task(_pass_on(reader, others))
-            directions.create_task(_pass_on(theirs, writer))
-    except* OSError:
-        pass  # one end is gone: the other is told so by the end of its connection
-    finally:
-        for each in (writer, others):
-            if each is not None:
-                each.transport.abort()
+    with suppress(asyncio.CancelledError):  # of all that are open when the block ends: `streams` takes it for an error
+        try:
+            theirs, others = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(_pass_on(reader, others))
+                directions.create_task(_pass_on(theirs, writer))
+        except* OSError:
+            pass  # one end is gone: the other is told so by the end of its connection
+    for each in (writer, others):
+        if each is not None:
+            each.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -203,6 +203,14 @@ def drawing(client: httpx2.Client, **asked: object) -> Iterator[Told]:
         thread.join()
 
 
+def drawn(release: Release) -> str:
+    """A picture that nobody has drawn before, as base64 of a PNG; raises AssertionError with what came instead."""
+    with release.reached() as client:
+        answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
+    assert answer.status_code == httpx2.codes.OK, answer.text
+    return str(answer.json()["data"][0]["b64_json"])
+
+
 def painter(client: httpx2.Client) -> openai.OpenAI:
     """OpenAI's client, with the retries that it has by default: a gateway says 503 until it has seen a new pod."""
     key = client.headers["Authorization"].removeprefix("Bearer ")

@@ -48,6 +48,15 @@ def test_an_upgrade_that_changes_nothing_restarts_nothing(bowerbird: Release) ->
     assert {service: bowerbird.pods(service) for service in SERVICES} == before
 
 
+def test_images_are_kept_on_every_node_where_that_is_asked_for(bowerbird: Release) -> None:
+    bowerbird.upgrade("--set", "prePull.enabled=true")
+    try:
+        assert sorted(bowerbird.nodes("pre-pull")) == ["cpu", "gpu"]
+    finally:
+        bowerbird.upgrade()
+    assert not bowerbird.pods("pre-pull")
+
+
 def test_a_stage_is_replaced_under_load_and_every_picture_comes(bowerbird: Release) -> None:
     before = bowerbird.pods("curation")
     with bowerbird.reached() as client, drawing(client) as told:

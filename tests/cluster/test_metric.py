@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import httpx2
 import pytest
 
 from .cluster import Cluster
 from .metrics_api import METRIC, MetricsApi, metrics_api
-from .release import PICTURE, READY_SECONDS, Release, installed
+from .release import READY_SECONDS, Release, drawn, installed
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
@@ -51,10 +50,10 @@ def test_curation_gets_as_many_pods_as_the_metric_says_and_upgrades_leave_them(
         counted(release, MOST)
         release.upgrade("--set", "services.gateway.podAnnotations.round=two")
         assert release.wanted()["curation"] == MOST
-        assert draws(release)
+        assert drawn(release)
         metrics.value = 1
         counted(release, 1)
-        assert draws(release)
+        assert drawn(release)
 
 
 def counted(release: Release, count: int) -> None:
@@ -62,10 +61,3 @@ def counted(release: Release, count: int) -> None:
     release.cluster.until(lambda: release.wanted()["curation"] == count, f"{count} pods that are wanted")
     release.kubectl("rollout", "status", "deployment/curation", f"--timeout={READY_SECONDS}s")
     release.cluster.until(lambda: len(release.pods("curation")) == count, f"{count} pods")
-
-
-def draws(release: Release) -> bool:
-    """Whether the gateway answers with a picture."""
-    with release.reached() as client:
-        answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"})
-    return bool(answer.status_code == httpx2.codes.OK)

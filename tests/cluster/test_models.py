@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from bowerbird.embedded.finding import Level
@@ -21,7 +20,7 @@ from ..s3 import RunningS3
 from .cluster import Cluster
 from .oci import write_image
 from .outside import reachable
-from .release import PICTURE, READY_SECONDS, Release
+from .release import READY_SECONDS, Release, drawn
 from .several import secret
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
@@ -63,7 +62,7 @@ def bucket(bowerbird: Release, s3: RunningS3) -> Iterator[Callable[[Path, str], 
 def test_a_bundle_in_an_image_is_mounted_and_draws(bowerbird: Release, tmp_path: Path) -> None:
     load_bundle(bowerbird.cluster, "localhost/fledgling:whole", FLEDGLING, tmp_path)
     with drawing_with(bowerbird, "image=localhost/fledgling:whole"):
-        assert draws(bowerbird)
+        assert drawn(bowerbird)
 
 
 def test_a_bundle_on_a_claim_is_mounted_and_draws(bowerbird: Release) -> None:
@@ -72,14 +71,14 @@ def test_a_bundle_on_a_claim_is_mounted_and_draws(bowerbird: Release) -> None:
     for manifest in volume_of_node(bowerbird.namespace):
         bowerbird.cluster.kubectl("apply", "-f", "-", manifest=json.dumps(manifest))
     with drawing_with(bowerbird, f"claim={CLAIM}"):
-        assert draws(bowerbird)
+        assert drawn(bowerbird)
 
 
 def test_a_bundle_in_a_bucket_is_fetched_and_draws(
     bowerbird: Release, bucket: Callable[[Path, str], list[str]]
 ) -> None:
     with drawing_with(bowerbird, *bucket(FLEDGLING, "whole")):
-        assert draws(bowerbird)
+        assert drawn(bowerbird)
 
 
 def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
@@ -90,7 +89,7 @@ def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
         bowerbird.cluster.until(
             lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file", seconds=READY_SECONDS
         )
-        assert draws(bowerbird), "the release before goes on serving"
+        assert drawn(bowerbird), "the release before goes on serving"
 
 
 def test_an_altered_object_of_a_bucket_does_not_start_and_the_doctor_says_why(
@@ -102,7 +101,7 @@ def test_an_altered_object_of_a_bucket_does_not_start_and_the_doctor_says_why(
             "a diagnosis that names the altered object",
             seconds=READY_SECONDS,
         )
-        assert draws(bowerbird), "the release before goes on serving"
+        assert drawn(bowerbird), "the release before goes on serving"
 
 
 def test_a_secret_of_a_bucket_that_is_missing_is_named_by_the_doctor(
@@ -111,7 +110,7 @@ def test_a_secret_of_a_bucket_that_is_missing_is_named_by_the_doctor(
     url, _, port = bucket(FLEDGLING, "unopened")
     with drawing_with(bowerbird, url, "existingSecret=nowhere", port, wait=False):
         bowerbird.cluster.until(lambda: "nowhere is not there." in diagnosis(), "a diagnosis that names the Secret")
-        assert draws(bowerbird), "the release before goes on serving"
+        assert drawn(bowerbird), "the release before goes on serving"
 
 
 def altered(folder: Path) -> Path:
@@ -163,10 +162,3 @@ def drawing_with(release: Release, *model: str, wait: bool = True) -> Iterator[N
         yield
     finally:
         release.upgrade()
-
-
-def draws(release: Release) -> bool:
-    """Whether the gateway answers with a picture."""
-    with release.reached() as client:
-        answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"})
-    return bool(answer.status_code == httpx2.codes.OK)

@@ -19,6 +19,8 @@ COOLDOWN_SECONDS = 5
 SLEEPS: tuple[str, ...] = ("--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 SLEEPS += ("--set", f"defaults.scaling.cooldownSeconds={COOLDOWN_SECONDS}", "--set", "image.pullPolicy=IfNotPresent")
 QUOTA = "nothing-more"
+SMALL = ["curation.resources.requests.memory=64Mi", "curation.resources.limits.memory=64Mi"]
+"""Enough to start an interpreter, and too little to import a service."""
 SAID = (
     "custom-columns=A:.status.conditions[*].reason,B:.status.containerStatuses[*].state.waiting.reason,"
     "C:.status.containerStatuses[*].state.terminated.reason"
@@ -33,17 +35,19 @@ def release(cluster: Cluster) -> Iterator[Release]:
 
 
 @pytest.mark.parametrize(
-    ("value", "said", "reasons"),
+    ("values", "said", "reasons"),
     [
-        ("safety.nodeSelector.nowhere=here", "Unschedulable", {"Unschedulable"}),
-        ("text-to-image.image=bowerbird-nowhere", "ErrImagePull", {"ErrImagePull", "ImagePullBackOff"}),
-        ("curation.serves=bowerbird.nowhere:Curation", "Error", {"Error", "CrashLoopBackOff"}),
+        (["curation.nodeSelector.nowhere=here"], "Unschedulable", {"Unschedulable"}),
+        (["curation.accelerator.deviceClass=gpu.example.com"], "Unschedulable", {"Unschedulable"}),
+        (["text-to-image.image=bowerbird-nowhere"], "ErrImagePull", {"ErrImagePull", "ImagePullBackOff"}),
+        (SMALL, "OOMKilled", {"OOMKilled", "CrashLoopBackOff"}),
     ],
+    ids=["no node", "no device", "no image", "no memory"],
 )
 def test_what_is_wrong_with_a_pod_reaches_a_held_job(
-    release: Release, value: str, said: str, reasons: set[str]
+    release: Release, values: list[str], said: str, reasons: set[str]
 ) -> None:
-    release.upgrade("--set", f"services.{value}")
+    release.upgrade(*(word for value in values for word in ("--set", f"services.{value}")))
     with release.watched("pods", SAID) as lines, release.reached() as client:
         heard, told, reason = heard_and_told(client, lines, said)
     assert reason.partition(":")[0] in reasons, reason

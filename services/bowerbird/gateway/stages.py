@@ -169,8 +169,22 @@ class Stages:
         if status.state is StageState.UNREACHABLE and (stage not in self._been_ready or away_seconds > within_seconds):
             raise unavailable(stage, "is unreachable")
 
+    async def until_seen(self, stage: Stage) -> None:
+        """For one that was never ready, and does not sleep: returns when it is, or when it was looked at once more.
+
+        A release that was just installed is ready before its gateway has looked: who asks then is not refused by what
+        was so a moment ago.
+        """
+        if stage in self._been_ready or self.sleeps(stage):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * self._poll_seconds):
+                while stage not in self._been_ready:
+                    await self.change()
+
     async def until_ready(self, stage: Stage, within_seconds: float) -> None:
         """Returns when the stage is ready; raises StageUnavailable when it is not in time, or will not be."""
+        await self.until_seen(stage)
         try:
             async with asyncio.timeout(within_seconds):
                 while self._statuses[stage].state is not StageState.READY:

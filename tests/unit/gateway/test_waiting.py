@@ -345,6 +345,16 @@ def test_what_sleeps_for_longer_than_one_waits_is_a_503_with_the_reason(
     assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_who_asks_before_the_gateway_has_seen_that_its_stages_are_there_is_answered(
+    start_gateway: StartGateway, stages: StandIns
+) -> None:
+    stages.behaviour.answers["/readyz"] = asleep
+    gateway = start_gateway(ready=(), stage_poll_seconds=0.5)
+    until_state(gateway, "not_ready")
+    del stages.behaviour.answers["/readyz"]
+    assert draw(gateway).status_code == 200
+
+
 def test_model_that_has_been_gone_for_longer_than_one_waits_is_not_waited_for(start_gateway: StartGateway) -> None:
     with served(StandIns().app()) as url:
         gateway = start_gateway(text_to_image_url=f"{url}/text-to-image", queue_timeout_seconds=0.3)

@@ -48,6 +48,7 @@ async def admit(turn: Turn, call: Call, gateway: Gateway) -> Attempt:
             await turn.unless_refused(waking.until_awake(CHAIN, call))
             turn.wait_anew()
         with call.stage("admit"):
+            await turn.unless_refused(stages.until_seen(Stage.ANIMATION))
             stages.require_coming(Stage.ANIMATION, seconds)
             for stage in (Stage.SAFETY, Stage.CURATION):
                 if stages.statuses[stage].state is not StageState.READY:

@@ -72,6 +72,7 @@ class Waking:
         """What text-to-image draws with; of one that nobody has seen yet, when it is awake."""
         if not self._stages.knows_model:
             await self.until_awake([Stage.TEXT_TO_IMAGE], call, CHAIN)
+            await self._stages.until_seen(Stage.TEXT_TO_IMAGE)
         return self._stages.model()
 
     def asleep(self, needed: Sequence[Stage]) -> list[Stage]:
