@@ -40,6 +40,7 @@ NAMESPACE = "cycles"
 DEFAULT_CYCLES, DEFAULT_SEED = 100, 1
 COOLDOWN_SECONDS = 5
 SETTLED_SECONDS = 600.0
+AWAY_SECONDS = 60.0
 WAIT_BOUND_SECONDS = 300.0 + 600.0 + 120.0
 """`keda.wakeSeconds`, `keda.nodeSeconds` and what one request may compute: later nobody is answered."""
 MARKS = {Victim.GATEWAY: "bowerbird.gateway.main", Victim.KEDA: "keda"}
@@ -62,6 +63,8 @@ class Row:
     """Jobs that were accepted and did not succeed."""
     doubled: int = 0
     """Jobs beyond one for each key."""
+    away_seconds: float = 0.0
+    """How long whoever was struck did nothing: stopped, or until a process was there in its place."""
     slowest_seconds: float = 0.0
     seconds: float = 0.0
 
@@ -114,7 +117,7 @@ def run(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Row:
         while not seen(cycle, release, gateways, plain):  # all of them are drawn between two looks: some more, then
             plain += [threads.submit(drawn, client, len(plain) + seed) for seed in range(cycle.requests)]
         row.in_flight = sum(not each.done() for each in plain) + cycle.jobs
-        strike(cycle, release, postgresql)
+        row.away_seconds = strike(cycle, release, postgresql)
         for each in plain:
             seconds, failure = each.result()
             row.slowest_seconds = max(row.slowest_seconds, seconds)
@@ -211,8 +214,9 @@ def computes(gateway: str) -> bool:
     return False
 
 
-def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> None:
-    """Does it, and returns when whoever was struck has been told to go on or is being started again."""
+def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> float:
+    """Does it; returns when whoever was struck goes on or has been started again, and after how many seconds."""
+    began = time.monotonic()
     if cycle.victim is Victim.POSTGRESQL:
         if cycle.way is Way.KILL:
             postgresql.kill()
@@ -221,23 +225,33 @@ def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Non
             postgresql.pause()
             time.sleep(cycle.stop_seconds)
             postgresql.resume()
-        return
-    victims = pids(cycle, release.cluster)
+        return time.monotonic() - began
+    before = pids(cycle, release.cluster)
+    victims = before[:1]  # of several gateways the first
+    assert victims, f"there is nobody to strike: {cycle}"
     if cycle.way is Way.KILL:
         send(victims, signal.SIGKILL)
-        return
+        with suppress(TimeoutError):  # a pod of a chain that fell asleep meanwhile has no successor
+            release.cluster.until(
+                lambda: bool(set(pids(cycle, release.cluster)) - set(before)), "another", AWAY_SECONDS
+            )
+        return time.monotonic() - began
     send(victims, signal.SIGSTOP)
     try:
         time.sleep(cycle.stop_seconds)
     finally:
         send(victims, signal.SIGCONT)
+    return time.monotonic() - began
 
 
 def pids(cycle: Cycle, cluster: Cluster) -> list[int]:
-    """Whom it strikes, as this machine counts: of several gateways the first."""
+    """Whom it may strike, as this machine counts."""
     if cycle.victim in SUPERVISED:
         machine, service = SUPERVISED[cycle.victim]
-        return [cluster.machines[machine].pid_of(service)]
+        try:
+            return [cluster.machines[machine].pid_of(service)]
+        except LookupError:
+            return []
     mark = MARKS.get(cycle.victim) or f"bowerbird.{cycle.model.replace('-', '_')}.service"
     inits = [machine.init for machine in cluster.machines.values()]
     found = []
@@ -245,7 +259,7 @@ def pids(cycle: Cycle, cluster: Cluster) -> list[int]:
         if entry.name.isdigit() and any(runs(mark, argument) for argument in command_line(int(entry.name))):
             with suppress(OSError, ValueError):
                 found += [int(entry.name)] if any(is_below(int(entry.name), init) for init in inits) else []
-    return sorted(found)[:1]
+    return sorted(found)
 
 
 def runs(mark: str, argument: str) -> bool:
