@@ -60,6 +60,7 @@ ALL = (
         },
         f"-s -w -X github.com/containerd/containerd/v2/version.Version={CONTAINERD_VERSION}",
     ),
+    Module("dra", {"dradriver": "."}),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Module("coredns", {"coredns": "github.com/coredns/coredns"}),
     Module(

@@ -1,4 +1,4 @@
-"""A machine that runs pods: containerd with runc, the kubelet, kube-proxy and, on a GPU node, a device plugin.
+"""A machine that runs pods: containerd with runc, the kubelet, kube-proxy and, on a GPU node, who offers its devices.
 
 Nothing has to be configured outside of the machine's folder: its /var and /run are its own (`machine_init`), so the
 paths that are compiled into kubelet and containerd hold for each node.
@@ -22,6 +22,8 @@ from .network import DNS_ADDRESS, PODS, node_address, pod_subnet
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 PAUSE_IMAGE = "localhost/pause:1"
 GPU_RESOURCE = "nvidia.com/gpu"
+GPU_DRIVER = "gpu.example.com"
+"""Who offers the same number of devices by dynamic resource allocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,15 @@ def services(node: Node, folder: Path, authority: Authority) -> list[Service]:
         ],
     }
     if node.gpus:
+        driver = write_kubeconfig(folder / "driver.kubeconfig", authority, "driver", "system:masters")
         commands["deviceplugin"] = [program("deviceplugin"), f"--resource={GPU_RESOURCE}", f"--count={node.gpus}"]
+        commands["dradriver"] = [
+            program("dradriver"),
+            f"--driver={GPU_DRIVER}",
+            f"--node={node.name}",
+            f"--kubeconfig={driver}",
+            f"--count={node.gpus}",
+        ]
     _write(folder / "cni" / "10-pods.conflist", json.dumps(pod_network(node)))
     return [Service(name, [str(each) for each in command], environment) for name, command in commands.items()]
 
