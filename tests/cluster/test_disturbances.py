@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from .cluster import Cluster
+from .machine import command_line
 from .node import GPU_RESOURCE
-from .release import PICTURE, READY_SECONDS, Release, drawing, installed
+from .release import PICTURE, READY_SECONDS, Release, drawing, drawn, installed
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
 CORDONED_SECONDS = 20.0
 AWAY_SECONDS = 30.0
+HUNG_SECONDS = 10.0
+"""The issue's."""
 LONG = {**PICTURE, "cache": "fresh", "n": 4}
 
 
@@ -68,6 +73,41 @@ def test_a_killed_api_server_is_back_and_pods_are_found_again(release: Release) 
         release.kubectl("rollout", "status", "deployment/curation", f"--timeout={READY_SECONDS}s")
     assert told.pictures
     assert told.errors == []
+
+
+def test_a_gateway_that_hangs_is_killed_within_ten_seconds_and_another_answers(release: Release) -> None:
+    (gateway,) = release.pods("gateway")
+    process = serving(release, gateway)
+    os.kill(process, signal.SIGSTOP)
+    began = time.monotonic()
+    release.cluster.until(lambda: not Path(f"/proc/{process}").exists(), "the end of what hangs")
+    assert time.monotonic() - began <= HUNG_SECONDS
+    assert drawn(release)
+    assert set(release.pods("gateway")) == {gateway}
+
+
+def test_who_asks_a_gateway_that_is_killed_is_answered_by_the_next(release: Release) -> None:
+    (gateway,) = release.pods("gateway")
+    with release.reached_by_node() as client, drawing(client) as told:
+        release.cluster.until(lambda: told.pictures > 0, "a picture")
+        os.kill(serving(release, gateway), signal.SIGKILL)
+        so_far = told.pictures
+        release.cluster.until(lambda: told.pictures > so_far + 2, "more pictures")
+    assert told.errors == []
+
+
+def serving(release: Release, pod: str) -> int:
+    """The process of a pod that serves the gateway, as this machine counts."""
+    path = "jsonpath={.status.containerStatuses[0].containerID}"
+    container = release.kubectl("get", "pod", pod, "--output", path).removeprefix("containerd://")
+    (found,) = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and "bowerbird.gateway.main" in command_line(int(entry.name))
+        and container in (entry / "cgroup").read_text()
+    ]
+    return found
 
 
 def slots_held(client: httpx2.Client) -> float:

@@ -171,9 +171,12 @@ spec:
             timeoutSeconds: 5
           livenessProbe:
             httpGet: {path: /livez, port: {{ $health }}}
-            periodSeconds: {{ $isGateway | ternary 3 10 }}
-            timeoutSeconds: {{ $isGateway | ternary 3 5 }}
+            periodSeconds: {{ $isGateway | ternary 1 10 }}
+            timeoutSeconds: {{ $isGateway | ternary 2 5 }}
             failureThreshold: 3
+            {{- if $isGateway }}
+            terminationGracePeriodSeconds: 1 # one that does not answer finishes nothing: KEDA and clients wait for the next
+            {{- end }}
           lifecycle:
             preStop:
               {{- if $isGateway }}

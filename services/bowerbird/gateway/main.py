@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 from bowerbird.beside import OnlyPaths, ServerBeside
 from bowerbird.ending import end_when_told
 from bowerbird.gateway.app import create_app
+from bowerbird.gateway.binding import bind
 from bowerbird.gateway.garbage import settle_heap
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hot.protocol import GatewayHttpProtocol
@@ -52,7 +53,7 @@ def serve(settings: Settings) -> None:
     """Runs the gateway in this process; raises SystemExit with a sentence when it may not or cannot bind."""
     if objection := open_binding(settings):
         raise SystemExit(objection)
-    listener = bind(settings)
+    listener = listening(settings)
     migrate_apart(settings)
     app = create_app(reachable(settings, listener))
     logging.getLogger("uvicorn").handlers = logging.getLogger("bowerbird").handlers
@@ -73,7 +74,7 @@ def for_replicas(
         raise SystemExit("BOWERBIRD_REPLICA_PORT is for TLS: set BOWERBIRD_TLS_CERTIFICATE, _KEY, _CA and _NAME too.")
     protocol = members_only(BoundedHttpProtocol, settings.tls_name)
     own = {"lifespan": "off", "http": protocol, "ssl_context_factory": lambda *_: tls}
-    listener = bind(settings.model_copy(update={"port": port, "listen_fd": None}))
+    listener = bind(settings.host, port)
     return uvicorn.Config(OnlyPaths(app, {ROOM}), **{**options, **own}), listener
 
 
@@ -112,23 +113,11 @@ SERVER_OPTIONS: dict[str, Any] = {
 }
 
 
-def bind(settings: Settings) -> socket.socket:
+def listening(settings: Settings) -> socket.socket:
     """A listening socket at the configured address, or the inherited one; raises SystemExit naming a taken port."""
     if settings.listen_fd is not None:
         return socket.socket(fileno=settings.listen_fd)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise SystemExit(
-            f"Cannot listen at {settings.host} port {settings.port}: {error.strerror}. Set BOWERBIRD_PORT to another "
-            "port, or to 0 for a free one."
-        ) from error
-    return listener
+    return bind(settings.host, settings.port)
 
 
 @contextmanager
