@@ -172,8 +172,8 @@ spec:
           livenessProbe:
             httpGet: {path: /livez, port: {{ $health }}}
             periodSeconds: {{ $isGateway | ternary 1 10 }}
-            timeoutSeconds: {{ $isGateway | ternary 2 5 }}
-            failureThreshold: 3
+            timeoutSeconds: {{ $isGateway | ternary 1 5 }}
+            failureThreshold: {{ $isGateway | ternary 5 3 }}
             {{- if $isGateway }}
             terminationGracePeriodSeconds: 1 # one that does not answer finishes nothing: KEDA and clients wait for the next
             {{- end }}
