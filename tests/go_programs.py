@@ -3,8 +3,8 @@
     python -m tests.go_programs      builds what is missing: ten minutes on two cores, 400 MB
 
 They are kept in `~/.cache/bowerbird/<name>/<version>/`. Where one is missing, tests that need it are skipped; in CI
-they fail. What a cluster consists of is pinned more closely, in `tests/cluster/binaries.py`; of that only Helm and an
-API server are built here, which the chart's tests need.
+they fail. What a cluster consists of is pinned more closely, in `tests/cluster/binaries.py`; of that only Helm, an API
+server and a simulator of network policies are built here, which the chart's tests need.
 """
 
 from __future__ import annotations
@@ -58,5 +58,5 @@ if __name__ == "__main__":
 
     for each in (OASDIFF, S3):
         each.build()
-    build_missing("helm", *NEEDED)
+    build_missing("helm", "cyclonus", *NEEDED)
     keda_definitions()

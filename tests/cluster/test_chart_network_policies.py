@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ import yaml
 
 from .binaries import program
 from .chart import NAMESPACE, RENDERED
+
+pytestmark = pytest.mark.skipif(
+    not program("cyclonus").exists() and not os.environ.get("CI"),
+    reason="cyclonus is not built here (python -m tests.go_programs, with Go)",
+)
 
 Policies = list[dict[str, Any]]
 Line = tuple[str, str, int, str]
