@@ -175,8 +175,7 @@ class ResultStore:
             await asyncio.gather(sweeping, return_exceptions=True)
 
     async def _was_erased(self, connection: AsyncConnection, owner: Owner) -> bool:
-        age_seconds = time.perf_counter() - owner.began
-        return await was_erased(connection, owner.flow, owner.person, age_seconds, self._database.now())
+        return await was_erased(connection, owner.flow, owner.person, owner.began, self._database.now())
 
     async def _found(self, column: Column[str], name: str) -> Found | None:
         stored = await rows.found(self._database, column, name)
@@ -224,7 +223,7 @@ class ResultStore:
         """What becomes of rows whose files are there."""
         await rows.locked(connection)
         began = min(owner.began for _, owner in written)
-        lately = await any_erased(connection, time.perf_counter() - began, self._database.now())
+        lately = await any_erased(connection, began, self._database.now())
         erased = [arrival.id for arrival, owner in written if lately and await self._was_erased(connection, owner)]
         for row_id in erased:
             await rows.abandon(connection, row_id)
