@@ -99,10 +99,9 @@ def _of_pod(pod: Json) -> Progress:
 def _fall(containers: Sequence[Json]) -> str | None:
     """Why a container that is begun again ended before; None where none did."""
     for each in containers:
-        for state in (each.get("state"), each.get("lastState")):
-            ended = (state or {}).get("terminated") or {}
-            if ended.get("exitCode"):
-                return _line(ended.get("reason"), ended.get("message"))
+        ended = (each.get("state") or {}).get("terminated") or (each.get("lastState") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            return _line(ended.get("reason"), ended.get("message"))
     return None
 
 

@@ -56,7 +56,8 @@ def fetching(state: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_model_that_an_init_container_fetches_is_pulled() -> None:
     assert progress_of(DEPLOYMENT, [fetching(RUNNING)], None) == Progress(Phase.PULL)
-    done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    before = {"terminated": {"exitCode": 1, "reason": "Error", "message": "the store was away"}}
+    done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "lastState": before}
     assert progress_of(DEPLOYMENT, [fetching(done)], None) == Progress(Phase.START)
 
 
@@ -83,7 +84,8 @@ def test_a_container_that_has_ended_says_why_before_it_is_hopeless(container: di
 
 
 def test_an_init_container_that_has_done_its_work_is_no_reason() -> None:
-    done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    before = {"terminated": {"exitCode": 1, "reason": "Error", "message": "the store was away"}}
+    done = {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "lastState": before}
     assert progress_of(DEPLOYMENT, [pod(done, RUNNING)], None) == Progress(Phase.LOAD)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import URL, insert, select
@@ -144,6 +146,28 @@ async def test_what_was_begun_before_an_erasure_is_known_by_its_age(
     await erasures.request(Subject("cats", None), AUTHOR)
     assert await erased("cats", None, 1)
     assert await erased("cats", SOMEBODY.person, 1)
+
+
+async def test_what_was_begun_before_an_erasure_is_known_although_the_process_stands_still_meanwhile(
+    erasures: Erasures, database: Database, clock: Clock
+) -> None:
+    began = time.perf_counter()
+    await erasures.request(SOMEBODY, AUTHOR)
+
+    class Slow:
+        """A connection whose statements reach the database later than they were written."""
+
+        def __init__(self, connection: AsyncConnection) -> None:
+            self._connection = connection
+
+        async def scalar(self, statement: Any) -> Any:
+            await asyncio.sleep(0.3)
+            return await self._connection.scalar(statement)
+
+    clock.advance(0.3)
+    async with database.reading() as connection:
+        slow = cast("AsyncConnection", Slow(connection))
+        assert await was_erased(slow, flow_of("birds"), SOMEBODY.person, began, database.now())
 
 
 def test_a_person_is_one_name_in_a_tenant_and_another_in_the_next() -> None:
