@@ -52,11 +52,11 @@ S3 = GoProgram("s3", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
 
 
 if __name__ == "__main__":
-    from tests.cluster.addons import keda_definitions
     from tests.cluster.api_server import NEEDED
     from tests.cluster.binaries import build_missing
+    from tests.cluster.definitions import definitions
 
     for each in (OASDIFF, S3):
         each.build()
     build_missing("helm", "cyclonus", *NEEDED)
-    keda_definitions()
+    definitions()

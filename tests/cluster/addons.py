@@ -37,21 +37,12 @@ def keda_manifests() -> Path:
     """KEDA's own manifests, from its module, with the images that are here."""
     rendered = program("keda").with_name("keda.yaml")
     if not rendered.exists():
-        rendered.write_text(with_local_images(_kustomized("default")))
+        rendered.write_text(with_local_images(kustomized("default")))
     return rendered
 
 
-def keda_definitions() -> Path:
-    """KEDA's kinds alone, for an API server whose chart names them."""
-    rendered = program("keda").with_name("definitions.yaml")
-    if not rendered.exists():
-        text = _kustomized("crd")
-        rendered.parent.mkdir(parents=True, exist_ok=True)
-        rendered.write_text(text)
-    return rendered
-
-
-def _kustomized(part: str) -> str:
+def kustomized(part: str) -> str:
+    """One of KEDA's own folders of manifests, as it ships."""
     source = module_folder("keda", "github.com/kedacore/keda/v2") / "config" / part
     command = [str(program("kubectl")), "kustomize", str(source)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .access import write_kubeconfig
-from .addons import keda_definitions
 from .binaries import program
 from .certificates import Authority, write_key
 from .cluster import Cluster
+from .definitions import definitions
 from .release import free_port
 
 READY_SECONDS = 60.0
@@ -26,7 +26,7 @@ NEEDED = ("etcd", "kube-apiserver", "kubectl")
 
 @contextmanager
 def running_api_server(folder: Path) -> Iterator[Cluster]:
-    """One that answers and knows KEDA's kinds, with its files in `folder`; ends with the block."""
+    """One that answers and knows every kind that the chart names, with its files in `folder`; ends with the block."""
     etcd, peer, port = free_port(), free_port(), free_port()
     authority = Authority(folder)
     commands = {
@@ -46,7 +46,8 @@ def running_api_server(folder: Path) -> Iterator[Cluster]:
             stack.enter_context(running(folder, name, options))
         cluster = Cluster(folder, {}, kubeconfig)
         cluster.until(lambda: cluster.kubectl("get", "--raw", "/readyz") == "ok", "an API server", READY_SECONDS)
-        cluster.kubectl("apply", "--server-side", "-f", str(keda_definitions()))
+        for kinds in definitions():
+            cluster.kubectl("apply", "--server-side", "-f", str(kinds))
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", f"--timeout={READY_SECONDS:.0f}s")
         yield cluster
 

@@ -1,4 +1,5 @@
-"""The chart's examples before the real API server, which knows every field that there is."""
+"""The chart's examples and what `manifests/` has before the real API server, which knows every field that there is, also
+of what KEDA, cert-manager and Prometheus' operator define."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import yaml
 
 from .api_server import NEEDED, running_api_server
 from .binaries import missing
-from .chart import EXAMPLES, objects, render
+from .chart import CHART, EXAMPLES, KEYS, objects, render
 from .cluster import Cluster, CommandFailed
 
 pytestmark = [
@@ -22,19 +23,43 @@ pytestmark = [
     ),
 ]
 
+SERVICES = 5
+MANIFESTS = [
+    file
+    for file in sorted((CHART.parents[1] / "manifests").glob("*.yaml"))
+    if "apiVersion: kueue" not in file.read_text(encoding="utf-8")  # no module of Kueue's is to be had
+]
+
 
 @pytest.fixture(scope="module")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One that knows KEDA's kinds."""
+    """One that knows every kind that the chart names."""
     with running_api_server(tmp_path_factory.mktemp("api-server")) as answering:
         yield answering
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
 def test_the_api_server_accepts_what_an_example_renders(api_server: Cluster, example: Path) -> None:
-    accepted = [each for each in objects(render(example)) if each["kind"] != "ServiceMonitor"]  # the operator's own
-    said = tried(api_server, f"dry-{example.stem}", accepted)
-    assert said.count("serverside-applied") == len(accepted)
+    rendered = objects(render(example))
+    said = tried(api_server, f"dry-{example.stem}", rendered)
+    assert said.count("serverside-applied") == len(rendered)
+
+
+def test_the_api_server_accepts_what_cert_manager_is_asked_for(api_server: Cluster) -> None:
+    issued = (*KEYS, "--api-versions", "cert-manager.io/v1", "--set", "tls.issuer.name=house")
+    asked = [each for each in objects(render(None, *issued)) if each["kind"] == "Certificate"]
+    assert len(asked) == SERVICES
+    assert tried(api_server, "dry-issued", asked).count("serverside-applied") == SERVICES
+
+
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.stem)
+def test_the_api_server_accepts_a_manifest(api_server: Cluster, file: Path) -> None:
+    manifest = file.read_text(encoding="utf-8").replace("generateName: fledgling-", "name: fledgling-1")
+    if "namespace: bowerbird" in manifest:
+        said = tried(api_server, f"dry-{file.stem}", objects(manifest))
+    else:
+        said = api_server.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", manifest=manifest)
+    assert said.count("serverside-applied") == len(objects(manifest))
 
 
 def test_a_field_that_is_none_is_refused_by_its_path(api_server: Cluster) -> None:
