@@ -9,6 +9,7 @@ from . import cluster
 from .addons import images, keda_manifests
 from .binaries import build_missing, missing, program
 from .chart import write_derived
+from .product_images import differing
 from .release import loaded
 
 
@@ -41,6 +42,13 @@ def load() -> None:
     if found is None:
         raise SystemExit("No cluster runs here: python -m tests.cluster up.")
     loaded(found)
+
+
+def rebuild() -> None:
+    """Builds Bowerbird's images anew and says whether they are the same."""
+    if others := differing():
+        raise SystemExit(f"Built anew, these are other images: {', '.join(others)}.")
+    print("built anew, every image is the same")
 
 
 def status() -> None:
@@ -79,6 +87,7 @@ COMMANDS = {
     "build": build,
     "up": up,
     "load": load,
+    "rebuild": rebuild,
     "down": down,
     "status": status,
     "bench": bench,

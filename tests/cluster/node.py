@@ -131,6 +131,8 @@ def kubelet_config(node: Node, folder: Path, authority: Authority) -> dict[str, 
         "resolvConf": str(_write(folder / "resolv.conf", "")),
         "serializeImagePulls": False,
         "syncFrequency": "10s",  # in a minute, which is usual, a Secret that changes comes to pods too late for a test
+        # Who is killed again and again, cycle after cycle, is started again at once each time.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         # The disk belongs to somebody who works on it: how full it is says nothing about this node.
         "evictionHard": {"imagefs.available": "1%", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
