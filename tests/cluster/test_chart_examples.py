@@ -1,5 +1,5 @@
-"""The chart's examples and what `manifests/` has before the real API server, which knows every field that there is, those
-of what KEDA, cert-manager and Prometheus' operator define too."""
+"""The chart's examples and what `manifests/` has before the real API server, which knows every field that there is, of
+what KEDA, cert-manager and Prometheus' operator define too."""
 
 from __future__ import annotations
 

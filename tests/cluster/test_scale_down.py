@@ -7,11 +7,12 @@ issue's. The control comes first and leaves the two that are old: it takes minut
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from .release import PICTURE, READY_SECONDS, Release, installed
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(3600)]
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
-YOUNG_SECONDS = 25.0
+YOUNG_SECONDS = 15.0
 """How old the youngest is at most when one pod is left."""
 OLDER = 4.0
 """How many times as old as the youngest the others are at least."""
@@ -49,52 +50,76 @@ def release(cluster: Cluster) -> Iterator[Release]:
 
 
 def test_without_the_annotation_it_goes_and_finishes_all_the_same(release: Release) -> None:
-    with release.reached() as client, ThreadPoolExecutor(3) as threads:
-        youngest, drawn = youngest_busy(release, client, threads)
+    asyncio.run(goes_and_finishes(release))
+
+
+async def goes_and_finishes(release: Release) -> None:
+    async with youngest_busy(release) as (youngest, drawing):
         release.kubectl("annotate", "pod", youngest, f"{COST}-")
         release.kubectl("scale", "deployment/text-to-image", "--replicas=2")
-        release.cluster.until(lambda: youngest not in release.pods("text-to-image"), "a youngest pod that goes")
-        assert drawn.result().status_code == httpx2.codes.OK, drawn.result().text
+        await until(release, lambda: youngest not in release.pods("text-to-image"), "a youngest pod that goes")
+        drawn = await drawing
+        assert drawn.status_code == httpx2.codes.OK, drawn.text
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_the_busy_pod_stays_although_it_is_the_youngest(release: Release, number: int) -> None:
-    with release.reached() as client, ThreadPoolExecutor(3) as threads:
-        youngest, drawn = youngest_busy(release, client, threads)
+    asyncio.run(stays(release))
+
+
+async def stays(release: Release) -> None:
+    async with youngest_busy(release) as (youngest, drawing):
         release.kubectl("scale", "deployment/text-to-image", "--replicas=1")
-        release.cluster.until(lambda: len(release.pods("text-to-image")) == 1, "one pod")
+        await until(release, lambda: len(release.pods("text-to-image")) == 1, "one pod")
         assert set(release.pods("text-to-image")) == {youngest}
-        assert drawn.result().status_code == httpx2.codes.OK, drawn.result().text
+        drawn = await drawing
+        assert drawn.status_code == httpx2.codes.OK, drawn.text
 
 
-def youngest_busy(
-    release: Release, client: httpx2.Client, threads: ThreadPoolExecutor
-) -> tuple[str, Future[httpx2.Response]]:
+@asynccontextmanager
+async def youngest_busy(release: Release) -> AsyncIterator[tuple[str, asyncio.Task[httpx2.Response]]]:
     """Three pods, of which the youngest alone draws and is known as busy; its name, and what it draws."""
     scaled(release, 2)
     before = set(release.pods("text-to-image"))
-    release.cluster.until(lambda: min(ages(release).values()) > OLDER * YOUNG_SECONDS, "two old pods", seconds=600)
-    scaled(release, 3)
-    (youngest,) = set(release.pods("text-to-image")) - before
-    for position in range(9):  # the least loaded is asked: one of three places is the youngest's
+    await until(release, lambda: min(ages(release).values()) > OLDER * YOUNG_SECONDS, "two old pods")
+    with release.reached() as forwarded:
+        headers, address = forwarded.headers, forwarded.base_url
+        async with httpx2.AsyncClient(base_url=address, headers=headers, timeout=600) as client:
+            scaled(release, 3)
+            (youngest,) = set(release.pods("text-to-image")) - before
+            drawing = await drawn_by(release, client, youngest)
+            found = ages(release)
+            assert all(age >= OLDER * found[youngest] for name, age in found.items() if name != youngest), found
+            yield youngest, drawing
+
+
+async def drawn_by(release: Release, client: httpx2.AsyncClient, pod: str) -> asyncio.Task[httpx2.Response]:
+    """Something long that this pod draws, and no other draws anything: the least busy is asked, so one of three that
+    are sent at once is its. What another one draws is given up, which ends it there."""
+    for position in range(9):
         drawings = []
         for place in range(3):
             asked = LONG if place == position % 3 else SHORT
-            drawings.append(threads.submit(client.post, "/v1/images/generations", json=asked, timeout=600))
-        for place, drawing in enumerate(drawings):
-            if place != position % 3:
-                drawing.result().raise_for_status()
-        long = drawings[position % 3]
-        release.cluster.until(partial(alone_or_done, release, long), "one busy pod")
-        if not long.done() and busy(release) == {youngest}:
-            found = ages(release)
-            assert all(age >= OLDER * found[youngest] for name, age in found.items() if name != youngest), found
-            return youngest, long
-        long.result().raise_for_status()
-    raise AssertionError("the youngest pod was never the only one that drew")
+            drawings.append(asyncio.create_task(client.post("/v1/images/generations", json=asked)))
+        long = drawings.pop(position % 3)
+        for each in drawings:
+            (await each).raise_for_status()
+        await until(release, partial(alone_or_done, release, long), "one busy pod")
+        if not long.done() and busy(release) == {pod}:
+            return long
+        long.cancel()
+        with suppress(asyncio.CancelledError):
+            (await long).raise_for_status()
+        await until(release, lambda: not busy(release), "no busy pod")
+    raise AssertionError(f"{pod} was never the only one that drew")
 
 
-def alone_or_done(release: Release, drawing: Future[httpx2.Response]) -> bool:
+async def until(release: Release, fact: Callable[[], bool], what: str) -> None:
+    """As `Cluster.until`, while answers arrive."""
+    await asyncio.to_thread(release.cluster.until, fact, what, 600)
+
+
+def alone_or_done(release: Release, drawing: asyncio.Task[httpx2.Response]) -> bool:
     """Whether one pod only is known as busy, or the drawing has ended before."""
     return drawing.done() or len(busy(release)) == 1
 
