@@ -27,7 +27,7 @@ from .release import MODELS, PICTURE, REPLICAS, Release, installed, woken
 
 DEFAULT_WAKES = 100
 SLOW_WAKES = 5
-COOLDOWN_SECONDS = 5
+COOLDOWN_SECONDS = 2
 GOAL_SECONDS = 1.0
 """Decision to pod created, 95th percentile, and first to last stage wanted; the issue's."""
 LOADS: Mapping[str, float] = {"safety": 5.0, "curation": 10.0, "text-to-image": 15.0}
