@@ -65,8 +65,9 @@ class Cluster:
 
     def load(self, archive: Path, nodes: Sequence[str] = ("cpu", "gpu")) -> None:
         """Gives the nodes an image, so that none is pulled."""
-        for name in nodes:
-            import_image(self.machines[name], archive)
+        with ThreadPoolExecutor() as threads:
+            for imported in [threads.submit(import_image, self.machines[name], archive) for name in nodes]:
+                imported.result()
 
     def until(self, fact: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
         """Returns when it is a fact; raises TimeoutError naming `what`."""
@@ -121,8 +122,9 @@ def running() -> Cluster | None:
     return Cluster(home(), machines, home() / "kubeconfig") if machines.keys() == wanted else None
 
 
-def up(tell: Tell) -> Cluster:
-    """Starts a cluster in the place of whatever was there; `tell` hears of each step. Raises TimeoutError."""
+def up(tell: Tell, meanwhile: Callable[[Cluster], None] = lambda _: None) -> Cluster:
+    """Starts a cluster in the place of whatever was there; `tell` hears of each step. KEDA's pods are asked for the
+    first time when they are 20 s old: `meanwhile` is done while they come. Raises TimeoutError."""
     down()
     folder = home()
     folder.mkdir(parents=True)
@@ -140,6 +142,7 @@ def up(tell: Tell) -> Cluster:
     cluster.until(partial(_ready_nodes, cluster), "two nodes that are Ready")
     tell("both nodes are Ready")
     cluster.kubectl("apply", "--server-side", "-f", str(keda_manifests()))
+    meanwhile(cluster)
     cluster.until(partial(_addons_available, cluster), "cluster DNS and KEDA that are available")
     tell("cluster DNS and KEDA are available")
     return cluster

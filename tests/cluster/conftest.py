@@ -16,7 +16,7 @@ import pytest
 
 from . import cluster as clusters
 from .cluster import Cluster
-from .release import Release, installed
+from .release import Release, installed, loaded
 
 WHICH = os.environ.get("CLUSTER", "")
 HERE = Path(__file__).parent
@@ -52,7 +52,7 @@ def cluster() -> Iterator[Cluster]:
             pytest.fail(objection)
         pytest.skip(objection)
     try:
-        yield clusters.up(lambda step: print(step, file=sys.stderr))
+        yield clusters.up(lambda step: print(step, file=sys.stderr), meanwhile=loaded)
     finally:
         clusters.down()
 

@@ -23,7 +23,7 @@ CORDONED_SECONDS = 20.0
 AWAY_SECONDS = 30.0
 HUNG_SECONDS = 10.0
 """The issue's."""
-LONG = {**PICTURE, "cache": "fresh", "n": 10, "steps": 50}
+LONG = {**PICTURE, "cache": "fresh", "n": 6, "steps": 50}
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ import pytest
 
 from .certificates import Authority
 from .cluster import Cluster
-from .release import MODELS, PICTURE, REPLICAS, Release, created, loaded, release_of, woken
+from .release import MODELS, PICTURE, REPLICAS, Release, created, drawing, loaded, release_of, woken
 
 pytestmark = pytest.mark.timeout(900)
 
 NAMESPACE = "asleep"
 ASLEEP = dict.fromkeys(MODELS, 0)
 AWAKE = dict.fromkeys(MODELS, 1)
-COOLDOWN_SECONDS = 15
+COOLDOWN_SECONDS = 5
 TOGETHER_SECONDS = 1.0
 """How far apart the stages of one chain may be told to come; the issue's."""
 REASON_SECONDS = 5.0
@@ -96,10 +96,13 @@ def test_one_request_wakes_the_whole_chain_at_once_and_is_answered(release: Rele
 
 
 def test_upgrade_and_rollback_change_no_count_while_they_are_awake(release: Release) -> None:
-    release.upgrade("--set", "defaults.scaling.cooldownSeconds=600", wait=False)
-    assert counts(release) == AWAKE
-    release.rollback()
-    assert counts(release) == AWAKE
+    with release.reached() as client, drawing(client, cache="fresh") as told:
+        release.cluster.until(lambda: told.pictures > 0, "a chain that is awake")
+        release.upgrade("--set", "defaults.scaling.cooldownSeconds=600", wait=False)
+        assert counts(release) == AWAKE
+        release.rollback()
+        assert counts(release) == AWAKE
+    assert told.errors == []
 
 
 def test_a_pod_that_is_told_to_end_finishes_its_picture(release: Release) -> None:

@@ -146,3 +146,15 @@ def test_a_store_of_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> Non
     with pytest.raises(SystemExit, match="Accepted: s3://bucket/path"):
         open_pictures("ftp://host/path", tmp_path)
     assert isinstance(open_pictures(f"file://{tmp_path}/here", tmp_path), FolderPictures)
+
+
+@pytest.mark.parametrize("endpoint", ["store:9000", "http//store", "http://", "ftp://store"])
+def test_an_endpoint_that_is_no_url_ends_the_start_with_a_sentence(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(SystemExit, match="AWS_ENDPOINT_URL is no URL"):
+        open_pictures("s3://pictures", tmp_path)
+    with pytest.raises(SystemExit, match="AWS_ENDPOINT_URL is no URL"):
+        open_pictures("s3://pictures", tmp_path, {"aws_endpoint_url": endpoint})
+    assert open_pictures("s3://pictures", tmp_path, {"aws_endpoint_url": "http://store:9000"})
