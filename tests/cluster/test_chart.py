@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
     reason="helm is not built here (python -m tests.go_programs, with Go)",
 )
+HUNG_SECONDS = 30
 MODELS = ("safety", "text-to-image", "animation", "curation")
 ASLEEP = (*KEYS, *KEDA, "--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 
@@ -130,6 +131,15 @@ def test_a_gpu_service_never_asks_for_one_pod_more_than_there_are_gpus() -> None
         if each["kind"] == "Deployment" and each["metadata"]["name"] == "text-to-image"
     ]
     assert strategies == [{"maxSurge": 0, "maxUnavailable": 1}] * 2  # made by a hook first, then by the release
+
+
+def test_what_hangs_is_not_given_the_time_that_work_is_given_to_end() -> None:
+    for each in objects(render(None, *KEYS)):
+        if each["kind"] == "Deployment":
+            pod = each["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            assert container["livenessProbe"]["terminationGracePeriodSeconds"] <= HUNG_SECONDS
+            assert pod["terminationGracePeriodSeconds"] > HUNG_SECONDS
 
 
 def test_a_count_that_keda_owns_is_in_no_manifest_of_the_release() -> None:

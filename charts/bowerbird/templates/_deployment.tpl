@@ -174,9 +174,8 @@ spec:
             periodSeconds: {{ $isGateway | ternary 1 10 }}
             timeoutSeconds: {{ $isGateway | ternary 1 5 }}
             failureThreshold: {{ $isGateway | ternary 5 3 }}
-            {{- if $isGateway }}
-            terminationGracePeriodSeconds: 1 # one that does not answer finishes nothing: KEDA and clients wait for the next
-            {{- end }}
+            # One that does not answer finishes nothing, and is not given its whole grace: the next one is waited for.
+            terminationGracePeriodSeconds: {{ $isGateway | ternary 1 30 }}
           lifecycle:
             preStop:
               {{- if $isGateway }}
