@@ -34,6 +34,7 @@ KEDA = {
     "keda.tls.clientSecret": "keda",
 }
 COMPONENT = r"custom-columns=COMPONENT:.metadata.labels.app\.kubernetes\.io/component"
+POD = f"{COMPONENT},NAME:.metadata.name"
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +96,17 @@ def test_one_request_wakes_the_whole_chain_at_once_and_is_answered(release: Rele
     assert first_pods(metrics) == 0, "KEDA made them"
 
 
-def test_upgrade_and_rollback_change_no_count_while_they_are_awake(release: Release) -> None:
+def test_upgrade_and_rollback_change_no_count_and_no_pod_while_they_are_awake(release: Release) -> None:
     with release.reached() as client, drawing(client, cache="fresh") as told:
         release.cluster.until(lambda: told.pictures > 0, "a chain that is awake")
-        release.upgrade("--set", "defaults.scaling.cooldownSeconds=600", wait=False)
-        assert counts(release) == AWAKE
-        release.rollback()
-        assert counts(release) == AWAKE
+        before = {name for model in MODELS for name in release.pods(model)}
+        with release.watched("deployments", REPLICAS) as changes, release.watched("pods", POD) as pods:
+            release.upgrade("--set", "defaults.scaling.cooldownSeconds=600", wait=False)
+            release.rollback()
     assert told.errors == []
+    assert {tuple(line.split()) for _, line in changes} == {(name, "1") for name in (*MODELS, "gateway")}
+    seen = [line.split() for _, line in pods]
+    assert {name for component, name in seen if component in MODELS} == before
 
 
 def test_a_pod_that_is_told_to_end_finishes_its_picture(release: Release) -> None:
