@@ -111,8 +111,8 @@ TESTS ?= tests/cluster --ignore-glob='*/test_chart*'
 test-cluster: .venv-dev/synced ## the tests that need a cluster (CLUSTER=own, or existing with KUBECONFIG; TESTS=file for one)
 	@CLUSTER=$(or $(CLUSTER),own) $(DEV)pytest $(TESTS) $(ARGS)
 
-bench-cluster: .venv-dev/synced ## how long a cluster, a release and a service that sleeps take to be there (takes away what runs)
-	@$(DEV)python -m tests.cluster bench
+bench-cluster: .venv-dev/synced ## how long a cluster, a release and a wake take (WHAT=wakes: a hundred; WHAT=cycles: with faults)
+	@$(DEV)python -m tests.cluster $(or $(WHAT),bench)
 
 clean: ## remove environments, tools and what they made; never .bowerbird/ or out/
 	rm -rf .tools .venv .venv-dev .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
