@@ -10,11 +10,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from . import control_plane, node
 from .access import write_kubeconfig
@@ -122,9 +123,12 @@ def running() -> Cluster | None:
     return Cluster(home(), machines, home() / "kubeconfig") if machines.keys() == wanted else None
 
 
-def up(tell: Tell, meanwhile: Callable[[Cluster], None] = lambda _: None) -> Cluster:
-    """Starts a cluster in the place of whatever was there; `tell` hears of each step. KEDA's pods are asked for the
-    first time when they are 20 s old: `meanwhile` is done while they come. Raises TimeoutError."""
+def up(
+    tell: Tell, meanwhile: Callable[[Cluster], None] = lambda _: None, kubelet: Mapping[str, Any] | None = None
+) -> Cluster:
+    """Starts a cluster in the place of whatever was there; `tell` hears of each step, and `kubelet` is what its nodes
+    are told besides. KEDA's pods are asked for the first time when they are 20 s old: `meanwhile` is done while they
+    come. Raises TimeoutError."""
     down()
     folder = home()
     folder.mkdir(parents=True)
@@ -133,7 +137,7 @@ def up(tell: Tell, meanwhile: Callable[[Cluster], None] = lambda _: None) -> Clu
     machines = {"control": _start_control(folder / "control", authority)}
     kubeconfig = write_kubeconfig(folder / "kubeconfig", authority, "admin", "system:masters")
     for each in NODES:
-        machines[each.name] = _start_node(each, folder / each.name, authority)
+        machines[each.name] = _start_node(each, folder / each.name, authority, kubelet or {})
     cluster = Cluster(folder, machines, kubeconfig)
     cluster.until(partial(_answers, cluster), "an API server that answers")
     tell("the API server answers")
@@ -181,9 +185,9 @@ def _start_control(folder: Path, authority: Authority) -> Machine:
     return start("control", folder, cable_of(0, len(NODES)), control_plane.services(folder, authority))
 
 
-def _start_node(each: node.Node, folder: Path, authority: Authority) -> Machine:
+def _start_node(each: node.Node, folder: Path, authority: Authority, kubelet: Mapping[str, Any]) -> Machine:
     folder.mkdir(parents=True)
-    return start(each.name, folder, cable_of(each.number, len(NODES)), node.services(each, folder, authority))
+    return start(each.name, folder, cable_of(each.number, len(NODES)), node.services(each, folder, authority, kubelet))
 
 
 def _answers(cluster: Cluster) -> bool:

@@ -7,6 +7,7 @@ paths that are compiled into kubelet and containerd hold for each node.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,13 @@ class Node:
 NODES = (Node(1, "cpu"), Node(2, "gpu", gpus=4))
 
 
-def services(node: Node, folder: Path, authority: Authority) -> list[Service]:
-    """What the machine runs; configuration and certificates are written into `folder`."""
+def services(node: Node, folder: Path, authority: Authority, kubelet_more: Mapping[str, Any]) -> list[Service]:
+    """What the machine runs; configuration, the kubelet's with `kubelet_more`, and certificates are written into
+    `folder`."""
     environment = {"PATH": search_path()}
     kubelet = write_kubeconfig(folder / "kubelet.kubeconfig", authority, f"system:node:{node.name}", "system:nodes")
     proxy = write_kubeconfig(folder / "proxy.kubeconfig", authority, "system:kube-proxy")
+    configured = yaml.safe_dump({**kubelet_config(node, folder, authority), **kubelet_more})
     commands = {
         "containerd": [
             program("containerd"),
@@ -51,7 +54,7 @@ def services(node: Node, folder: Path, authority: Authority) -> list[Service]:
         ],
         "kubelet": [
             program("kubelet"),
-            f"--config={_write(folder / 'kubelet.yaml', yaml.safe_dump(kubelet_config(node, folder, authority)))}",
+            f"--config={_write(folder / 'kubelet.yaml', configured)}",
             f"--kubeconfig={kubelet}",
             f"--hostname-override={node.name}",
             f"--node-ip={node_address(node.number)}",
@@ -131,8 +134,6 @@ def kubelet_config(node: Node, folder: Path, authority: Authority) -> dict[str, 
         "resolvConf": str(_write(folder / "resolv.conf", "")),
         "serializeImagePulls": False,
         "syncFrequency": "10s",  # in a minute, which is usual, a Secret that changes comes to pods too late for a test
-        # Who is killed again and again, cycle after cycle, is started again at once each time.
-        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         # The disk belongs to somebody who works on it: how full it is says nothing about this node.
         "evictionHard": {"imagefs.available": "1%", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,

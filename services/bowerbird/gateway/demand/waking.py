@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from bowerbird.contracts import ModelDescription
@@ -46,7 +46,7 @@ class Waking:
         self._wake_seconds = settings.wake_seconds
         self._node_seconds = settings.node_seconds
         self._stopped = False
-        self._reasons: dict[Stage, str] = {}
+        self._reasons: Mapping[Stage, str] = {}
 
     def stop(self) -> None:
         """Holds nobody any more: who waits, and who comes, is told that this gateway is about to stop."""
@@ -62,7 +62,7 @@ class Waking:
             return
         with self._demand.raised(*dict.fromkeys((*needed, *chain))), call.stage("wake"):
             async with call.within_patience():
-                await self._wait(needed, call)
+                await self._wait(needed, chain, call)
 
     async def until_one_is_awake(self, stage: Stage, call: Call) -> None:
         """For what asks one stage only."""
@@ -89,19 +89,19 @@ class Waking:
         asleep = self.asleep(needed) if self._reasons else ()
         return next((self._reasons[stage] for stage in asleep if stage in self._reasons), None)
 
-    def _remember(self, stage: Stage, progress: Progress) -> None:
-        if progress.reason is None:
-            self._reasons.pop(stage, None)
-        else:
-            self._reasons[stage] = progress.reason
+    def _remember(self, stages: Sequence[Stage]) -> None:
+        """Of each that sleeps what is known now: whoever waits for the first of a chain hears what keeps the last, and
+        nobody of what kept it when somebody else waited."""
+        found = {stage: self.progress(stage).reason for stage in self.asleep(stages)}
+        self._reasons = {stage: reason for stage, reason in {**self._reasons, **found}.items() if reason is not None}
 
-    async def _wait(self, needed: Sequence[Stage], call: Call) -> None:
+    async def _wait(self, needed: Sequence[Stage], chain: Sequence[Stage], call: Call) -> None:
         left = {True: self._node_seconds, False: self._wake_seconds}
         while asleep := self.asleep(needed):
             if self._stopped:
                 raise stopping()
             stage, progress = self._slowest(asleep)
-            self._remember(stage, progress)
+            self._remember((*needed, *chain))
             if progress.hopeless:
                 raise _unavailable(stage, "cannot be woken", progress)
             for_node = progress.phase is Phase.NODE
@@ -114,6 +114,7 @@ class Waking:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(min(LOOK_SECONDS, left[for_node])):
                             await self._stages.change()
+                    self._remember((*needed, *chain))
                     left[for_node] -= time.monotonic() - began
                     if self._stopped or left[for_node] <= 0:
                         break
