@@ -64,7 +64,7 @@ def differing() -> list[str]:
     """Targets whose image is another one when it is built anew, without any layer that was kept."""
     found = []
     for target in TARGETS:
-        first, second = built(target, TAG, "--layers"), built(target, "anew", "--no-cache")
+        first, second = built(target, TAG, "--layers"), built(target, "anew", "--layers", "--no-cache")
         found += [target] if identity(first) != identity(second) else []
         buildah("rmi", second)
     return found
