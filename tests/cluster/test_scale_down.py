@@ -2,7 +2,7 @@
 
 A ReplicaSet that gets smaller deletes by deletion cost first, and then the youngest, where ages are in buckets of
 powers of two. KEDA is told to leave text-to-image alone: the test is who scales. ROUNDS says how often; ten are the
-issue's. The control comes first and leaves the two that are old: it takes minutes to grow old.
+issue's. The control comes first and leaves the two that are old: it takes a minute to grow old.
 """
 
 from __future__ import annotations

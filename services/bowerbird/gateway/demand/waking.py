@@ -90,9 +90,9 @@ class Waking:
         return next((self._reasons[stage] for stage in asleep if stage in self._reasons), None)
 
     def _remember(self, stages: Sequence[Stage]) -> None:
-        """Of each that sleeps what is known now: whoever waits for the first of a chain hears what keeps the last, and
+        """Of each what is known now: whoever waits for the first of a chain hears what keeps the last, and
         nobody of what kept it when somebody else waited."""
-        found = {stage: self.progress(stage).reason for stage in self.asleep(stages)}
+        found = {stage: self.progress(stage).reason for stage in stages}
         self._reasons = {stage: reason for stage, reason in {**self._reasons, **found}.items() if reason is not None}
 
     async def _wait(self, needed: Sequence[Stage], chain: Sequence[Stage], call: Call) -> None:
