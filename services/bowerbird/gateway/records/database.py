@@ -19,7 +19,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -101,6 +101,10 @@ class Database:
         """Transactions of this process that may have written; who has been told of one finds that it has changed."""
         own = literal_column(_NOW_MS[writer.dialect.name], BigInteger)
         self.now: Clock = now or (lambda: own)
+        self._open = True
+        self._uses = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
 
     @property
     def is_postgresql(self) -> bool:
@@ -110,14 +114,14 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Statements that only read; each sees what is committed when it begins, in either database."""
-        with _facts():
+        with self._used():
             async with self._reader.connect() as connection:
                 yield connection
 
     async def rows(self, statement: Select[Any], **given: Any) -> Sequence[Row[Any]]:
         """What one statement that only reads finds, with these parameters: the cheapest way to ask, for each request's
         questions."""
-        with _facts():
+        with self._used():
             if self._sqlite_reads is not None:
                 return await self._sqlite_reads.rows(statement, given)
             async with self._reader.connect() as connection:
@@ -139,7 +143,7 @@ class Database:
         One that need not be `lasting` does not wait for SQLite's disk; the next one that is takes it along. The
         statements of a `short` one find a few rows each by an index: in SQLite the event loop waits for them.
         """
-        with _facts():
+        with self._used():
             try:
                 async with self._writers[lasting, short].begin() as connection:
                     yield connection
@@ -151,11 +155,30 @@ class Database:
 
         A PostgreSQL table that is too large or too busy for it is left to the server's own vacuum (`rewriting`).
         """
-        with _facts():
+        with self._used():
             return await (rewrite_tables(self._writer, tables) if self.is_postgresql else rewrite_file(self._writer))
 
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        if not self._open:
+            raise RecordsUnavailable(
+                "The records are closed: this gateway ends.", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
+        self._uses += 1
+        self._unused.clear()
+        try:
+            with _facts():
+                yield
+        finally:
+            self._uses -= 1
+            if not self._uses:
+                self._unused.set()
+
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, and first waits for who has one: SQLAlchemy closes none that comes back later."""
+        self._open = False
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._unused.wait(), BUSY_SECONDS)
         for read in self._point_reads:
             read.close()
         if self._sqlite_reads is not None:

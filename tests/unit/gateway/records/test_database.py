@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,27 @@ async def test_what_raises_inside_a_transaction_undoes_all_of_it(url: URL) -> No
             await half()
         async with database.reading() as connection:
             assert await connection.scalar(text("SELECT count(*) FROM leases")) == 0
+
+
+async def test_who_still_reads_when_it_is_closed_reads_to_the_end_and_nobody_after_that(url: URL) -> None:
+    """What a gateway remembers is refreshed beside the requests: a connection that came back to a pool that was closed
+    was never closed itself."""
+    began = asyncio.Event()
+
+    async def read(database: Database) -> object:
+        async with database.reading() as connection:
+            began.set()
+            await asyncio.sleep(0.1)
+            return await connection.scalar(text("SELECT count(*) FROM leases"))
+
+    async with open_database(url) as database:
+        reading = asyncio.create_task(read(database))
+        await began.wait()
+    assert reading.done()
+    assert await reading == 0
+    with pytest.raises(RecordsUnavailable):
+        await read(database)
+    gc.collect()  # warns of a connection that nobody closed
 
 
 async def test_who_is_cancelled_ends_as_cancelled_whatever_the_driver_makes_of_it(tmp_path: Path) -> None:
