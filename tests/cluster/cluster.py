@@ -25,6 +25,7 @@ from .certificates import Authority
 from .machine import Machine, find, remove_cgroups, start
 from .network import cable_of, make_bridge, remove_bridge
 from .node import CONTAINERD_SOCKET, NODES
+from .objects import NotRead, read
 
 Tell = Callable[[str], None]
 """Hears of each step of a start."""
@@ -59,6 +60,10 @@ class Cluster:
     def kubectl(self, *arguments: str, manifest: str | None = None) -> str:
         """What kubectl printed; raises CalledProcessError. `manifest` goes to its standard input."""
         return self._run(program("kubectl"), *arguments, text=manifest)
+
+    def read(self, path: str, **query: str) -> Any:
+        """What the API server has at a path, parsed; cheap enough to look again and again. Raises NotRead."""
+        return read(self.kubeconfig, path, query)
 
     def helm(self, *arguments: str) -> str:
         """What helm printed; raises CalledProcessError."""
@@ -95,7 +100,7 @@ def holds(fact: Callable[[], bool]) -> bool:
     """Whether it is a fact; not while what would say so cannot be asked."""
     try:
         return fact()
-    except CommandFailed:
+    except (CommandFailed, NotRead):
         return False
 
 

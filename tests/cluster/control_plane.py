@@ -98,4 +98,6 @@ def _controllers(folder: Path, authority: Authority, account_key: Path) -> list[
         "--controllers=*,-nodeipam,-service-lb-controller,-node-route-controller",
         # A node that is killed is to be noticed within a test's patience.
         "--node-monitor-grace-period=20s",
+        # And whoever is counted by a metric is counted more often than the 15 s between two looks.
+        "--horizontal-pod-autoscaler-sync-period=5s",
     ]

@@ -31,6 +31,7 @@ MODELS = ("safety", "text-to-image", "curation")
 """What EXAMPLE has beside the gateway."""
 REPLICAS = "custom-columns=NAME:.metadata.name,REPLICAS:.spec.replicas"
 KEYS_SECRET = "bowerbird-keys"
+BREATH_SECONDS = 0.3
 PICTURE: Final = {"prompt": "an american robin perched on a branch in winter", "seed": 7, "size": "256x256"}
 
 
@@ -62,21 +63,22 @@ class Release:
 
     def wanted(self) -> Mapping[str, int]:
         """Service -> how many pods its Deployment wants."""
-        listed = json.loads(self.kubectl("get", "deployments", "--output", "json"))["items"]
+        listed = self.cluster.read(f"/apis/apps/v1/namespaces/{self.namespace}/deployments")["items"]
         return {each["metadata"]["name"]: each["spec"]["replicas"] for each in listed}
 
     def pods(self, component: str = "") -> Mapping[str, str]:
         """Name -> UID of the pods of a service, or of all, that are not about to end."""
-        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self._pods(component)}
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.listed(component)}
 
     def nodes(self, component: str) -> list[str]:
         """On which nodes a service's pods are."""
-        return [pod["spec"]["nodeName"] for pod in self._pods(component)]
+        return [pod["spec"]["nodeName"] for pod in self.listed(component)]
 
-    def _pods(self, component: str) -> list[Any]:
+    def listed(self, component: str = "") -> list[Any]:
+        """Those pods, as the API server has them."""
         selector = f"app.kubernetes.io/instance={self.namespace}"
         selector += f",app.kubernetes.io/component={component}" if component else ""
-        listed = json.loads(self.kubectl("get", "pods", "--selector", selector, "--output", "json"))
+        listed = self.cluster.read(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=selector)
         return [pod for pod in listed["items"] if "deletionTimestamp" not in pod["metadata"]]
 
     @contextmanager
@@ -181,7 +183,8 @@ def created(release: Release) -> None:
 
 @contextmanager
 def drawing(client: httpx2.Client, **asked: object) -> Iterator[Told]:
-    """Somebody draws one picture after the other while the block runs, by OpenAI's client and its own retries."""
+    """Somebody draws one picture after the other while the block runs, by OpenAI's client and its own retries; with a
+    breath in between, since what starts meanwhile needs the cores too."""
     told, ended, images = Told(), threading.Event(), painter(client).images
 
     def draw() -> None:
@@ -193,6 +196,7 @@ def drawing(client: httpx2.Client, **asked: object) -> Iterator[Told]:
                 told.pictures += 1
             except openai.OpenAIError as error:
                 told.errors.append(str(error))
+            ended.wait(BREATH_SECONDS)
 
     thread = threading.Thread(target=draw)
     thread.start()

@@ -57,7 +57,7 @@ def test_curation_gets_as_many_pods_as_the_metric_says_and_upgrades_leave_them(
 
 
 def counted(release: Release, count: int) -> None:
-    """Returns when curation is wanted by so many pods, and has them; HPAs are looked at every 15 seconds."""
+    """Returns when curation is wanted by so many pods, and has them; HPAs are looked at every few seconds."""
     release.cluster.until(lambda: release.wanted()["curation"] == count, f"{count} pods that are wanted")
     release.kubectl("rollout", "status", "deployment/curation", f"--timeout={READY_SECONDS}s")
     release.cluster.until(lambda: len(release.pods("curation")) == count, f"{count} pods")

@@ -156,9 +156,8 @@ def ask_for(client: httpx2.Client, pods: int) -> None:
 
 def annotated(release: Release) -> bool:
     """Whether Kubernetes knows that a pod of text-to-image is dear to delete."""
-    selector = "app.kubernetes.io/component=text-to-image"
-    path = r"jsonpath={.items[*].metadata.annotations.controller\.kubernetes\.io/pod-deletion-cost}"
-    return bool(release.kubectl("get", "pods", "--selector", selector, "--output", path).strip())
+    busy = "controller.kubernetes.io/pod-deletion-cost"
+    return any(busy in pod["metadata"].get("annotations", {}) for pod in release.listed("text-to-image"))
 
 
 def fall_asleep(release: Release) -> None:

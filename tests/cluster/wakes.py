@@ -113,10 +113,13 @@ def asleep(release: Release) -> None:
     release.cluster.until(lambda: not any(everything(release)), "no model pod", still)
 
 
-def everything(release: Release) -> Iterable[str]:
-    """Names of the models' pods, also of those that are about to end."""
+def everything(release: Release) -> Iterable[object]:
+    """The models' pods, also those that are about to end."""
     selector = f"app.kubernetes.io/component in ({','.join(MODELS)})"
-    return release.kubectl("get", "pods", "--selector", selector, "--output", "name").split()
+    found: list[object] = release.cluster.read(f"/api/v1/namespaces/{release.namespace}/pods", labelSelector=selector)[
+        "items"
+    ]
+    return found
 
 
 def wake(release: Release, client: httpx2.Client) -> Wake:
