@@ -145,7 +145,8 @@ def test_a_job_that_is_drawn_is_stopped_and_leaves_nothing(office: Office, stage
 def test_a_job_that_comes_while_an_erasure_runs_is_swept_with_the_rest(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bowerbird.gateway.rights.erasing.SETTLE_SECONDS", 2.0)
+    # The job is to come, and to be seen, meanwhile.
+    monkeypatch.setattr("bowerbird.gateway.rights.erasing.SETTLE_SECONDS", 6.0)
     client, headers = office.client, bearer(office.them.key)
     asked = {"safety_identifier": office.them.identifier}
     erasure = client.post("/v1/erasures", json=asked, headers=headers).json()["id"]
@@ -179,8 +180,8 @@ def test_a_picture_that_is_finished_after_the_erasure_is_given_and_not_kept(offi
 def test_an_erasure_that_nobody_carries_any_more_is_finished_by_the_next_gateway(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bowerbird.gateway.rights.carrying.LEASE_SECONDS", 1.0)
-    monkeypatch.setattr("bowerbird.gateway.rights.carrying.RENEW_SECONDS", 0.3)
+    monkeypatch.setattr("bowerbird.gateway.rights.carrying.LEASE_SECONDS", 3.0)
+    monkeypatch.setattr("bowerbird.gateway.rights.carrying.RENEW_SECONDS", 0.5)
     monkeypatch.setattr("bowerbird.gateway.rights.erasing.SETTLE_SECONDS", 600.0)
     leave(office.client, office.them)
     until_kept(office, office.them)
