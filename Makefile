@@ -108,8 +108,10 @@ cluster-down: .venv-dev/synced ## take it away again
 
 # The chart's tests need no cluster: `make test` has them.
 TESTS ?= tests/cluster --ignore-glob='*/test_chart*'
+# Two releases beside each other, since tests mostly wait; more would only wait for each other's cores.
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder --verbose
 test-cluster: .venv-dev/synced ## the tests that need a cluster (CLUSTER=own, or existing with KUBECONFIG; TESTS=file for one)
-	@CLUSTER=$(or $(CLUSTER),own) $(DEV)pytest $(TESTS) $(ARGS)
+	@CLUSTER=$(or $(CLUSTER),own) $(DEV)pytest $(BESIDE) $(TESTS) $(ARGS)
 
 bench-cluster: .venv-dev/synced ## how long a cluster, a release and a wake take (WHAT=wakes: a hundred; WHAT=cycles: with faults)
 	@$(DEV)python -m tests.cluster $(or $(WHAT),bench)

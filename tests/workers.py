@@ -1,9 +1,9 @@
 """How pytest's workers share the tests (`make test`): what is dear to set up is set up once, and what is long comes
 first.
 
-A file's tests stay in one worker, as `--dist loadfile` has it; so do those of a folder that share something dear: the
-running stack of `tests/integration`, the graphs that the compiler's tests export. Every worker would make its own.
-There is one worker more than there are processors, since many tests wait for processes that they started.
+A file's tests stay in one worker, as `--dist loadfile` has it; so do those that share something dear: the running stack
+of `tests/integration`, the graphs that the compiler's tests export, a release in a cluster. Every worker would make its
+own. There is one worker more than there are processors, since many tests wait for processes that they started.
 
 Five thousand tests and the modules they import are more than a gigabyte of objects that live to the end: the garbage
 collector leaves them alone.
@@ -21,22 +21,39 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-TOGETHER = ("tests/unit/compiler/", "tests/integration/")
-"""Whose session fixtures, `exports` and `stack`, are dear."""
+TOGETHER = (
+    ("tests/unit/compiler/",),
+    ("tests/integration/",),
+    tuple(f"tests/cluster/test_{name}.py" for name in ("installation", "models", "nodes", "rights", "images")),
+    ("tests/cluster/test_reasons.py", "tests/cluster/test_devices.py"),
+)
+"""How the names begin of files whose session fixtures (`exports`, `stack`, `bowerbird`) are dear; the last two would
+disturb each other, what keeps one from waking is what the other has."""
 
-FIRST = ("tests/chaos/test_chaos.py", "tests/unit/compiler/", "tests/unit/benchmarks/test_gateway_rows.py", TOGETHER[1])
+FIRST = (
+    "tests/chaos/test_chaos.py",
+    "tests/unit/compiler/",
+    "tests/unit/benchmarks/test_gateway_rows.py",
+    "tests/integration/",
+    *(f"tests/cluster/test_{name}.py" for name in ("scale_down", "installation", "gateways", "scaling", "reasons")),
+)
 """Minutes each; begun late, one of them would run alone at the end. Faults and the stack follow each other in one
 worker: two tests are so few that a worker is given what comes next as well."""
 
+LAST = tuple(f"tests/cluster/test_{name}.py" for name in ("disturbances", "cycles"))
+"""Those that nothing else can run beside."""
+
 
 def scope_of(nodeid: str) -> str:
-    """What stays in one worker: a folder, or a file."""
-    return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+    """What stays in one worker: files that belong together, by the first of their names, or one file."""
+    return next((group[0] for group in TOGETHER if nodeid.startswith(group)), nodeid.partition("::")[0])
 
 
 def rank_of(nodeid: str) -> int:
     """When it is begun."""
     scope = scope_of(nodeid)
+    if scope in LAST:
+        return len(FIRST) + 1
     return FIRST.index(scope) if scope in FIRST else len(FIRST)
 
 

@@ -8,24 +8,30 @@ only Helm, and are not.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from . import cluster as clusters
 from .cluster import Cluster
-from .release import Release, installed, loaded
+from .release import Release, installed
+from .sharing import shared_cluster, turn
 
 WHICH = os.environ.get("CLUSTER", "")
 HERE = Path(__file__).parent
 WITHOUT_CLUSTER = ("test_chart", "test_cycle_plan")
 """How the files begin whose tests need Helm at most."""
+TURN = ExitStack()
+"""Of this worker, from the first test of a file to its last."""
+HAD: set[Path] = set()
+"""Files that have had their turn, or have it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """What the tests here are marked with."""
+    config.addinivalue_line("markers", "alone: while no other file of tests runs; it disturbs what they share")
     config.addinivalue_line("markers", "own_cluster: kills nodes or the control plane; not on somebody else's cluster")
 
 
@@ -42,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(testrun_uid: str) -> Iterator[Cluster]:
     """A cluster with cluster DNS and KEDA, ready."""
     if WHICH == "existing":
         yield Cluster(Path(os.environ["KUBECONFIG"]).parent, {}, Path(os.environ["KUBECONFIG"]))
@@ -51,14 +57,24 @@ def cluster() -> Iterator[Cluster]:
         if os.environ.get("CI"):
             pytest.fail(objection)
         pytest.skip(objection)
-    try:
-        yield clusters.up(lambda step: print(step, file=sys.stderr), meanwhile=loaded)
-    finally:
-        clusters.down()
+    with shared_cluster(testrun_uid) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def bowerbird(cluster: Cluster) -> Iterator[Release]:
+def bowerbird(cluster: Cluster, worker_id: str) -> Iterator[Release]:
     """Bowerbird in a namespace that enforces `restricted`, installed from the chart by Helm, ready."""
-    with installed(cluster, "bowerbird") as release:
+    with installed(cluster, "bowerbird" if worker_id == "master" else f"bowerbird-{worker_id}") as release:
         yield release
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """A file has its turn before anything is set up for it, and until everything has been taken down."""
+    if WHICH == "own" and item.path.parent == HERE and item.path not in HAD:
+        HAD.add(item.path)
+        TURN.enter_context(turn(alone=item.get_closest_marker("alone") is not None))
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        TURN.close()
+    return result

@@ -29,7 +29,6 @@ from benchmarks.results import RESULTS, commit, record, show
 from ..postgresql import RunningPostgreSQL, running_postgresql
 from ..s3 import running_s3
 from . import cluster as clusters
-from .bench import is_below
 from .cluster import Cluster
 from .cycle_plan import Cycle, Moment, Victim, Way, plan
 from .machine import command_line
@@ -232,15 +231,13 @@ def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> flo
             time.sleep(cycle.stop_seconds)
             postgresql.resume()
         return time.monotonic() - began
-    before = pids(cycle, release.cluster)
+    before = pids(cycle, release)
     victims = before[:1]  # of several gateways the first
     assert victims, f"there is nobody to strike: {cycle}"
     if cycle.way is Way.KILL:
         send(victims, signal.SIGKILL)
         with suppress(TimeoutError):  # a pod of a chain that fell asleep meanwhile has no successor
-            release.cluster.until(
-                lambda: bool(set(pids(cycle, release.cluster)) - set(before)), "another", AWAY_SECONDS
-            )
+            release.cluster.until(lambda: bool(set(pids(cycle, release)) - set(before)), "another", AWAY_SECONDS)
         return time.monotonic() - began
     send(victims, signal.SIGSTOP)
     try:
@@ -250,21 +247,23 @@ def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> flo
     return time.monotonic() - began
 
 
-def pids(cycle: Cycle, cluster: Cluster) -> list[int]:
-    """Whom it may strike, as this machine counts."""
+def pids(cycle: Cycle, release: Release) -> list[int]:
+    """Whom it may strike, as this machine counts; nobody of another release."""
     if cycle.victim in SUPERVISED:
         machine, service = SUPERVISED[cycle.victim]
         try:
-            return [cluster.machines[machine].pid_of(service)]
+            return [release.cluster.machines[machine].pid_of(service)]
         except LookupError:
             return []
     mark = MARKS.get(cycle.victim) or f"bowerbird.{cycle.model.replace('-', '_')}.service"
-    inits = [machine.init for machine in cluster.machines.values()]
+    namespace = "keda" if cycle.victim is Victim.KEDA else release.namespace
+    pods = release.cluster.read(f"/api/v1/namespaces/{namespace}/pods")["items"]
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and any(runs(mark, argument) for argument in command_line(int(entry.name))):
-            with suppress(OSError, ValueError):
-                found += [int(entry.name)] if any(is_below(int(entry.name), init) for init in inits) else []
+            with suppress(OSError):
+                control_group = (entry / "cgroup").read_text()
+                found += [int(entry.name)] if any(pod["metadata"]["uid"] in control_group for pod in pods) else []
     return sorted(found)
 
 

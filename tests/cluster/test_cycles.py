@@ -1,19 +1,23 @@
-"""Five cycles from no pod and back with a fault each; a hundred are `python -m tests.cluster cycles`."""
+"""Five cycles from no pod and back with a fault each, and one without KEDA; a hundred are `python -m tests.cluster
+cycles`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from ..postgresql import RunningPostgreSQL
 from .cluster import Cluster
 from .cycle_plan import Cycle, plan
-from .cycles import run, site
-from .release import Release
+from .cycles import addresses, asleep, run, site
+from .release import MODELS, PICTURE, Release
 
-pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.own_cluster, pytest.mark.alone, pytest.mark.timeout(3600)]
 
+FIRST_PODS = r"^bowerbird_first_pods_total{[^}]*} (.+)$"
 SEED = 7
 CYCLES = 5
 
@@ -33,3 +37,27 @@ def test_nothing_is_lost_or_doubled_and_everybody_is_answered(
     assert row.in_flight
     assert (row.failed, row.lost, row.doubled) == ([], [], 0)
     assert row.holds, row
+
+
+def test_without_keda_the_gateway_makes_the_first_pods(release: tuple[Release, RunningPostgreSQL]) -> None:
+    site, _ = release
+    operator = ["--namespace", "keda", "deployment/keda-operator"]
+    asleep(site)
+    before = first_pods(site)
+    site.cluster.kubectl("scale", *operator, "--replicas=0")
+    try:
+        with site.reached_by_node() as client:
+            answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
+        made = first_pods(site) - before
+    finally:
+        site.cluster.kubectl("scale", *operator, "--replicas=1")
+        site.cluster.kubectl("rollout", "status", *operator, "--timeout=120s")
+    assert answer.status_code == httpx2.codes.OK, answer.text
+    assert made == len(MODELS)
+    asleep(site)
+
+
+def first_pods(release: Release) -> float:
+    """How many Deployments the release's gateways have woken themselves."""
+    told = [httpx2.get(f"{gateway}/metrics", timeout=10, trust_env=False).text for gateway in addresses(release)]
+    return sum(float(count) for each in told for count in re.findall(FIRST_PODS, each, re.MULTILINE))

@@ -17,13 +17,13 @@ from .machine import command_line
 from .node import GPU_RESOURCE
 from .release import PICTURE, READY_SECONDS, Release, drawing, drawn, installed
 
-pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.own_cluster, pytest.mark.alone, pytest.mark.timeout(900)]
 
 CORDONED_SECONDS = 20.0
 AWAY_SECONDS = 30.0
 HUNG_SECONDS = 10.0
 """The issue's."""
-LONG = {**PICTURE, "cache": "fresh", "n": 6, "steps": 50}
+LONG = {**PICTURE, "cache": "fresh", "n": 3, "steps": 50}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,23 @@ def test_a_gateway_that_hangs_is_killed_within_ten_seconds_and_another_answers(r
     assert time.monotonic() - began <= HUNG_SECONDS
     assert drawn(release)
     assert set(release.pods("gateway")) == {gateway}
+
+
+def test_a_kubelet_that_is_killed_is_started_again_and_the_node_stays_ready(cluster: Cluster) -> None:
+    machine = cluster.machines["gpu"]
+    killed = machine.pid_of("kubelet")
+    machine.signal("kubelet", signal.SIGKILL)
+
+    def restarted() -> bool:
+        try:
+            return machine.pid_of("kubelet") != killed
+        except LookupError:
+            return False
+
+    cluster.until(restarted, "another kubelet", seconds=10)
+    time.sleep(2)
+    path = '{.status.conditions[?(@.type=="Ready")].status}'
+    assert cluster.kubectl("get", "node", "gpu", "--output", f"jsonpath={path}") == "True"
 
 
 def serving(release: Release, pod: str) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,12 @@ FLEDGLING = PACKAGED_MODELS / "fledgling"
 CLAIM = "models"
 BUCKET = "bundles"
 """Secret with the credentials of the bucket."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_was(bowerbird: Release) -> Iterator[None]:
+    yield
+    bowerbird.upgrade()
 
 
 @pytest.fixture
@@ -61,8 +66,8 @@ def bucket(bowerbird: Release, s3: RunningS3) -> Iterator[Callable[[Path, str], 
 
 def test_a_bundle_in_an_image_is_mounted_and_draws(bowerbird: Release, tmp_path: Path) -> None:
     load_bundle(bowerbird.cluster, "localhost/fledgling:whole", FLEDGLING, tmp_path)
-    with drawing_with(bowerbird, "image=localhost/fledgling:whole"):
-        assert drawn(bowerbird)
+    read_from(bowerbird, "image=localhost/fledgling:whole")
+    assert drawn(bowerbird)
 
 
 def test_a_bundle_on_a_claim_is_mounted_and_draws(bowerbird: Release) -> None:
@@ -70,47 +75,47 @@ def test_a_bundle_on_a_claim_is_mounted_and_draws(bowerbird: Release) -> None:
     shutil.copytree(FLEDGLING, on_node / "fledgling")
     for manifest in volume_of_node(bowerbird.namespace):
         bowerbird.cluster.kubectl("apply", "-f", "-", manifest=json.dumps(manifest))
-    with drawing_with(bowerbird, f"claim={CLAIM}"):
-        assert drawn(bowerbird)
+    read_from(bowerbird, f"claim={CLAIM}")
+    assert drawn(bowerbird)
 
 
 def test_a_bundle_in_a_bucket_is_fetched_and_draws(
     bowerbird: Release, bucket: Callable[[Path, str], list[str]]
 ) -> None:
-    with drawing_with(bowerbird, *bucket(FLEDGLING, "whole")):
-        assert drawn(bowerbird)
+    read_from(bowerbird, *bucket(FLEDGLING, "whole"))
+    assert drawn(bowerbird)
 
 
 def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
     bowerbird: Release, diagnosis: Callable[[], str], tmp_path: Path
 ) -> None:
     load_bundle(bowerbird.cluster, "localhost/fledgling:altered", altered(tmp_path), tmp_path)
-    with drawing_with(bowerbird, "image=localhost/fledgling:altered", wait=False):
-        bowerbird.cluster.until(
-            lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file", seconds=READY_SECONDS
-        )
-        assert drawn(bowerbird), "the release before goes on serving"
+    read_from(bowerbird, "image=localhost/fledgling:altered", wait=False)
+    bowerbird.cluster.until(
+        lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file", seconds=READY_SECONDS
+    )
+    assert drawn(bowerbird), "the release before goes on serving"
 
 
 def test_an_altered_object_of_a_bucket_does_not_start_and_the_doctor_says_why(
     bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[], str], tmp_path: Path
 ) -> None:
-    with drawing_with(bowerbird, *bucket(altered(tmp_path), "altered"), wait=False):
-        bowerbird.cluster.until(
-            lambda: "/models/altered/tokenizer.json is not the file" in diagnosis(),
-            "a diagnosis that names the altered object",
-            seconds=READY_SECONDS,
-        )
-        assert drawn(bowerbird), "the release before goes on serving"
+    read_from(bowerbird, *bucket(altered(tmp_path), "altered"), wait=False)
+    bowerbird.cluster.until(
+        lambda: "/models/altered/tokenizer.json is not the file" in diagnosis(),
+        "a diagnosis that names the altered object",
+        seconds=READY_SECONDS,
+    )
+    assert drawn(bowerbird), "the release before goes on serving"
 
 
 def test_a_secret_of_a_bucket_that_is_missing_is_named_by_the_doctor(
     bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[], str]
 ) -> None:
     url, _, port = bucket(FLEDGLING, "unopened")
-    with drawing_with(bowerbird, url, "existingSecret=nowhere", port, wait=False):
-        bowerbird.cluster.until(lambda: "nowhere is not there." in diagnosis(), "a diagnosis that names the Secret")
-        assert drawn(bowerbird), "the release before goes on serving"
+    read_from(bowerbird, url, "existingSecret=nowhere", port, wait=False)
+    bowerbird.cluster.until(lambda: "nowhere is not there." in diagnosis(), "a diagnosis that names the Secret")
+    assert drawn(bowerbird), "the release before goes on serving"
 
 
 def altered(folder: Path) -> Path:
@@ -153,12 +158,7 @@ def volume_of_node(namespace: str) -> list[dict[str, object]]:
     ]
 
 
-@contextmanager
-def drawing_with(release: Release, *model: str, wait: bool = True) -> Iterator[None]:
-    """The release with another place for text-to-image's bundle, while the block runs."""
+def read_from(release: Release, *model: str, wait: bool = True) -> None:
+    """Upgrades to a release whose text-to-image has its bundle from another place."""
     values = [word for each in (*model, "path=fledgling") for word in ("--set", f"services.text-to-image.model.{each}")]
     release.upgrade(*values, wait=wait)
-    try:
-        yield
-    finally:
-        release.upgrade()

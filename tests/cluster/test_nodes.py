@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 
 import pytest
 
@@ -63,23 +61,6 @@ def test_a_service_with_every_gpu_of_the_cluster_is_replaced_all_the_same(bowerb
         assert before not in bowerbird.pods("text-to-image").values()
     finally:
         bowerbird.upgrade()
-
-
-def test_a_kubelet_that_is_killed_is_started_again_and_the_node_stays_ready(cluster: Cluster) -> None:
-    machine = cluster.machines["gpu"]
-    killed = machine.pid_of("kubelet")
-    machine.signal("kubelet", signal.SIGKILL)
-
-    def restarted() -> bool:
-        try:
-            return machine.pid_of("kubelet") != killed
-        except LookupError:
-            return False
-
-    cluster.until(restarted, "another kubelet", seconds=10)
-    time.sleep(2)
-    path = '{.status.conditions[?(@.type=="Ready")].status}'
-    assert cluster.kubectl("get", "node", "gpu", "--output", f"jsonpath={path}") == "True"
 
 
 def gpu_pod(namespace: str) -> dict[str, object]:

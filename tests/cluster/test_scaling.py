@@ -133,21 +133,6 @@ def test_pods_that_are_asked_for_come_without_a_request_and_go_again(release: Re
     fall_asleep(release)
 
 
-@pytest.mark.own_cluster
-def test_without_keda_the_gateway_makes_the_first_pods(release: Release) -> None:
-    operator = ["--namespace", "keda", "scale", "deployment/keda-operator"]
-    release.cluster.kubectl(*operator, "--replicas=0")
-    try:
-        with release.reached() as client:
-            answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
-            metrics = client.get("/metrics").text
-    finally:
-        release.cluster.kubectl(*operator, "--replicas=1")
-    assert answer.status_code == httpx2.codes.OK, answer.text
-    assert first_pods(metrics) == len(MODELS)
-    fall_asleep(release)
-
-
 def ask_for(client: httpx2.Client, pods: int) -> None:
     """Pods of safety for ten minutes, whatever the work."""
     wish = {"service": "safety", "pods": pods, "seconds": 600}
