@@ -21,14 +21,13 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
+INSTALLED = ("installation", "devices", "images", "metric", "models", "nodes", "rights")
 TOGETHER = (
     ("tests/unit/compiler/",),
     ("tests/integration/",),
-    tuple(f"tests/cluster/test_{name}.py" for name in ("installation", "models", "nodes", "rights", "images")),
-    ("tests/cluster/test_reasons.py", "tests/cluster/test_devices.py"),
+    tuple(f"tests/cluster/test_{name}.py" for name in INSTALLED),
 )
-"""How the names begin of files whose session fixtures (`exports`, `stack`, `bowerbird`) are dear; the last two would
-disturb each other, what keeps one from waking is what the other has."""
+"""How the names begin of files whose session fixtures (`exports`, `stack`, `bowerbird`) are dear."""
 
 FIRST = (
     "tests/chaos/test_chaos.py",

@@ -37,7 +37,7 @@ from .several import several_gateways
 
 NAMESPACE = "cycles"
 DEFAULT_CYCLES, DEFAULT_SEED = 100, 1
-COOLDOWN_SECONDS = 5
+COOLDOWN_SECONDS = 2
 SETTLED_SECONDS = 600.0
 AT_ONCE = {"crashLoopBackOff": {"maxContainerRestartPeriod": "2s"}}
 """Whose process is killed cycle after cycle is started again at once each time, by kubelets that are told so."""

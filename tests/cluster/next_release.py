@@ -25,12 +25,13 @@ def upgrade():
     state_compatibility(revision, "{NEWEST}")
 '''
 CHANGES = f"""
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 package = Path(find_spec("bowerbird.gateway.records.migrations").origin)
 text = package.read_text()
 assert 'NEWEST = "{NEWEST}"' in text
 package.write_text(text.replace('NEWEST = "{NEWEST}"', 'NEWEST = "{REVISION}"'))
+Path(cache_from_source(package)).unlink()  # it is believed, whatever its source says
 (package.parent / "versions" / "next.py").write_text(Path("/tmp/next.py").read_text())
 """
 DOCKERFILE = f"""

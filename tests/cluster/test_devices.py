@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .cluster import Cluster
 from .node import GPU_DRIVER, GPU_RESOURCE, NODES
-from .release import READY_SECONDS, Release, drawn, installed
+from .release import READY_SECONDS, Release, drawn
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
@@ -28,13 +27,15 @@ LOOKS = "import os; print(os.environ.get('NVIDIA_VISIBLE_DEVICES'))"
 
 
 @pytest.fixture(scope="module")
-def release(cluster: Cluster) -> Iterator[Release]:
+def release(bowerbird: Release) -> Iterator[Release]:
     """One whose text-to-image claims every device that there is."""
+    cluster = bowerbird.cluster
     slices = ("get", "resourceslices", "--output", "jsonpath={.items[*].spec.driver}")
     cluster.until(lambda: GPU_DRIVER in cluster.kubectl(*slices), "devices that are offered")
     cluster.kubectl("apply", "-f", "-", manifest=json.dumps(CLASS))
-    with installed(cluster, "claiming", *CLAIMS) as made:
-        yield made
+    bowerbird.upgrade(*CLAIMS)
+    yield bowerbird
+    bowerbird.upgrade()
     cluster.kubectl("delete", "deviceclass", GPU_DRIVER)
 
 

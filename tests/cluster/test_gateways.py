@@ -23,7 +23,7 @@ from .several import GATEWAYS, several_gateways
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
 NAMESPACE = "shared"
-COOLDOWN_SECONDS = 5
+COOLDOWN_SECONDS = 2
 JOB_SECONDS = 240.0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from .cluster import Cluster
 from .metrics_api import METRIC, MetricsApi, metrics_api
-from .release import READY_SECONDS, Release, drawn, installed
+from .release import READY_SECONDS, Release, drawn
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
@@ -41,19 +41,22 @@ def metrics(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_curation_gets_as_many_pods_as_the_metric_says_and_upgrades_leave_them(
-    cluster: Cluster, metrics: MetricsApi
+    bowerbird: Release, metrics: MetricsApi
 ) -> None:
     metrics.value = 1
-    with installed(cluster, "metered", *COUNTED) as release:
-        assert release.wanted()["curation"] == 1
+    bowerbird.upgrade(*COUNTED)
+    try:
+        assert bowerbird.wanted()["curation"] == 1
         metrics.value = 20
-        counted(release, MOST)
-        release.upgrade("--set", "services.gateway.podAnnotations.round=two")
-        assert release.wanted()["curation"] == MOST
-        assert drawn(release)
+        counted(bowerbird, MOST)
+        bowerbird.upgrade(*COUNTED, "--set", "services.safety.podAnnotations.round=two")
+        assert bowerbird.wanted()["curation"] == MOST
+        assert drawn(bowerbird)
         metrics.value = 1
-        counted(release, 1)
-        assert drawn(release)
+        counted(bowerbird, 1)
+        assert drawn(bowerbird)
+    finally:
+        bowerbird.upgrade()
 
 
 def counted(release: Release, count: int) -> None:

@@ -38,7 +38,7 @@ def release(cluster: Cluster) -> Iterator[Release]:
     ("values", "said", "reasons"),
     [
         (["curation.nodeSelector.nowhere=here"], "Unschedulable", {"Unschedulable"}),
-        (["curation.accelerator.deviceClass=gpu.example.com"], "Unschedulable", {"Unschedulable"}),
+        (["curation.accelerator.deviceClass=nowhere.example.com"], "Unschedulable", {"Unschedulable"}),
         (["text-to-image.image=bowerbird-nowhere"], "ErrImagePull", {"ErrImagePull", "ImagePullBackOff"}),
         (SMALL, "OOMKilled", {"OOMKilled", "CrashLoopBackOff"}),
     ],

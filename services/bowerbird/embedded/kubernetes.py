@@ -31,6 +31,8 @@ SPOKEN = {
     "CrashLoopBackOff": "its container ends again and again",
 }
 """Why a container waits, in words."""
+ENDED = "its container has ended"
+"""Of one that is started again, or is about to be: it waits only after that has failed, too."""
 
 
 class ClusterUnreadable(Exception):
@@ -270,9 +272,11 @@ def _why_not(pod: Object) -> str:
             return f"no node can take it ({condition.get('message', 'no reason given').rstrip('.')})"
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container["state"].get("waiting", {})
-        if said := SPOKEN.get(waiting.get("reason", "")):
-            last = container.get("lastState", {}).get("terminated", {}).get("message", "").strip().splitlines()
-            words = last[-1] if last else waiting.get("message", "")
+        ended = container["state"].get("terminated") or container.get("lastState", {}).get("terminated", {})
+        failed = bool(ended.get("exitCode")) and not container.get("ready", False) and status.get("phase") != "Failed"
+        if said := SPOKEN.get(waiting.get("reason", "")) or (ENDED if failed else ""):
+            last = ended.get("message", "").strip().splitlines()
+            words = last[-1] if last else waiting.get("message") or ended.get("reason", "")
             return f"{said} ({words.rstrip('.')})" if words else said
     return ""
 

@@ -50,6 +50,11 @@ def crashing(last: str) -> list[dict[str, Any]]:
     return statuses
 
 
+def ended(message: str = "", code: int = 1) -> dict[str, Any]:
+    """How a container ended."""
+    return {"terminated": {"message": message, "exitCode": code, "reason": "Error" if code else "Completed"}}
+
+
 def found(**objects: Sequence[dict[str, Any]]) -> list[Finding]:
     """What is found where these objects are, and the Secret that the gateway needs."""
     secret = {"metadata": {"name": "keys"}, "data": {"admin-keys": ""}}
@@ -260,6 +265,19 @@ def test_whether_the_last_backup_succeeded_is_said(
         (
             {**waiting("PodInitializing"), "initContainerStatuses": crashing("s3://models/x is not there.")},
             "its container ends again and again (s3://models/x is not there)",
+        ),
+        (
+            {"containerStatuses": [{"state": {"running": {}}, "lastState": ended("Traceback\nThe bundle is wrong.")}]},
+            "its container has ended (The bundle is wrong)",
+        ),
+        ({"initContainerStatuses": [{"state": ended(code=137)}]}, "its container has ended (Error)"),
+        ({"initContainerStatuses": [{"state": ended(code=0)}]}, "they are starting"),
+        (
+            {
+                "containerStatuses": [{"state": ended()}],
+                **{"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory. "},
+            },
+            "one was evicted (The node was low on resource: memory)",
         ),
         (
             {"phase": "Failed", "reason": "Evicted", "message": 'Usage of EmptyDir volume "models" exceeds "8Gi". '},

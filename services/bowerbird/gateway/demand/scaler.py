@@ -2,8 +2,8 @@
 
     IsActive         whether a variant is needed at all: anything queued, running, draining or pre-warmed. It decides
                      about the last pod, so a replica that cannot read all demand answers UNAVAILABLE, never false
-    StreamIsActive   `true` as soon as a variant is needed, and again each second while it has no pod: KEDA drops one
-                     that comes before it knows its metrics, and ignores every `false`
+    StreamIsActive   `true` as soon as a variant is needed, and again and again while it has no pod: KEDA drops one that
+                     comes before it knows its metrics, or has seen that the last pod is gone, and ignores every `false`
     GetMetricSpec    one metric, wanted pods, with a target of 1
     GetMetrics       its value (`wanted`)
 
@@ -39,8 +39,9 @@ SERVICE = "/externalscaler.ExternalScaler/"
 METRIC = "wanted-pods"
 TARGET_PODS = 1.0
 ANSWER_SECONDS = 2.0
-REPEAT_SECONDS = 1.0
-"""How often a stream says again that a variant without a pod is needed."""
+REPEAT_SECONDS = 0.5
+"""How often a stream says again that a variant without a pod is needed: the stages of a chain are to come within a
+second of each other, also where one was not heard."""
 USUAL_REQUESTS_PER_POD = 16.0
 END_SECONDS = 1.0
 
