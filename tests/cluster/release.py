@@ -208,17 +208,24 @@ def drawing(client: httpx2.Client, **asked: object) -> Iterator[Told]:
 
 
 def drawn(release: Release) -> str:
-    """A picture that nobody has drawn before, as base64 of a PNG; raises AssertionError with what came instead."""
+    """A picture that nobody has drawn before, as base64 of a PNG; raises openai.OpenAIError."""
     with release.reached() as client:
-        answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
-    assert answer.status_code == httpx2.codes.OK, answer.text
-    return str(answer.json()["data"][0]["b64_json"])
+        return paint(client)
 
 
 def painter(client: httpx2.Client) -> openai.OpenAI:
     """OpenAI's client, with the retries that it has by default: a gateway says 503 until it has seen a new pod."""
     key = client.headers["Authorization"].removeprefix("Bearer ")
     return openai.OpenAI(base_url=f"{client.base_url}/v1", api_key=key)
+
+
+def paint(client: httpx2.Client, **asked: object) -> str:
+    """The first of the pictures that OpenAI's client asks for, drawn anew, as base64; raises openai.OpenAIError."""
+    wished = {**PICTURE, "cache": "fresh", **asked}
+    prompt = str(wished.pop("prompt"))
+    answer = painter(client).images.generate(prompt=prompt, extra_body=wished, timeout=300)
+    assert answer.data
+    return str(answer.data[0].b64_json)
 
 
 @dataclass(slots=True)

@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from .certificates import Authority
 from .cluster import Cluster
-from .release import MODELS, PICTURE, Release, created, drawing, loaded, release_of
+from .release import MODELS, Release, created, drawing, loaded, paint, release_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -65,8 +64,7 @@ def leaf(authority: Authority) -> list[str]:
 
 def test_the_chain_draws(release: Release) -> None:
     with release.reached() as client:
-        answer = client.post("/v1/images/generations", json=PICTURE)
-    assert answer.status_code == httpx2.codes.OK, answer.text
+        assert paint(client)
 
 
 def test_who_shows_no_certificate_is_not_answered(release: Release) -> None:
