@@ -33,7 +33,7 @@ OLDER = 4.0
 """How many times as old as the youngest the others are at least."""
 COST = "controller.kubernetes.io/pod-deletion-cost"
 SHORT = {**PICTURE, "cache": "fresh", "steps": 2}
-LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 4}
+LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 6}
 KEDA = {
     "services.text-to-image.scaling.kind": "keda",
     "services.text-to-image.scaling.maxReplicas": 3,

@@ -142,7 +142,9 @@ spec:
           image: {{ include "bowerbird.image" . }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           terminationMessagePolicy: FallbackToLogsOnError # why it did not start stands in the pod's status
-          {{- if $service.serves }}
+          {{- if $isGateway }}
+          args: [--liveness-port, {{ include "bowerbird.livenessPort" .root | quote }}]
+          {{- else if $service.serves }}
           args: [{{ $service.serves | quote }}, --port, {{ $service.port | quote }}{{ if $inside }}, --health-port, {{ include "bowerbird.healthPort" .root | quote }}{{ end }}]
           {{- end }}
           env: {{- include "bowerbird.environment" . | nindent 12 }}
@@ -152,6 +154,9 @@ spec:
           {{- end }}
           ports:
             - {name: http, containerPort: {{ $service.port }}}
+            {{- if $isGateway }}
+            - {name: liveness, containerPort: {{ include "bowerbird.livenessPort" .root }}}
+            {{- end }}
             {{- if eq $health "health" }}
             - {name: health, containerPort: {{ include "bowerbird.healthPort" .root }}}
             {{- else if and $inside $values.database.existingSecret }}
@@ -170,7 +175,7 @@ spec:
             periodSeconds: 2
             timeoutSeconds: 5
           livenessProbe:
-            httpGet: {path: /livez, port: {{ $health }}}
+            httpGet: {path: /livez, port: {{ $isGateway | ternary "liveness" $health }}}
             periodSeconds: {{ $isGateway | ternary 1 10 }}
             timeoutSeconds: {{ $isGateway | ternary 1 5 }}
             failureThreshold: {{ $isGateway | ternary 5 3 }}

@@ -133,6 +133,9 @@ name}. */}}
 {{/* Port at which other gateways come then, and nobody else. */}}
 {{- define "bowerbird.replicaPort" -}}9092{{- end -}}
 
+{{/* Port at which the kubelet asks whether the gateway lives; who holds its socket says so. */}}
+{{- define "bowerbird.livenessPort" -}}9093{{- end -}}
+
 {{/* Whether the gateway has to watch the services' pods: "true" where they come and go, else nothing. */}}
 {{- define "bowerbird.watchesPods" -}}
 {{- $watches := "" -}}

@@ -8,8 +8,8 @@ socket in the same way (`embedded.stack`).
 
 Nothing else is supervised here. A gateway that ends by itself ends the container, with its status and its last words;
 one that is killed sooner after its start than `--again-seconds` does too, and Kubernetes waits longer each time before
-it tries again. SIGTERM and SIGINT are passed on, and waited for. Only the standard library is imported: this process
-weighs 13 MB.
+it tries again. With `--liveness-port` it says there whether the gateway lives (`liveness`). SIGTERM and SIGINT are
+passed on, and waited for. Only the standard library is imported: this process weighs 13 MB.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from threading import Thread
 from types import FrameType
 
 from bowerbird.gateway.binding import bind
+from bowerbird.gateway.liveness import Liveness
 
 AGAIN_SECONDS = 10.0
 COMMAND = (sys.executable, "-m", "bowerbird.gateway.main")
@@ -35,9 +37,10 @@ COMMAND = (sys.executable, "-m", "bowerbird.gateway.main")
 class Holder:
     """A socket, and the gateway that serves it at present."""
 
-    def __init__(self, listener: socket.socket, again_seconds: float) -> None:
+    def __init__(self, listener: socket.socket, again_seconds: float, liveness: Liveness) -> None:
         self._listener = listener
         self._again_seconds = again_seconds
+        self._liveness = liveness
         self._gateway: subprocess.Popen[bytes] | None = None
         self._told: set[int] = set()
 
@@ -62,6 +65,7 @@ class Holder:
     def _serve(self) -> int:
         descriptor = self._listener.fileno()
         environment = {**os.environ, "BOWERBIRD_LISTEN_FD": str(descriptor)}
+        self._liveness.started()
         self._gateway = subprocess.Popen(COMMAND, env=environment, pass_fds=(descriptor,))  # noqa: S603 - our own module
         for number in tuple(self._told):  # it came before there was anybody to pass it on to
             self._gateway.send_signal(number)
@@ -80,12 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serves at BOWERBIRD_HOST and BOWERBIRD_PORT; raises SystemExit with the gateway's status, or a sentence."""
     parser = argparse.ArgumentParser(prog="bowerbird.gateway.holding")
     parser.add_argument("--again-seconds", type=float, default=AGAIN_SECONDS)
-    again_seconds: float = parser.parse_args(arguments).again_seconds
+    parser.add_argument("--liveness-port", type=int)
+    asked = parser.parse_args(arguments)
     try:
         host, port = os.environ["BOWERBIRD_HOST"], int(os.environ["BOWERBIRD_PORT"])
     except (KeyError, ValueError) as error:
         raise SystemExit("BOWERBIRD_HOST and BOWERBIRD_PORT say where the gateway listens.") from error
-    holder = Holder(bind(host, port), again_seconds)
+    listener, liveness = bind(host, port), Liveness(host, port)
+    if asked.liveness_port is not None:
+        Thread(target=liveness.serve, args=(bind(host, asked.liveness_port),), daemon=True).start()
+    holder = Holder(listener, asked.again_seconds, liveness)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, holder.tell)
     raise SystemExit(holder.run())

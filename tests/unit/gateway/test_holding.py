@@ -81,6 +81,34 @@ def test_who_comes_while_a_killed_gateway_is_away_is_answered_by_the_next(tmp_pa
     assert process.returncode == 0
 
 
+def lives(url: str) -> bool:
+    """What it says of the gateway, within the second that a kubelet waits."""
+    return httpx2.get(url, timeout=1.0, trust_env=False).status_code == httpx2.codes.OK
+
+
+def test_a_gateway_that_hangs_is_not_alive_and_one_that_is_started_again_is(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with held(tmp_path, "--again-seconds", "0", "--liveness-port", str(port)) as (process, url):
+        told = f"http://127.0.0.1:{port}"
+        listens(told)
+        assert lives(told), "it starts"
+        assert is_alive(url)
+        assert lives(told)
+        (gateway,) = gateways(process)
+        gateway.suspend()
+        assert not lives(told)
+        gateway.resume()
+        assert lives(told)
+        gateway.kill()
+        gateway.wait(SECONDS)
+        with ThreadPoolExecutor(1) as thread:
+            answered = thread.submit(is_alive, url)
+            while not answered.done():
+                assert lives(told), "another one starts"
+                time.sleep(0.05)
+
+
 def test_what_it_is_told_it_passes_on_and_waits_for(tmp_path: Path) -> None:
     with held(tmp_path) as (process, url):
         listens(url)
