@@ -29,14 +29,14 @@ YOUNG_SECONDS = 10.0
 """What the youngest has, at least, to be the only one that draws."""
 TRIES = 5
 """Where it was not busy alone in time, another youngest is made."""
+PODS = 3
 OLDER = 4.0
 """How many times as old as the youngest the others are at least."""
 COST = "controller.kubernetes.io/pod-deletion-cost"
-SHORT = {**PICTURE, "cache": "fresh", "steps": 2}
-LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 6}
+LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 10}
 KEDA = {
     "services.text-to-image.scaling.kind": "keda",
-    "services.text-to-image.scaling.maxReplicas": 3,
+    "services.text-to-image.scaling.maxReplicas": PODS,
     "services.text-to-image.scaling.minReplicas": 2,
 }
 
@@ -87,7 +87,7 @@ async def youngest_busy(release: Release) -> AsyncIterator[tuple[str, asyncio.Ta
                 scaled(release, 2)
                 before = set(release.pods("text-to-image"))
                 await until(release, lambda: min(ages(release).values()) > OLDER * YOUNG_SECONDS, "two old pods")
-                scaled(release, 3)
+                scaled(release, PODS)
                 (youngest,) = set(release.pods("text-to-image")) - before
                 if drawing := await drawn_by(release, client, youngest):
                     yield youngest, drawing
@@ -96,26 +96,32 @@ async def youngest_busy(release: Release) -> AsyncIterator[tuple[str, asyncio.Ta
 
 
 async def drawn_by(release: Release, client: httpx2.AsyncClient, pod: str) -> asyncio.Task[httpx2.Response] | None:
-    """Something long that this pod draws, and no other draws anything, while it is young: the least busy is asked, so
-    one of three that are sent at once is its. What another one draws is given up, which ends it there."""
-    position = 0
-    while is_young(release, pod):
-        drawings = []
-        for place in range(3):
-            asked = LONG if place == position % 3 else SHORT
-            drawings.append(asyncio.create_task(client.post("/v1/images/generations", json=asked)))
-        long = drawings.pop(position % 3)
-        for each in drawings:
-            (await each).raise_for_status()
-        await until(release, partial(alone_or_done, release, long), "one busy pod")
-        if not long.done() and busy(release) == {pod} and is_young(release, pod):
-            return long
-        long.cancel()
-        with suppress(asyncio.CancelledError):
-            (await long).raise_for_status()
-        await until(release, lambda: not busy(release), "no busy pod")
-        position += 1
+    """Something long that this pod draws, and no other draws anything, while it is young. The least busy is asked, so
+    one pod after the other gets something long until it is this one's turn; what the others draw is given up then."""
+    others: list[asyncio.Task[httpx2.Response]] = []
+    long = None
+    while long is None and len(others) < PODS and is_young(release, pod):
+        known = busy(release)
+        asked = asyncio.create_task(client.post("/v1/images/generations", json=LONG))
+        await until(release, partial(is_known_or_done, release, known, asked), "another busy pod")
+        if pod in busy(release):
+            long = asked
+        else:
+            others.append(asked)
+    await given_up(others)
+    await until(release, lambda: busy(release) <= {pod}, "nobody else who draws")
+    if long is None or (not long.done() and is_young(release, pod)):
+        return long
+    await given_up([long])
     return None
+
+
+async def given_up(drawings: list[asyncio.Task[httpx2.Response]]) -> None:
+    """Hangs up, where no answer is there yet."""
+    for drawing in drawings:
+        drawing.cancel()
+        with suppress(asyncio.CancelledError):
+            (await drawing).raise_for_status()
 
 
 def is_young(release: Release, pod: str) -> bool:
@@ -129,9 +135,9 @@ async def until(release: Release, fact: Callable[[], bool], what: str) -> None:
     await asyncio.to_thread(release.cluster.until, fact, what, 600)
 
 
-def alone_or_done(release: Release, drawing: asyncio.Task[httpx2.Response]) -> bool:
-    """Whether one pod only is known as busy, or the drawing has ended before."""
-    return drawing.done() or len(busy(release)) == 1
+def is_known_or_done(release: Release, known: set[str], drawing: asyncio.Task[httpx2.Response]) -> bool:
+    """Whether Kubernetes knows of one more busy pod, or the drawing has ended before."""
+    return drawing.done() or busy(release) > known
 
 
 def scaled(release: Release, count: int) -> None:
