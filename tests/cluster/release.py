@@ -31,7 +31,7 @@ MODELS = ("safety", "text-to-image", "curation")
 """What EXAMPLE has beside the gateway."""
 REPLICAS = "custom-columns=NAME:.metadata.name,REPLICAS:.spec.replicas"
 KEYS_SECRET = "bowerbird-keys"
-BREATH_SECONDS = 0.3
+BREATH_SECONDS = 0.7
 PICTURE: Final = {"prompt": "an american robin perched on a branch in winter", "seed": 7, "size": "256x256"}
 
 

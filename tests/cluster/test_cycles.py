@@ -1,9 +1,12 @@
-"""Five cycles from no pod and back with a fault each, and one without KEDA; a hundred are `python -m tests.cluster
-cycles`."""
+"""Five cycles from no pod and back with a fault each, and a wake while KEDA hangs.
+
+A hundred cycles are `python -m tests.cluster cycles`.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 
 import httpx2
@@ -11,9 +14,9 @@ import pytest
 
 from ..postgresql import RunningPostgreSQL
 from .cluster import Cluster
-from .cycle_plan import Cycle, plan
-from .cycles import addresses, asleep, run, site
-from .release import MODELS, PICTURE, Release
+from .cycle_plan import Cycle, Victim, plan
+from .cycles import addresses, asleep, pids, run, send, site
+from .release import MODELS, Release, paint
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.alone, pytest.mark.timeout(3600)]
 
@@ -39,20 +42,18 @@ def test_nothing_is_lost_or_doubled_and_everybody_is_answered(
     assert row.holds, row
 
 
-def test_without_keda_the_gateway_makes_the_first_pods(release: tuple[Release, RunningPostgreSQL]) -> None:
+def test_while_keda_hangs_the_gateway_makes_the_first_pods(release: tuple[Release, RunningPostgreSQL]) -> None:
     site, _ = release
-    operator = ["--namespace", "keda", "deployment/keda-operator"]
     asleep(site)
     before = first_pods(site)
-    site.cluster.kubectl("scale", *operator, "--replicas=0")
+    operator = pids(next(each for each in plan(SEED, 2 * len(Victim)) if each.victim is Victim.KEDA), site)
+    send(operator, signal.SIGSTOP)
     try:
         with site.reached_by_node() as client:
-            answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
+            assert paint(client)
         made = first_pods(site) - before
     finally:
-        site.cluster.kubectl("scale", *operator, "--replicas=1")
-        site.cluster.kubectl("rollout", "status", *operator, "--timeout=120s")
-    assert answer.status_code == httpx2.codes.OK, answer.text
+        send(operator, signal.SIGCONT)
     assert made == len(MODELS)
     asleep(site)
 
