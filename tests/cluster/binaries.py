@@ -33,6 +33,8 @@ class Module:
     name: str
     programs: Mapping[str, str]
     linker_flags: str = "-s -w"
+    is_of_clusters: bool = True
+    """Else only the chart's own tests need it, which have no cluster."""
 
 
 ALL = (
@@ -71,7 +73,7 @@ ALL = (
             "keda-admission-webhooks": "github.com/kedacore/keda/v2/cmd/webhooks",
         },
     ),
-    Module("cyclonus", {"cyclonus": "github.com/mattfenwick/cyclonus/cmd/cyclonus"}),
+    Module("cyclonus", {"cyclonus": "github.com/mattfenwick/cyclonus/cmd/cyclonus"}, is_of_clusters=False),
 )
 
 
@@ -97,8 +99,8 @@ def program(name: str) -> Path:
 
 
 def missing() -> list[str]:
-    """Programs that are not built."""
-    return [name for module in ALL for name in module.programs if not program(name).exists()]
+    """Programs of a cluster that are not built."""
+    return [name for module in ALL if module.is_of_clusters for name in module.programs if not program(name).exists()]
 
 
 def search_path() -> str:
@@ -107,12 +109,13 @@ def search_path() -> str:
 
 
 def build_missing(*names: str) -> None:
-    """Builds what is missing, of all programs or of these, one after the other: two linkers at once want 6 GB. Raises
-    CalledProcessError."""
+    """Builds what is missing, of a cluster's programs or of these, one after the other: two linkers at once want 6 GB.
+    Raises CalledProcessError."""
+    wanted = names or tuple(missing())
     for module in ALL:
         folder = folder_of(module)
         for name, package in module.programs.items():
-            if (names and name not in names) or (folder / name).exists():
+            if name not in wanted or (folder / name).exists():
                 continue
             print(f"building {name}", flush=True)
             folder.mkdir(parents=True, exist_ok=True)
