@@ -15,7 +15,7 @@ import pytest
 from .cluster import Cluster
 from .machine import command_line
 from .node import GPU_RESOURCE
-from .release import READY_SECONDS, Release, drawing, drawn, installed, paint
+from .release import PICTURE, READY_SECONDS, Release, drawing, drawn, installed, paint
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.alone, pytest.mark.timeout(900)]
 
@@ -23,7 +23,8 @@ CORDONED_SECONDS = 20.0
 AWAY_SECONDS = 30.0
 HUNG_SECONDS = 10.0
 """The issue's."""
-LONG = {"n": 3, "steps": 50}
+NEW = {**PICTURE, "cache": "fresh"}
+LONG = {**NEW, "n": 3, "steps": 50}
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +39,17 @@ def release(cluster: Cluster) -> Iterator[Release]:
 def test_a_node_that_is_drained_takes_no_work_with_it(release: Release) -> None:
     assert set(release.nodes("text-to-image")) == {"gpu"}
     with release.reached_by_node() as client, ThreadPoolExecutor(2) as thread:
-        begun = thread.submit(paint, client, **LONG)
+        assert paint(client), "a chain that is reached"
+        begun = thread.submit(client.post, "/v1/images/generations", json=LONG)
         release.cluster.until(lambda: slots_held(client) > 0, "a picture that is drawn")
         release.cluster.kubectl("drain", "gpu", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=200s")
         try:
-            held = thread.submit(paint, client)
-            assert begun.result()
+            held = thread.submit(client.post, "/v1/images/generations", json=NEW)
+            assert begun.result().status_code == httpx2.codes.OK, begun.result().text
             time.sleep(CORDONED_SECONDS)
         finally:
             release.cluster.kubectl("uncordon", "gpu")
-        assert held.result()
+        assert held.result().status_code == httpx2.codes.OK, held.result().text
     release.kubectl("rollout", "status", "deployment/text-to-image", f"--timeout={READY_SECONDS}s")
 
 
