@@ -13,7 +13,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bowerbird.ending import was_told
+from bowerbird.ending import note_when_told, was_told
 
 
 class OnlyPaths:
@@ -39,11 +39,17 @@ class ServerBeside(uvicorn.Server):
         self.beside: list[tuple[uvicorn.Config, socket.socket]] = []
         self._serving = AsyncExitStack()
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until it is told to end, before its loop begins too."""
+        note_when_told()
+        super().run(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serves, first at its own."""
-        await super().startup(sockets)
+        """Serves, first at its own; nowhere where it was told to end before."""
         if was_told():
             self.should_exit = True
+            return
+        await super().startup(sockets)
         for config, listener in self.beside:
             await self._serving.enter_async_context(serving_at(config, listener))
 

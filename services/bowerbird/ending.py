@@ -2,8 +2,8 @@
 
 `gateway.main` and `container` call `end_when_told` first of all. The process ends at once then, with status 0: there is
 nothing to finish. It is ended by an exception, and not everybody lets one through (uvloop swallows it while it is
-imported, and the process would serve on until it is killed), so `beside.ServerBeside` asks `was_told` when it has
-started.
+imported, and cannot be closed any more when it comes while its loop begins), so `beside.ServerBeside` calls
+`note_when_told` before there is a loop, and asks `was_told` before it starts anything.
 """
 
 from __future__ import annotations
@@ -12,13 +12,24 @@ import signal
 import sys
 from types import FrameType
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _told: list[int] = []
 
 
 def end_when_told() -> None:
-    """From now on, and again when uvicorn has drained and raises the signal that it was ended by."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """From now on."""
+    for number in SIGNALS:
         signal.signal(number, _end)
+
+
+def note_when_told() -> None:
+    """From now on nothing is raised: the process is about to look, or has served and is ending anyway.
+
+    (uvicorn raises the signal that it was ended by once more when it has drained.)
+    """
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: _told.append(number))
 
 
 def was_told() -> bool:
