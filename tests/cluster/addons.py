@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from .binaries import cache, module_folder, program
+from .keda_sources import KEDA
 from .node import PAUSE_IMAGE
 from .oci import write_image
 
@@ -43,7 +44,7 @@ def keda_manifests() -> Path:
 
 def kustomized(part: str) -> str:
     """One of KEDA's own folders of manifests, as it ships."""
-    source = module_folder("keda", "github.com/kedacore/keda/v2") / "config" / part
+    source = module_folder("keda", KEDA) / "config" / part
     command = [str(program("kubectl")), "kustomize", str(source)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
