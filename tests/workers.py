@@ -21,13 +21,14 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-INSTALLED = ("installation", "devices", "images", "metric", "models", "nodes", "rights")
+INSTALLED = ("installation", "devices", "gpus", "images", "metric", "models", "nodes", "rights")
 TOGETHER = (
     ("tests/unit/compiler/",),
     ("tests/integration/",),
     tuple(f"tests/cluster/test_{name}.py" for name in INSTALLED),
 )
-"""How the names begin of files whose session fixtures (`exports`, `stack`, `bowerbird`) are dear."""
+"""How the names begin of files whose session fixtures (`exports`, `stack`, `bowerbird`) are dear, or which would take
+each other's GPUs."""
 
 FIRST = (
     "tests/chaos/test_chaos.py",

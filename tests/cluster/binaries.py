@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def build_missing(*names: str) -> None:
         for name, package in module.programs.items():
             if name not in wanted or (folder / name).exists():
                 continue
-            print(f"building {name}", flush=True)
+            print(f"building {name}", file=sys.stderr, flush=True)  # what `up` prints is for a shell to evaluate
             folder.mkdir(parents=True, exist_ok=True)
             draft = folder / f".{name}.draft"
             flags = ["-trimpath", "-ldflags", module.linker_flags]

@@ -32,7 +32,8 @@ HAD: set[Path] = set()
 def pytest_configure(config: pytest.Config) -> None:
     """What the tests here are marked with."""
     config.addinivalue_line("markers", "alone: while no other file of tests runs; it disturbs what they share")
-    config.addinivalue_line("markers", "own_cluster: kills nodes or the control plane; not on somebody else's cluster")
+    disturbing = "own_cluster: kills nodes or the control plane, or has pods reach this machine; nobody else's cluster"
+    config.addinivalue_line("markers", disturbing)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not WHICH and not item.path.name.startswith(WITHOUT_CLUSTER):
             item.add_marker(nowhere)
         if WHICH == "existing" and item.get_closest_marker("own_cluster"):
-            item.add_marker(pytest.mark.skip(reason="kills what is not ours"))
+            item.add_marker(pytest.mark.skip(reason="kills what is not ours, or has pods reach this machine"))
 
 
 @pytest.fixture(scope="session")

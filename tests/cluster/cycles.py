@@ -15,11 +15,12 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
@@ -59,13 +60,13 @@ class Row:
     cycle: dict[str, object]
     commit: str
     in_flight: int = 0
-    """Requests and jobs that were sent and not answered when the fault struck: none, and the cycle proves nothing."""
+    """Requests and jobs that had not ended when the fault struck, of a gateway its own: none, and it proves nothing."""
     failed: list[str] = field(default_factory=list)
     """Plain requests that OpenAI's client did not get, with its retries."""
     lost: list[str] = field(default_factory=list)
     """Jobs that were accepted and did not succeed."""
     doubled: int = 0
-    """Jobs beyond one for each key."""
+    """Jobs beyond one for each key, and endings, pictures and entries of usage beyond one for each job."""
     away_seconds: float = 0.0
     """How long whoever was struck did nothing: stopped, or until a process was there in its place."""
     slowest_seconds: float = 0.0
@@ -114,6 +115,7 @@ def run(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Row:
     """One cycle, from everybody asleep until everybody is again."""
     row, began = Row(asdict(cycle), commit()), time.monotonic()
     asleep(release)
+    before = Books.of(postgresql)
     with release.reached_by_node() as client, ThreadPoolExecutor(cycle.requests + cycle.jobs) as threads:
         plain = [threads.submit(drawn, client, seed) for seed in range(cycle.requests)]
         keys = [f"{cycle.number}-{number}-{secrets.token_hex(4)}" for number in range(cycle.jobs)]
@@ -121,7 +123,10 @@ def run(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Row:
         gateways = addresses(release)
         while not seen(cycle, release, gateways, plain):  # all of them are drawn between two looks: some more, then
             plain += [threads.submit(drawn, client, len(plain) + seed) for seed in range(cycle.requests)]
-        row.in_flight = sum(not each.done() for each in plain) + cycle.jobs
+        unfinished = cycle.jobs - (Books.of(postgresql).ended - before.ended)
+        row.in_flight = sum(not each.done() for each in plain) + unfinished
+        if cycle.victim is Victim.GATEWAY:
+            row.in_flight = min(row.in_flight, max(map(load, gateways)))
         row.away_seconds = strike(cycle, release, postgresql)
         for each in plain:
             seconds, failure = each.result()
@@ -131,6 +136,7 @@ def run(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> Row:
         row.lost = [f"{job}: {state}" for job in ids if (state := ended(client, job)) != "succeeded"]
         row.doubled = jobs_of(client, keys, ids)
     asleep(release)
+    row.doubled += Books.of(postgresql).beyond(before, len(keys))
     row.seconds = time.monotonic() - began
     return row
 
@@ -183,6 +189,34 @@ def jobs_of(client: httpx2.Client, keys: list[str], ids: list[str]) -> int:
     return sum(accepted(client, key) != job for key, job in zip(keys, ids, strict=True)) + len(ids) - len(set(ids))
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """How many rows of each kind the release's database has."""
+
+    jobs: int
+    ended: int
+    """Jobs that have ended."""
+    endings: int
+    """Events that tell of a success."""
+    pictures: int
+    entries: int
+    """Of the jobs' usage."""
+
+    @classmethod
+    def of(cls, postgresql: RunningPostgreSQL) -> Books:
+        """As they are now."""
+        ended = "SELECT count(*) FROM jobs WHERE finished_ms IS NOT NULL"
+        entries = "SELECT count(*) FROM usage_entries JOIN jobs ON jobs.id = work_id"
+        endings = "SELECT count(*) FROM job_events WHERE kind = 'succeeded'"
+        told = ("SELECT count(*) FROM jobs", ended, endings, "SELECT count(*) FROM job_pictures", entries)
+        return cls(*(int(str(postgresql.scalar(query, NAMESPACE))) for query in told))
+
+    def beyond(self, before: Books, keys: int) -> int:
+        """Rows that came since then beyond one of each kind for each key."""
+        kinds = ("jobs", "endings", "pictures", "entries")
+        return sum(max(0, getattr(self, kind) - getattr(before, kind) - keys) for kind in kinds)
+
+
 def seen(cycle: Cycle, release: Release, gateways: Sequence[str], plain: Sequence[Future[tuple[float, str]]]) -> bool:
     """Whether it is time to strike, when it is or all have been answered."""
     moment = False
@@ -213,10 +247,20 @@ def addresses(release: Release) -> list[str]:
 
 def computes(gateway: str) -> bool:
     """Whether a request of this gateway holds a slot of text-to-image."""
+    return gauge(gateway, "bowerbird_slots_held") > 0
+
+
+def load(gateway: str) -> int:
+    """What this gateway answers, and what it has drawn."""
+    return int(gauge(gateway, "bowerbird_requests_in_flight") + gauge(gateway, "bowerbird_slots_held"))
+
+
+def gauge(gateway: str, name: str) -> float:
+    """What a gateway's metrics say; nothing where it does not answer."""
     with suppress(httpx2.TransportError):
         metrics = httpx2.get(f"{gateway}/metrics", timeout=1, trust_env=False).text
-        return any(float(held) > 0 for held in re.findall(r"^bowerbird_slots_held (.+)$", metrics, re.MULTILINE))
-    return False
+        return sum(map(float, re.findall(rf"^{name} (.+)$", metrics, re.MULTILINE)))
+    return 0.0
 
 
 def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> float:
@@ -232,7 +276,7 @@ def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> flo
             postgresql.resume()
         return time.monotonic() - began
     before = pids(cycle, release)
-    victims = before[:1]  # of several gateways the first
+    victims = before[:1]
     assert victims, f"there is nobody to strike: {cycle}"
     if cycle.way is Way.KILL:
         send(victims, signal.SIGKILL)
@@ -248,7 +292,7 @@ def strike(cycle: Cycle, release: Release, postgresql: RunningPostgreSQL) -> flo
 
 
 def pids(cycle: Cycle, release: Release) -> list[int]:
-    """Whom it may strike, as this machine counts; nobody of another release."""
+    """Whom it may strike, as this machine counts, the gateway first that has most to do; nobody of another release."""
     if cycle.victim in SUPERVISED:
         machine, service = SUPERVISED[cycle.victim]
         try:
@@ -258,13 +302,20 @@ def pids(cycle: Cycle, release: Release) -> list[int]:
     mark = MARKS.get(cycle.victim) or f"bowerbird.{cycle.model.replace('-', '_')}.service"
     namespace = "keda" if cycle.victim is Victim.KEDA else release.namespace
     pods = release.cluster.read(f"/api/v1/namespaces/{namespace}/pods")["items"]
-    found = []
+    found: list[tuple[int, int]] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and any(runs(mark, argument) for argument in command_line(int(entry.name))):
             with suppress(OSError):
-                control_group = (entry / "cgroup").read_text()
-                found += [int(entry.name)] if any(pod["metadata"]["uid"] in control_group for pod in pods) else []
-    return sorted(found)
+                group, pid = (entry / "cgroup").read_text(), int(entry.name)
+                found += [(busyness(cycle, pod), pid) for pod in pods if pod["metadata"]["uid"] in group]
+    return [pid for _, pid in sorted(found, reverse=True)]
+
+
+def busyness(cycle: Cycle, pod: Mapping[str, Any]) -> int:
+    """What a pod has to do, where it is a gateway."""
+    if cycle.victim is not Victim.GATEWAY or "podIP" not in pod["status"]:
+        return 0
+    return load(f"http://{pod['status']['podIP']}:8000")
 
 
 def runs(mark: str, argument: str) -> bool:

@@ -182,10 +182,12 @@ def created(release: Release) -> None:
 
 
 @contextmanager
-def drawing(client: httpx2.Client, **asked: object) -> Iterator[Told]:
-    """Somebody draws one picture after the other while the block runs, by OpenAI's client and its own retries; with a
-    breath in between, since what starts meanwhile needs the cores too."""
-    told, ended, images = Told(), threading.Event(), painter(client).images
+def drawing(client: httpx2.Client, retries: int = 0, **asked: object) -> Iterator[Told]:
+    """Somebody draws one picture after the other while the block runs, by OpenAI's client, which tries again as often
+    as it is told to: not at all shows what an upgrade breaks. With a breath in between, since what starts meanwhile
+    needs the cores too."""
+    assert paint(client), "a chain that is reached, and awake"
+    told, ended, images = Told(), threading.Event(), painter(client, retries).images
 
     def draw() -> None:
         for seed in itertools.count(1):
@@ -213,10 +215,10 @@ def drawn(release: Release) -> str:
         return paint(client)
 
 
-def painter(client: httpx2.Client) -> openai.OpenAI:
+def painter(client: httpx2.Client, retries: int = openai.DEFAULT_MAX_RETRIES) -> openai.OpenAI:
     """OpenAI's client, with the retries that it has by default: a gateway says 503 until it has seen a new pod."""
     key = client.headers["Authorization"].removeprefix("Bearer ")
-    return openai.OpenAI(base_url=f"{client.base_url}/v1", api_key=key)
+    return openai.OpenAI(base_url=f"{client.base_url}/v1", api_key=key, max_retries=retries)
 
 
 def paint(client: httpx2.Client, **asked: object) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from openai import DEFAULT_MAX_RETRIES
 
 from .cluster import Cluster
 from .machine import command_line
@@ -79,7 +80,7 @@ def test_a_killed_api_server_is_back_and_pods_are_found_again(release: Release) 
 
 def test_who_asks_a_gateway_that_is_killed_is_answered_by_the_next(release: Release) -> None:
     (gateway,) = release.pods("gateway")
-    with release.reached_by_node() as client, drawing(client) as told:
+    with release.reached_by_node() as client, drawing(client, retries=DEFAULT_MAX_RETRIES) as told:
         release.cluster.until(lambda: told.pictures > 0, "a picture")
         os.kill(serving(release, gateway), signal.SIGKILL)
         so_far = told.pictures

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 NAMESPACE = "shared"
 COOLDOWN_SECONDS = 2
 JOB_SECONDS = 240.0
+NEW = {**PICTURE, "cache": "fresh"}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_whichever_gateway_is_asked_the_chain_wakes(release: Release) -> None:
     for gateway in release.pods("gateway"):  # one of them, at most, holds a stream of KEDA's
         sleep(release)
         with release.reached(f"pod/{gateway}") as client:
-            answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300)
+            answer = client.post("/v1/images/generations", json=NEW, timeout=300)
         assert answer.status_code == httpx2.codes.OK, answer.text
 
 
@@ -54,7 +55,7 @@ def test_a_job_of_one_gateway_is_known_at_the_other(release: Release) -> None:
     one, other = release.pods("gateway")
     with release.reached(f"pod/{one}") as client:
         headers = {"Prefer": "respond-async"}
-        made = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, headers=headers)
+        made = client.post("/v1/images/generations", json=NEW, headers=headers)
         assert made.status_code == httpx2.codes.ACCEPTED, made.text
     with release.reached(f"pod/{other}") as client:
         job = finished(client, made.json()["id"])
@@ -63,15 +64,15 @@ def test_a_job_of_one_gateway_is_known_at_the_other(release: Release) -> None:
     assert result["data"][0]["b64_json"].startswith("iVBORw0KGgo")  # PNG
 
 
-def test_gateways_are_evicted_one_by_one_and_what_they_were_drawing_is_answered(release: Release) -> None:
+def test_gateways_are_evicted_one_by_one_and_their_streams_finish(release: Release) -> None:
     for gateway in release.pods("gateway"):
-        with release.reached(f"pod/{gateway}") as client, ThreadPoolExecutor(1) as thread:
-            drawing = thread.submit(
-                client.post, "/v1/images/generations", json={**PICTURE, "cache": "fresh", "n": 4}, timeout=300
-            )
+        with release.reached(f"pod/{gateway}") as client, ThreadPoolExecutor(2) as threads:
+            whole = threads.submit(client.post, "/v1/images/generations", json={**NEW, "n": 4}, timeout=300)
+            stream = threads.submit(streamed, client)
             release.cluster.until(lambda: computing(client), "a picture that is drawn")
             evict(release, gateway)
-            assert drawing.result().status_code == httpx2.codes.OK, drawing.result().text
+            assert whole.result().status_code == httpx2.codes.OK, whole.result().text
+            assert stream.result()[-1] == "image_generation.completed", stream.result()
         release.cluster.until(partial(replaced, release, gateway), "another gateway in its place")
         release.kubectl("rollout", "status", "deployment/gateway", f"--timeout={READY_SECONDS}s")
 
@@ -113,10 +114,19 @@ def test_the_next_release_migrates_under_load_and_this_one_goes_on_where_it_was(
     assert states == ["succeeded"] * len(jobs)
 
 
+def streamed(client: httpx2.Client) -> list[str]:
+    """The events of a picture that is streamed while it is drawn, until the stream ends."""
+    asked = {**NEW, "steps": 50, "stream": True, "partial_images": 2}
+    with client.stream("POST", "/v1/images/generations", json=asked, timeout=300) as answer:
+        events = [line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: ")]
+    assert answer.status_code == httpx2.codes.OK
+    return events
+
+
 def accepted(client: httpx2.Client) -> str:
     """A job."""
     headers = {"Prefer": "respond-async"}
-    answer = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, headers=headers)
+    answer = client.post("/v1/images/generations", json=NEW, headers=headers)
     assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
     return str(answer.json()["id"])
 

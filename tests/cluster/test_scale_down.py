@@ -22,7 +22,7 @@ import pytest
 from .cluster import Cluster
 from .release import PICTURE, READY_SECONDS, Release, installed
 
-pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 YOUNG_SECONDS = 7.0
