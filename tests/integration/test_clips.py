@@ -47,7 +47,7 @@ def test_a_cardinal_that_takes_off_is_red_and_moves_and_its_background_does_not(
     stack: RunningStack, tmp_path: Path
 ) -> None:
     stack.wait_until_ready()
-    drawn(stack, tmp_path / "cardinal.webp", "--seed", "7", "--fps", "8")
+    drawn(stack, tmp_path / "cardinal.webp", "--seed", "7", "--fps", "8", "--steps", "10")
     frames = frames_of(tmp_path / "cardinal.webp")
     assert frames.shape == (24, 256, 256, 3)
     red = (frames[..., 0] > 150) & (frames[..., 1:].max(-1) < 90)
