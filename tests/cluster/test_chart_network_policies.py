@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from .binaries import program
-from .chart import NAMESPACE, RENDERED
+from .chart import EXAMPLES, NAMESPACE, RENDERED, objects
 
 pytestmark = pytest.mark.skipif(
     not program("cyclonus").exists() and not os.environ.get("CI"),
@@ -32,7 +32,10 @@ Line = tuple[str, str, int, str]
 Place = tuple[str, dict[str, str], dict[str, str]]
 
 MODELS = ("safety", "text-to-image", "animation", "curation")
-OWN = ("gateway", *MODELS, "migration", "backup")
+HOOKS = ("migration", "own-replicas")
+"""What runs before the release is there."""
+ASKING = ("gateway", *MODELS, *HOOKS, "backup", "test")
+OWN = (*ASKING, "pre-pull")
 PLACES: dict[str, Place] = {
     "client": ("shop", {"images.example.com/client": "true"}, {}),
     "prometheus": ("monitoring", {"kubernetes.io/metadata.name": "monitoring"}, {}),
@@ -55,24 +58,25 @@ ADDRESSES = {
 ALLOWED: list[Line] = [
     ("client", "gateway", 8000, "TCP"),
     ("gateway", "gateway", 8000, "TCP"),
+    ("test", "gateway", 8000, "TCP"),
     ("gateway", "gateway", 9092, "TCP"),
     *(("gateway", model, 3000, "TCP") for model in MODELS),
     ("keda", "gateway", 9090, "TCP"),
     ("prometheus", "gateway", 8000, "TCP"),
     *(("prometheus", model, 9091, "TCP") for model in MODELS),
-    *((own, "dns", port, protocol) for own in OWN for port in (53, 5353) for protocol in ("UDP", "TCP")),
+    *((own, "dns", port, protocol) for own in ASKING for port in (53, 5353) for protocol in ("UDP", "TCP")),
     *((own, "collector", 4318, "TCP") for own in ("gateway", *MODELS)),
     ("gateway", "postgresql", 5432, "TCP"),
     *((each, "postgresql", 5432, "TCP") for each in ("migration", "backup")),
     *(("backup", store, 443, "TCP") for store in ("s3", "backups")),
     ("gateway", "s3", 443, "TCP"),
     ("animation", "bundles", 443, "TCP"),
-    ("gateway", "api-server", 443, "TCP"),
-    ("gateway", "api-server", 6443, "TCP"),
+    *((each, "api-server", port, "TCP") for each in ("gateway", "own-replicas") for port in (443, 6443)),
     ("gateway", "webhook", 443, "TCP"),
 ]
 DENIED: list[Line] = [
-    *(("stranger", own, 8000, "TCP") for own in ("gateway", "migration", "backup")),
+    *((each, own, 8000, "TCP") for each in ("stranger", "gateway") for own in OWN if own not in ("gateway", *MODELS)),
+    ("stranger", "gateway", 8000, "TCP"),
     *((each, model, port, "TCP") for each in ("client", "stranger") for model in MODELS for port in (3000, 9091)),
     *(("prometheus", model, 3000, "TCP") for model in MODELS),
     *(("gateway", model, 9091, "TCP") for model in MODELS),
@@ -82,9 +86,14 @@ DENIED: list[Line] = [
     *((model, place, 443, "TCP") for model in MODELS for place in ("s3", "api-server", "webhook", "internet")),
     *((model, "postgresql", 5432, "TCP") for model in MODELS),
     *(("migration", place, 443, "TCP") for place in ("s3", "api-server", "internet")),
-    *((each, "gateway", 8000, "TCP") for each in ("migration", "backup")),
+    *((each, "gateway", 8000, "TCP") for each in (*HOOKS, "backup", "pre-pull")),
+    *(("test", other, port, "TCP") for other, port in (("gateway", 9090), ("gateway", 9092), ("safety", 3000))),
+    *((each, "postgresql", 5432, "TCP") for each in ("own-replicas", "test", "pre-pull")),
+    *((each, "internet", 443, "TCP") for each in ("own-replicas", "test", "pre-pull")),
+    *((each, "api-server", 443, "TCP") for each in ("test", "pre-pull")),
+    *(("pre-pull", "dns", 53, protocol) for protocol in ("UDP", "TCP")),
     *(("backup", place, 443, "TCP") for place in ("api-server", "webhook", "internet")),
-    *((each, "backups", 443, "TCP") for each in ("gateway", *MODELS, "migration")),
+    *((each, "backups", 443, "TCP") for each in OWN if each != "backup"),
     *((each, "bundles", 443, "TCP") for each in OWN if each != "animation"),
     ("animation", "bundles", 22, "TCP"),
     ("migration", "postgresql", 22, "TCP"),
@@ -115,6 +124,34 @@ def test_no_rule_can_go_without_changing_the_table(policies: Policies, tmp_path:
     expected = allowed(policies, tmp_path)
     idle = [what for what, fewer in without_one(policies) if allowed(fewer, tmp_path) == expected]
     assert idle == []
+
+
+def test_what_hooks_run_is_closed_before_the_release_is_there(policies: Policies, tmp_path: Path) -> None:
+    early = [each for each in policies if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    verdicts = dict(zip(TABLE, allowed(early, tmp_path), strict=True))
+    wrong = [line for line, verdict in verdicts.items() if {*line} & {*HOOKS} and verdict != (line in ALLOWED)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_every_pod_of_a_release_is_in_the_table_and_closed(example: Path) -> None:
+    rendered = objects((RENDERED / example.name).read_text(encoding="utf-8"))
+    selectors = [each["spec"]["podSelector"]["matchLabels"].items() for each in closing(rendered)]
+    pods = [each["metadata"]["labels"] for each in map(pod_made_by, rendered) if each]
+    assert {labels["app.kubernetes.io/component"] for labels in pods} <= set(OWN)
+    assert [labels for labels in pods if not any(selector <= labels.items() for selector in selectors)] == []
+
+
+def closing(rendered: list[Any]) -> Policies:
+    """Policies that leave nothing open in either direction but what they or others name."""
+    policies = [each for each in rendered if each["kind"] == "NetworkPolicy"]
+    return [each for each in policies if each["spec"]["policyTypes"] == ["Ingress", "Egress"]]
+
+
+def pod_made_by(each: dict[str, Any]) -> dict[str, Any]:
+    """The pod that an object is, or makes; nothing where it is none."""
+    made: dict[str, Any] = each.get("spec", {}).get("jobTemplate", each).get("spec", {}).get("template", {})
+    return each if each["kind"] == "Pod" else made
 
 
 def allowed(policies: Policies, folder: Path) -> list[bool]:
@@ -159,9 +196,10 @@ def end(name: str, pod_address: str) -> dict[str, Any]:
 
 
 def without_one(policies: Policies) -> Iterator[tuple[str, Policies]]:
-    """Every set of policies that has one peer, one port or one rule less, and what it lacks."""
+    """Every set of policies that has one peer, one port, one rule or one policy less, and what it lacks."""
     for number, policy in enumerate(policies):
         name = policy["metadata"]["name"]
+        yield name, [each for each in policies if each is not policy]
         for way, peers in (("ingress", "from"), ("egress", "to")):
             for at, rule in enumerate(policy["spec"].get(way, ())):
                 fewer = copy.deepcopy(policies)
