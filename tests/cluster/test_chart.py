@@ -98,6 +98,7 @@ def test_a_wrong_value_is_named_with_its_path(options: tuple[str, ...], names: s
         ((*KEYS, "--set", "services.gateway.scaling.kind=hpa"), "several gateways share one PostgreSQL"),
         ((*KEYS, "--set", "services.curation.model.image=judge:1"), "model.path is empty"),
         ((*KEYS, "--set", "services.safety.model.path=x"), "takes no bundle"),
+        ((*KEYS, "--set", "defaults.settings.backend=tensorrt"), "bowerbird-inference computes on CPUs"),
     ],
 )
 def test_values_that_make_no_sense_together_are_refused_with_a_sentence(
@@ -131,6 +132,12 @@ def test_a_gpu_service_never_asks_for_one_pod_more_than_there_are_gpus() -> None
         if each["kind"] == "Deployment" and each["metadata"]["name"] == "text-to-image"
     ]
     assert strategies == [{"maxSurge": 0, "maxUnavailable": 1}] * 2  # made by a hook first, then by the release
+
+
+@pytest.mark.parametrize("image", ["image=bowerbird-inference-cuda", f"digest=sha256:{64 * 'a'}"])
+def test_a_gpus_backend_is_for_an_image_that_may_have_it(image: str) -> None:
+    gpu = ("--set", "services.text-to-image.settings.backend=cuda", "--set", f"services.text-to-image.{image}")
+    assert environment(objects(render(None, *KEYS, *gpu)), "text-to-image")["BOWERBIRD_BACKEND"] == "cuda"
 
 
 def test_what_hangs_is_not_given_the_time_that_work_is_given_to_end() -> None:

@@ -240,6 +240,10 @@ name}. */}}
 {{- if and $isGateway (or $accelerator.resource $accelerator.deviceClass $accelerator.claimTemplate) -}}
 {{- fail "services.gateway.accelerator: the gateway computes nothing that one would help with." -}}
 {{- end -}}
+{{- $backend := get $service.settings "backend" | default "cpu" -}}
+{{- if and (ne $backend "cpu") (eq $service.image "bowerbird-inference") (not $service.digest) -}}
+{{- fail (printf "services.%s.settings.backend is %s, and the image bowerbird-inference computes on CPUs: name one that has this backend, services.%s.image (for cuda and tensorrt `bowerbird-inference-cuda`, which Dockerfile.inference builds with PROVIDER=cuda)." $name $backend $name) -}}
+{{- end -}}
 {{- $model := $service.model -}}
 {{- $sources := compact (list $model.image $model.claim $model.url) -}}
 {{- if and (or $sources $model.path) (not (has $name (list "text-to-image" "animation" "curation"))) -}}
