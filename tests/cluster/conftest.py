@@ -8,11 +8,14 @@ only Helm, and are not.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from bowerbird.embedded.finding import Level
+from bowerbird.embedded.kubernetes import examine_cluster, kubectl
 
 from . import cluster as clusters
 from .cluster import Cluster
@@ -67,6 +70,19 @@ def bowerbird(cluster: Cluster, worker_id: str) -> Iterator[Release]:
     """Bowerbird in a namespace that enforces `restricted`, installed from the chart by Helm, ready."""
     with installed(cluster, "bowerbird" if worker_id == "master" else f"bowerbird-{worker_id}") as release:
         yield release
+
+
+@pytest.fixture
+def diagnosis(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[Release], str]:
+    """What `bowerbird doctor --cluster` finds wrong with a release."""
+    monkeypatch.setenv("PATH", cluster.environment["PATH"])
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+
+    def examined(release: Release) -> str:
+        found = examine_cluster(release.namespace, kubectl(release.namespace))
+        return " ".join(each.fact for each in found if each.level is Level.FAIL)
+
+    return examined
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bowerbird.embedded.finding import Level
-from bowerbird.embedded.kubernetes import examine_cluster, kubectl
 from bowerbird.settings import PACKAGED_MODELS
 
 from ..relay import port_of
@@ -34,19 +32,6 @@ BUCKET = "bundles"
 def _as_it_was(bowerbird: Release) -> Iterator[None]:
     yield
     bowerbird.upgrade()
-
-
-@pytest.fixture
-def diagnosis(bowerbird: Release, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """What `bowerbird doctor --cluster` finds wrong."""
-    monkeypatch.setenv("PATH", bowerbird.cluster.environment["PATH"])
-    monkeypatch.setenv("KUBECONFIG", str(bowerbird.cluster.kubeconfig))
-
-    def examined() -> str:
-        found = examine_cluster(bowerbird.namespace, kubectl(bowerbird.namespace))
-        return " ".join(each.fact for each in found if each.level is Level.FAIL)
-
-    return examined
 
 
 @pytest.fixture(scope="module")
@@ -87,34 +72,36 @@ def test_a_bundle_in_a_bucket_is_fetched_and_draws(
 
 
 def test_an_altered_bundle_does_not_start_and_the_doctor_says_why(
-    bowerbird: Release, diagnosis: Callable[[], str], tmp_path: Path
+    bowerbird: Release, diagnosis: Callable[[Release], str], tmp_path: Path
 ) -> None:
     load_bundle(bowerbird.cluster, "localhost/fledgling:altered", altered(tmp_path), tmp_path)
     read_from(bowerbird, "image=localhost/fledgling:altered", wait=False)
     bowerbird.cluster.until(
-        lambda: "tokenizer.json" in diagnosis(), "a diagnosis that names the altered file", seconds=READY_SECONDS
+        lambda: "tokenizer.json" in diagnosis(bowerbird),
+        "the altered file's name",
+        seconds=READY_SECONDS,
     )
     assert drawn(bowerbird), "the release before goes on serving"
 
 
 def test_an_altered_object_of_a_bucket_does_not_start_and_the_doctor_says_why(
-    bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[], str], tmp_path: Path
+    bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[Release], str], tmp_path: Path
 ) -> None:
     read_from(bowerbird, *bucket(altered(tmp_path), "altered"), wait=False)
     bowerbird.cluster.until(
-        lambda: "/models/altered/tokenizer.json is not the file" in diagnosis(),
-        "a diagnosis that names the altered object",
+        lambda: "/models/altered/tokenizer.json is not the file" in diagnosis(bowerbird),
+        "the altered object's name",
         seconds=READY_SECONDS,
     )
     assert drawn(bowerbird), "the release before goes on serving"
 
 
 def test_a_secret_of_a_bucket_that_is_missing_is_named_by_the_doctor(
-    bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[], str]
+    bowerbird: Release, bucket: Callable[[Path, str], list[str]], diagnosis: Callable[[Release], str]
 ) -> None:
     url, _, port = bucket(FLEDGLING, "unopened")
     read_from(bowerbird, url, "existingSecret=nowhere", port, wait=False)
-    bowerbird.cluster.until(lambda: "nowhere is not there." in diagnosis(), "a diagnosis that names the Secret")
+    bowerbird.cluster.until(lambda: "nowhere is not there." in diagnosis(bowerbird), "the Secret's name")
     assert drawn(bowerbird), "the release before goes on serving"
 
 

@@ -21,6 +21,7 @@ Read = Callable[[str], Sequence[Object]]
 
 ANSWER_SECONDS = 20
 LABEL = "app.kubernetes.io/name"
+HOOK = "helm.sh/hook"
 PAUSED = "autoscaling.keda.sh/paused"
 SPOKEN = {
     "ErrImagePull": "its image cannot be pulled",
@@ -40,7 +41,7 @@ class ClusterUnreadable(Exception):
 
 
 def examine_cluster(namespace: str, read: Read) -> Iterator[Finding]:
-    """One finding for each Secret, claim, accelerator, device class, backup and service of a namespace's releases."""
+    """One finding for each Secret, claim, accelerator, device class, backup, hook and service of a namespace."""
     try:
         yield from _examine(namespace, read)
     except ClusterUnreadable as error:
@@ -48,13 +49,14 @@ def examine_cluster(namespace: str, read: Read) -> Iterator[Finding]:
 
 
 def _examine(namespace: str, read: Read) -> Iterator[Finding]:
-    deployments = [each for each in read("deployments") if _labels(each).get(LABEL) == "bowerbird"]
-    if not deployments:
+    deployments, jobs = _own(read("deployments")), _own(read("jobs"))
+    hooks = [each for each in jobs if HOOK in each["metadata"].get("annotations", ())]
+    if not deployments and not hooks:
         advice = "Type `helm install`, or name its namespace: `--cluster NAMESPACE`."
         yield fail("cluster", f"No release of the chart is in the namespace {namespace}.", advice)
         return
-    backups = [each for each in read("cronjobs") if _labels(each).get(LABEL) == "bowerbird"]
-    specs = [*map(_pod_of, deployments), *(_pod_of(each["spec"]["jobTemplate"]) for each in backups)]
+    backups = _own(read("cronjobs"))
+    specs = [_pod_of(each) for each in (*deployments, *hooks, *(each["spec"]["jobTemplate"] for each in backups))]
     yield from _secrets(specs, read("secrets"))
     yield from _claims(specs, read("persistentvolumeclaims"))
     yield from _accelerators(specs, read("nodes"))
@@ -64,6 +66,8 @@ def _examine(namespace: str, read: Read) -> Iterator[Finding]:
     if asleep := [stage for deployment in deployments for stage in _asleep(deployment)]:
         yield from _scaling(asleep, read)
     pods = read("pods")
+    for hook in hooks:
+        yield _hook(hook, _made_by(hook, pods))
     for deployment in deployments:
         yield _service(deployment, pods)
 
@@ -248,13 +252,38 @@ def _unmet(thing: Object, condition: str) -> str:
     return ""
 
 
+def _hook(job: Object, pods: Sequence[Object]) -> Finding:
+    """Whether a Job did what Helm waits for before it installs or upgrades anything; Helm takes away those that did."""
+    name, conditions = job["metadata"]["name"], job.get("status", {}).get("conditions", ())
+    held = {each["type"]: each.get("message", "") for each in conditions if each["status"] == "True"}
+    if "Complete" in held:
+        return ok(name, "done before anything was installed or upgraded")
+    latest = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+    reason = next(filter(None, map(_why_in_vain, latest)), "") or held.get("Failed", "").rstrip(".")
+    if "Failed" not in held and not reason:
+        return ok(name, "it has not ended yet; Helm waits for it")
+    advice = f"Mend that, and type `helm upgrade --install`; `kubectl describe job {name}` says more."
+    return fail(name, f"Helm installs and upgrades nothing before this Job has done its work: {reason}.", advice)
+
+
+def _why_in_vain(pod: Object) -> str:
+    """Why a Job's pod did not do its work; empty where nothing says so."""
+    status = pod["status"]
+    if status.get("phase") != "Failed":
+        return _why_not(pod)
+    for container in status.get("containerStatuses", ()):
+        ended = container["state"].get("terminated", {})
+        if ended.get("exitCode"):
+            return _last_words(ended) or str(ended.get("reason", ENDED))
+    return str(status.get("message", "")).rstrip(". ")
+
+
 def _service(deployment: Object, pods: Sequence[Object]) -> Finding:
     name = deployment["metadata"]["name"]
     wanted, ready = deployment["spec"].get("replicas", 1), deployment["status"].get("readyReplicas", 0)
     if wanted == 0:
         return ok(name, "asleep: it has no pod")
-    selector = deployment["spec"]["selector"]["matchLabels"].items()
-    own = [each for each in pods if selector <= _labels(each).items() and "deletionTimestamp" not in each["metadata"]]
+    own = _made_by(deployment, pods)
     reason = next(filter(None, map(_why_not, own)), "")
     fact, advice = f"{ready} of {wanted} pods are ready", f"`kubectl describe deployment {name}` says more."
     if ready < wanted:
@@ -275,10 +304,15 @@ def _why_not(pod: Object) -> str:
         ended = container["state"].get("terminated") or container.get("lastState", {}).get("terminated", {})
         failed = bool(ended.get("exitCode")) and not container.get("ready", False) and status.get("phase") != "Failed"
         if said := SPOKEN.get(waiting.get("reason", "")) or (ENDED if failed else ""):
-            last = ended.get("message", "").strip().splitlines()
-            words = last[-1] if last else waiting.get("message") or ended.get("reason", "")
-            return f"{said} ({words.rstrip('.')})" if words else said
+            words = _last_words(ended) or (waiting.get("message") or ended.get("reason", "")).rstrip(".")
+            return f"{said} ({words})" if words else said
     return ""
+
+
+def _last_words(ended: Object) -> str:
+    """The last line that a container wrote, without its full stop; empty where it wrote none."""
+    lines = ended.get("message", "").strip().splitlines()
+    return str(lines[-1]).rstrip(".") if lines else ""
 
 
 def _evicted(pods: Sequence[Object]) -> str:
@@ -291,6 +325,17 @@ def _pod_of(maker: Object) -> Object:
     """What a Deployment or a Job makes pods by."""
     pod: Object = maker["spec"]["template"]["spec"]
     return pod
+
+
+def _made_by(maker: Object, pods: Sequence[Object]) -> Sequence[Object]:
+    """Its pods that are not about to go."""
+    selector = maker["spec"]["selector"]["matchLabels"].items()
+    return [each for each in pods if selector <= _labels(each).items() and "deletionTimestamp" not in each["metadata"]]
+
+
+def _own(objects: Sequence[Object]) -> Sequence[Object]:
+    """Those that the chart made."""
+    return [each for each in objects if _labels(each).get(LABEL) == "bowerbird"]
 
 
 def _labels(each: Object) -> Mapping[str, str]:
