@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from .api_server import NEEDED, running_api_server
 from .binaries import missing
+from .certificates import Authority
 from .chart import CHART, EXAMPLES, KEYS, objects, render
 from .cluster import Cluster, CommandFailed
 
@@ -24,6 +26,8 @@ pytestmark = [
 ]
 
 SERVICES = 5
+TRUSTING = "trusting"
+"""Namespace of a release that has a CA."""
 MANIFESTS = [
     file
     for file in sorted((CHART.parents[1] / "manifests").glob("*.yaml"))
@@ -60,6 +64,29 @@ def test_the_api_server_accepts_a_manifest(api_server: Cluster, file: Path) -> N
     else:
         said = api_server.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", manifest=manifest)
     assert said.count("serverside-applied") == len(objects(manifest))
+
+
+def test_another_ca_makes_another_trigger_and_a_renewed_leaf_does_not(api_server: Cluster, tmp_path: Path) -> None:
+    api_server.kubectl("create", "namespace", TRUSTING)
+    first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
+    before, renewed, moved = (triggers(api_server, authority) for authority in (first, first, second))
+    assert set(before) == {"animation", "curation", "safety", "text-to-image"}
+    assert renewed == before
+    assert [service for service in before if moved[service] == before[service]] == []
+
+
+def triggers(api_server: Cluster, authority: Authority) -> dict[str, Any]:
+    """Service -> whom KEDA asks, by a Helm that sees the cluster; this CA has signed a new leaf in the Secret."""
+    certificate, key = authority.issue(authority.certificate_file.with_name("leaf"), "scaler", hosts=[TRUSTING])
+    files = {"tls.crt": certificate, "tls.key": key, "ca.crt": authority.certificate_file}
+    api_server.kubectl("--namespace", TRUSTING, "delete", "secret", "scaler", "--ignore-not-found")
+    given = [f"--from-file={name}={file}" for name, file in files.items()]
+    api_server.kubectl("--namespace", TRUSTING, "create", "secret", "generic", "scaler", *given)
+    values = ["defaults.scaling.kind=keda", "services.gateway.scaling.kind=fixed", "keda.tls.existingSecret=scaler"]
+    options = [*KEYS, *(word for each in values for word in ("--set", each)), "--namespace", TRUSTING]
+    rendered = objects(api_server.helm("template", "bowerbird", str(CHART), "--dry-run=server", *options))
+    scaled = [each for each in rendered if each["kind"] == "ScaledObject"]
+    return {each["metadata"]["name"]: each["spec"]["triggers"] for each in scaled}
 
 
 def test_a_field_that_is_none_is_refused_by_its_path(api_server: Cluster) -> None:
