@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     trust_anchors: Path | None = None
     """PEM roots whose manifests count as `trusted`; None trusts the development root only."""
 
-    drain_seconds: float = Field(default=8.0, gt=0, le=3600)
+    drain_seconds: float = Field(default=8.0, gt=0, le=7200)
     """What a request may still take after SIGTERM: one picture on two slow cores. In a cluster as long as the longest
     wait and the longest request together, and less than the pod's `terminationGracePeriodSeconds`."""
 

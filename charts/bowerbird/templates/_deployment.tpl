@@ -10,6 +10,7 @@ installs it: see own-replicas.yaml. */}}
 {{- $inside := include "bowerbird.tlsSecret" . -}}
 {{- $health := and $inside (not $isGateway) | empty | ternary "http" "health" -}}
 {{- $bundle := include "bowerbird.bundle" . -}}
+{{- $terminationSeconds := include "bowerbird.terminationSeconds" . -}}
 {{- $isSigned := and (eq .name "curation") $values.signing.existingSecret -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -51,7 +52,7 @@ spec:
       automountServiceAccountToken: {{ and $isGateway (not (empty (include "bowerbird.asksApiServer" .root))) }}
       enableServiceLinks: false
       shareProcessNamespace: true # process 1 does not hear SIGTERM before it listens for it, that is while it starts
-      terminationGracePeriodSeconds: {{ $service.terminationSeconds }}
+      terminationGracePeriodSeconds: {{ $terminationSeconds }}
       securityContext:
         runAsNonRoot: true
         runAsUser: 65532
@@ -187,7 +188,7 @@ spec:
               sleep: {seconds: 5} # until nobody sends new requests here
               {{- else }}
               # No new work from now on; it answers when what there is has been done.
-              httpGet: {path: "/drain?seconds={{ sub $service.terminationSeconds 10 }}", port: {{ $health }}}
+              httpGet: {path: "/drain?seconds={{ sub $terminationSeconds 10 }}", port: {{ $health }}}
               {{- end }}
           resources:
             {{- $resources := deepCopy $service.resources }}

@@ -66,7 +66,7 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 {{- end }}
 {{- end }}
 - {name: BOWERBIRD_SECRETS, value: /etc/bowerbird/secrets}
-- {name: BOWERBIRD_DRAIN_SECONDS, value: {{ sub .service.terminationSeconds 10 | quote }}}
+- {name: BOWERBIRD_DRAIN_SECONDS, value: {{ sub (include "bowerbird.terminationSeconds" .) 10 | quote }}}
 {{- if $values.database.existingSecret }}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}

@@ -63,6 +63,30 @@ says what is in it. Takes {name, service}. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* Seconds that a service has by one of its settings, rounded up; 120, as settings.py has it, where it says nothing. Takes
+{service, setting}. */}}
+{{- define "bowerbird.settingSeconds" -}}
+{{ get .service.settings .setting | default 120 | float64 | ceil | int }}
+{{- end -}}
+
+{{/* Seconds that a pod needs between being told to end and its end. The gateway finishes what waits for its turn and is
+then computed, between 5 seconds in which it is still found and 5 in which it closes; a model service what is computed,
+which its drain is given 5 seconds more than, and 10 to close. Takes {root, service, name}. */}}
+{{- define "bowerbird.neededSeconds" -}}
+{{- $gateway := (include "bowerbird.services" .root | fromJson).gateway -}}
+{{- $computing := include "bowerbird.settingSeconds" (dict "service" $gateway "setting" "request_timeout_seconds") | int -}}
+{{- if eq .name "gateway" -}}
+{{ add (include "bowerbird.settingSeconds" (dict "service" $gateway "setting" "queue_timeout_seconds") | int) $computing 10 }}
+{{- else -}}
+{{ add (max $computing (include "bowerbird.settingSeconds" (dict "service" .service "setting" "request_timeout_seconds") | int)) 15 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Seconds that it is given. Takes {root, service, name}. */}}
+{{- define "bowerbird.terminationSeconds" -}}
+{{ .service.terminationSeconds | default (include "bowerbird.neededSeconds" .) }}
+{{- end -}}
+
 {{/* The claim that holds the gateway's state; nothing where PostgreSQL does, or nobody. */}}
 {{- define "bowerbird.claim" -}}
 {{- if not .Values.database.existingSecret -}}
@@ -239,6 +263,10 @@ name}. */}}
 {{- end -}}
 {{- if and $isGateway (or $accelerator.resource $accelerator.deviceClass $accelerator.claimTemplate) -}}
 {{- fail "services.gateway.accelerator: the gateway computes nothing that one would help with." -}}
+{{- end -}}
+{{- $needed := include "bowerbird.neededSeconds" (dict "root" $ "name" $name "service" $service) | int -}}
+{{- if and $service.terminationSeconds (lt (int $service.terminationSeconds) $needed) -}}
+{{- fail (printf "services.%s.terminationSeconds is %d: by request_timeout_seconds%s a pod that is told to end needs %d to finish what it has. Say so many or more, or 0, which is that." $name (int $service.terminationSeconds) ($isGateway | ternary " and queue_timeout_seconds" " (services.gateway.settings)") $needed) -}}
 {{- end -}}
 {{- $backend := get $service.settings "backend" | default "cpu" -}}
 {{- if and (ne $backend "cpu") (eq $service.image "bowerbird-inference") (not $service.digest) -}}
