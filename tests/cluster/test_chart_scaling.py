@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .binaries import program
-from .chart import KEYS, objects, pod_of, refusal, render
+from .chart import EXAMPLES, KEYS, objects, pod_of, refusal, render
 
 pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
@@ -91,6 +92,16 @@ def test_a_metric_counts_the_pods_and_helm_does_not() -> None:
     (gateway,) = pod_of(rendered, "gateway")["containers"]
     assert "BOWERBIRD_KUBERNETES_NAMESPACE" in {each["name"] for each in gateway["env"]}, "it finds them all"
     assert "BOWERBIRD_STAGES_ASLEEP" not in {each["name"] for each in gateway["env"]}, "there is always one"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_keda_asks_every_other_second_and_has_no_count_of_its_own_for_a_gateway_that_does_not_answer(
+    example: Path,
+) -> None:
+    asked = [each["spec"] for each in objects(render(example)) if each["kind"] == "ScaledObject"]
+    assert bool(asked) == (example.stem != "laptop")
+    assert {each["pollingInterval"] for each in asked} <= {2}
+    assert not [each for each in asked if "fallback" in each]
 
 
 def test_a_fixed_number_is_what_helm_says() -> None:
