@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bowerbird.settings import Settings
 
 from .binaries import program
 from .chart import (
@@ -32,19 +31,10 @@ pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
     reason="helm is not built here (python -m tests.go_programs, with Go)",
 )
-HUNG_SECONDS = 30
-NOTICE_SECONDS = 5
-"""In which a gateway that is told to end is still found, and serves as ever."""
 MODELS = ("safety", "text-to-image", "animation", "curation")
 ASLEEP = (*KEYS, *KEDA, "--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 
 OFFICE = {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin", "seconds": 36_000, "pods": 2}
-SLOWER = (
-    "--set",
-    "services.gateway.settings.request_timeout_seconds=600",
-    "--set",
-    "services.gateway.terminationSeconds=0",
-)
 TLS = ("--set", "keda.tls.existingSecret=gateways")
 
 
@@ -62,6 +52,12 @@ def test_an_example_renders_as_it_was_committed(example: Path) -> None:
 
 def test_the_readme_is_that_of_the_values() -> None:
     assert (CHART / "README.md").read_text(encoding="utf-8") == readme(), "python -m tests.cluster chart"
+
+
+def test_every_manifest_beside_the_chart_is_in_its_list() -> None:
+    folder = CHART.parents[1] / "manifests"
+    listed = re.findall(r"^\| `([\w-]+\.yaml)` \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(each.name for each in folder.glob("*.yaml"))
 
 
 def test_every_value_is_explained() -> None:
@@ -108,8 +104,6 @@ def test_a_wrong_value_is_named_with_its_path(options: tuple[str, ...], names: s
         ((*KEYS, "--set", "services.gateway.scaling.kind=hpa"), "several gateways share one PostgreSQL"),
         ((*KEYS, "--set", "services.curation.model.image=judge:1"), "model.path is empty"),
         ((*KEYS, "--set", "services.safety.model.path=x"), "takes no bundle"),
-        ((*KEYS, "--set", "services.gateway.terminationSeconds=249"), "needs 250 to finish what it has"),
-        ((*KEYS, "--set", "defaults.terminationSeconds=300", *SLOWER), "services.animation.terminationSeconds is 300"),
         ((*KEYS, "--set", "defaults.settings.backend=tensorrt"), "bowerbird-inference computes on CPUs"),
     ],
 )
@@ -150,54 +144,6 @@ def test_a_gpu_service_never_asks_for_one_pod_more_than_there_are_gpus() -> None
 def test_a_gpus_backend_is_for_an_image_that_may_have_it(image: str) -> None:
     gpu = ("--set", "services.text-to-image.settings.backend=cuda", "--set", f"services.text-to-image.{image}")
     assert environment(objects(render(None, *KEYS, *gpu)), "text-to-image")["BOWERBIRD_BACKEND"] == "cuda"
-
-
-def test_what_hangs_is_not_given_the_time_that_work_is_given_to_end() -> None:
-    for each in objects(render(None, *KEYS)):
-        if each["kind"] == "Deployment":
-            pod = each["spec"]["template"]["spec"]
-            (container,) = pod["containers"]
-            assert container["livenessProbe"]["terminationGracePeriodSeconds"] <= HUNG_SECONDS
-            assert pod["terminationGracePeriodSeconds"] > HUNG_SECONDS
-
-
-@pytest.mark.parametrize("setting", ["services.gateway", "defaults"])
-@pytest.mark.parametrize("seconds", [0.5, 120, 600.5, 3600])
-def test_a_pod_that_is_told_to_end_has_the_time_that_the_longest_request_takes(setting: str, seconds: float) -> None:
-    longer = [f"{setting}.settings.{name}_timeout_seconds={seconds}" for name in ("queue", "request")]
-    rendered = objects(render(None, *KEYS, *(word for each in longer for word in ("--set", each))))
-    said = Settings.model_validate({"drain_seconds": environment(rendered, "gateway")["BOWERBIRD_DRAIN_SECONDS"]})
-    assert said.drain_seconds >= 2 * seconds, "it may wait as long as it is computed"
-    grace = pod_of(rendered, "gateway")["terminationGracePeriodSeconds"]
-    assert grace >= NOTICE_SECONDS + said.drain_seconds
-    for model in MODELS:
-        assert drained_seconds(rendered, model) > seconds
-        assert pod_of(rendered, model)["terminationGracePeriodSeconds"] > seconds + 10
-
-
-def test_nothing_is_said_of_time_where_the_settings_have_their_defaults() -> None:
-    stated = {name: Settings.model_fields[f"{name}_timeout_seconds"].default for name in ("queue", "request")}
-    values = [f"defaults.settings.{name}_timeout_seconds={seconds}" for name, seconds in stated.items()]
-    as_stated = objects(render(None, *KEYS, *(word for each in values for word in ("--set", each))))
-    for service in ("gateway", *MODELS):
-        grace = [
-            pod_of(each, service)["terminationGracePeriodSeconds"] for each in (objects(render(None, *KEYS)), as_stated)
-        ]
-        assert grace[0] == grace[1]
-
-
-def test_more_time_than_the_longest_request_takes_is_given_where_it_is_said() -> None:
-    rendered = objects(render(None, *KEYS, "--set", "defaults.terminationSeconds=400"))
-    assert environment(rendered, "gateway")["BOWERBIRD_DRAIN_SECONDS"] == "390"
-    assert drained_seconds(rendered, "safety") == 390
-    assert pod_of(rendered, "safety")["terminationGracePeriodSeconds"] == 400
-
-
-def drained_seconds(rendered: list[Any], service: str) -> int:
-    """How long its container is waited for before it is told to end."""
-    (container,) = pod_of(rendered, service)["containers"]
-    asked = str(container["lifecycle"]["preStop"]["httpGet"]["path"])
-    return int(asked.removeprefix("/drain?seconds="))
 
 
 def test_a_count_that_keda_owns_is_in_no_manifest_of_the_release() -> None:
