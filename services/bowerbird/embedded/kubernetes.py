@@ -240,6 +240,8 @@ def _scaling(services: Sequence[str], read: Read) -> Iterator[Finding]:
             yield fail("KEDA", f"{name} is paused: nothing wakes it.", f"Take the annotation away: {advice}")
         elif reason := _unmet(scaled, "Ready"):
             yield fail("KEDA", f"{name} is not scaled: {reason}", advice)
+        elif not scaled.get("status", {}).get("conditions"):
+            yield warn("KEDA", f"{name} has a ScaledObject that KEDA has not looked at.", "Does KEDA's operator run?")
         else:
             yield ok("KEDA", f"{name} has pods when somebody asks")
 

@@ -105,6 +105,14 @@ def test_why_nothing_wakes_a_service_is_said(scaledobjects: list[dict[str, Any]]
     assert fact in failures(deployments=[deployment(container=SLEEPERS)], scaledobjects=scaledobjects)
 
 
+def test_kinds_of_keda_without_keda_are_told_from_keda() -> None:
+    unseen = {"metadata": {"name": "safety"}}
+    said = found(deployments=[deployment(container=SLEEPERS)], scaledobjects=[unseen])
+    (finding,) = (each for each in said if each.subject == "KEDA")
+    assert finding.level is Level.WARN
+    assert finding.fact == "safety has a ScaledObject that KEDA has not looked at."
+
+
 def test_a_cluster_without_keda_wakes_nobody() -> None:
     def read(kind: str) -> list[dict[str, Any]]:
         if kind == "scaledobjects":
