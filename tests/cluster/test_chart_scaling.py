@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .binaries import program
-from .chart import EXAMPLES, KEYS, objects, pod_of, refusal, render
+from .chart import EXAMPLES, KEDA, KEYS, objects, pod_of, refusal, render
 
 pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
@@ -20,6 +20,7 @@ DRAWS = "services.text-to-image"
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
 COUNTED: tuple[str, ...] = ("--set", f"{DRAWS}.scaling.kind=hpa", "--set", f"{DRAWS}.scaling.minReplicas=2")
 COUNTED += ("--set", f"{DRAWS}.scaling.maxReplicas=5", "--set-json", f"{DRAWS}.scaling.metrics={json.dumps([CPU])}")
+BY_DEMAND = ("--set", "defaults.scaling.kind=keda", "--set", "services.gateway.scaling.kind=fixed")
 
 
 def claimed(*options: str) -> list[Any]:
@@ -37,6 +38,12 @@ def deployment(rendered: list[Any]) -> dict[str, Any]:
     named = ("Deployment", "text-to-image")
     (found,) = [each for each in rendered if (each["kind"], each["metadata"]["name"]) == named]
     return dict(found["spec"])
+
+
+def rules(rendered: list[Any]) -> list[Any]:
+    """What the gateway may do to the API server."""
+    roles = [each for each in rendered if each["kind"] == "Role" and each["metadata"]["name"] == "gateway"]
+    return [rule for role in roles for rule in role["rules"]]
 
 
 def test_a_device_class_is_claimed_by_every_pod() -> None:
@@ -108,6 +115,25 @@ def test_a_fixed_number_is_what_helm_says() -> None:
     rendered = objects(render(None, *KEYS, "--set", f"{DRAWS}.replicas=3"))
     assert deployment(rendered)["replicas"] == 3
     assert not [each for each in rendered if each["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [COUNTED, ("--set", f"{DRAWS}.replicas=3"), ("--set", "services.animation.replicas=2"), (*KEDA, *BY_DEMAND)],
+    ids=["a metric", "pictures", "clips", "demand"],
+)
+def test_wherever_the_gateway_finds_pods_it_may_say_which_of_them_are_busy(options: tuple[str, ...]) -> None:
+    rendered = objects(render(None, *KEYS, *options))
+    (gateway,) = pod_of(rendered, "gateway")["containers"]
+    assert "BOWERBIRD_KUBERNETES_NAMESPACE" in {each["name"] for each in gateway["env"]}
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "patch"]} in rules(rendered)
+
+
+def test_where_there_is_one_pod_of_each_the_gateway_asks_and_may_nothing() -> None:
+    rendered = objects(render(None, *KEYS))
+    (gateway,) = pod_of(rendered, "gateway")["containers"]
+    assert "BOWERBIRD_KUBERNETES_NAMESPACE" not in {each["name"] for each in gateway["env"]}
+    assert rules(rendered) == []
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ MEANS_NOTHING = {"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectr
 """What everybody with a token may ask: about themselves."""
 REVIEWS = {"create authentication.k8s.io/tokenreviews", "create authorization.k8s.io/subjectaccessreviews"}
 OF_MODELS = "curation,safety,text-to-image"
+LOOKING = {"list,watch discovery.k8s.io/endpointslices", "list,patch pods"}
+"""What the gateway may do where a service has several pods: find them, and say which of them are busy."""
 COUNTING = {
-    "list,watch discovery.k8s.io/endpointslices",
-    "list,patch pods",
+    *LOOKING,
     f"get apps/deployments {OF_MODELS}",
     f"get,patch apps/deployments/scale {OF_MODELS}",
     f"get keda.sh/scaledobjects {OF_MODELS}",
@@ -68,15 +69,24 @@ def test_no_service_account_may_do_anything(bowerbird: Release) -> None:
     assert {account: rights(bowerbird, account) for account in ACCOUNTS} == {account: set() for account in ACCOUNTS}
 
 
-def test_where_services_come_and_go_the_gateway_may_look_and_count_and_nothing_else(cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("counted", ("--set", "defaults.scaling.kind=keda", "--set", GATEWAY_IS_FIXED), COUNTING),
+        ("doubled", ("--set", "services.safety.replicas=2"), LOOKING),
+    ],
+)
+def test_where_pods_come_and_go_the_gateway_may_look_and_count_and_nothing_else(
+    cluster: Cluster, name: str, options: tuple[str, ...], expected: set[str]
+) -> None:
     loaded(cluster)
-    release = release_of(cluster, "counted", "--set", "defaults.scaling.kind=keda", "--set", GATEWAY_IS_FIXED)
+    release = release_of(cluster, name, *options)
     created(release)
     try:
         release.upgrade(wait=False)
         assert {account: rights(release, account) for account in ACCOUNTS} == {
             **{account: set() for account in ACCOUNTS},
-            "gateway": COUNTING,
+            "gateway": expected,
         }
     finally:
         cluster.kubectl("delete", "namespace", release.namespace, "--wait=false")

@@ -63,7 +63,8 @@ async def open_gateway(settings: Settings, metrics: Metrics, species: SpeciesFil
         metrics.watch(admission)
         stages = Stages(session, stage_urls(settings), settings.stage_poll_seconds, admission, settings.stages_asleep)
         in_flight = InFlight()
-        demand = DemandRoom.of(stages, admission, in_flight, settings)
+        queues = {Stage.TEXT_TO_IMAGE: admission, Stage.ANIMATION: clip_admission}
+        demand = DemandRoom.of(stages, queues, in_flight, settings)
         animation = stages.urls[Stage.ANIMATION]
         animators = Animators(session, animation, clip_admission, demand.waking, settings.stage_poll_seconds)
         gateway: Gateway

@@ -118,7 +118,7 @@ async def tell(plan: Plan, call: Call, gateway: Gateway, place: Tell | None = No
 async def wait_and_compute(plan: Plan, allowed: Allowed, call: Call, gateway: Gateway, place: Tell | None) -> Result:
     """Draws, at an endpoint whose turn it is."""
     async with gateway.admission.place(ticket_of(plan, call, gateway.settings), place) as turn:
-        gateway.demand.demand.look()
+        gateway.demand.demand.look(Stage.TEXT_TO_IMAGE)
         await call.charge(compute_units(plan))
         while True:
             attempt = await admit(turn, call, gateway)

@@ -1,9 +1,10 @@
-"""Stand-ins for what animation, safety and curation do with clips: they always behave, and a clip is a few bytes."""
+"""Stand-ins for what animation, safety and curation do with clips: they behave, and a clip is a few bytes."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,6 +19,7 @@ from bowerbird.contracts import (
     ClipScores,
     ClipVerdict,
     DrawDone,
+    DrawProgress,
     FrameFacts,
     JudgeClips,
     MotionDescription,
@@ -45,7 +47,7 @@ async def _describe(_: Request) -> Response:
     return JSONResponse(MOTION.model_dump())
 
 
-async def _animate(request: Request) -> Response:
+async def _animate(request: Request, held: Callable[[], bool]) -> Response:
     begins_with: list[bytes] = []
     if request.headers["content-type"].startswith("multipart/"):
         first, *pictures = await _parts(request)
@@ -53,10 +55,13 @@ async def _animate(request: Request) -> Response:
     else:
         asked = AnimateRequest.model_validate_json(await request.body())
     assert len(begins_with) == (asked.beginning is not None)
-    return StreamingResponse(_clips(asked, b"".join(begins_with)), media_type=CONTENT_TYPE)
+    return StreamingResponse(_clips(asked, b"".join(begins_with), held), media_type=CONTENT_TYPE)
 
 
-def _clips(asked: AnimateRequest, begins_with: bytes) -> Iterator[bytes]:
+async def _clips(asked: AnimateRequest, begins_with: bytes, held: Callable[[], bool]) -> AsyncIterator[bytes]:
+    yield part(Kind.PROGRESS, DrawProgress(step=0, steps=asked.steps, finished=0, count=asked.count * asked.frames))
+    while held():  # noqa: ASYNC110 - a test's
+        await asyncio.sleep(0.005)
     for index in range(asked.count * asked.frames):
         seed = seed_of(asked.seed, index // asked.frames)
         raw = clip_frame(seed, index, begins_with)
@@ -101,7 +106,15 @@ async def _parts(request: Request) -> list[Part]:
     return [each async for each in read_parts(request.stream())]
 
 
-ANIMATION = (Route("/describe", _describe), Route("/animate", _animate, methods=["POST"]))
+def animation(held: Callable[[], bool]) -> list[Route]:
+    """Animation, whose clips begin when they are not held."""
+
+    async def animate(request: Request) -> Response:
+        return await _animate(request, held)
+
+    return [Route("/describe", _describe), Route("/animate", animate, methods=["POST"])]
+
+
 SAFETY_OF_CLIPS = (Route("/check_clips", _check, methods=["POST"]),)
 CURATION_OF_CLIPS = (
     Route("/judge_clips", _judge, methods=["POST"]),

@@ -51,7 +51,7 @@ from bowerbird.contracts import (
 from bowerbird.errors import BowerbirdError, error_body
 from bowerbird.parts import CONTENT_TYPE, END_OF_STREAM, Kind, Part, error_part, part, read_parts
 
-from .clip_stand_ins import ANIMATION, CURATION_OF_CLIPS, SAFETY_OF_CLIPS
+from .clip_stand_ins import CURATION_OF_CLIPS, SAFETY_OF_CLIPS, animation
 from .stand_in_answers import CURATION, DIGEST, LORA, MODEL, POLICY, REPORT, decision, judgement, verdicts
 
 __all__ = [
@@ -86,7 +86,7 @@ class Behaviour:
     frame_bytes: int = 3_200
     seconds_per_step: float = 0.0
     until_frames: threading.Event | None = None
-    """What /draw waits for after its previews, before its first frame."""
+    """What /draw waits for after its previews, and /animate, before the first frame."""
     finished_draws: int | None = None
     """How many draws come to an end; what is asked for after them waits, until this is changed."""
     preview_digest: str = DIGEST
@@ -163,7 +163,7 @@ class StandIns:
                         self._route("/loras", "GET"),
                     ],
                 ),
-                Mount("/animation", routes=[ready, *ANIMATION]),
+                Mount("/animation", routes=[ready, *animation(lambda: self._must_wait(0))]),
                 Mount(
                     "/curation",
                     routes=[

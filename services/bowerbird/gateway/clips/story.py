@@ -87,6 +87,7 @@ async def tell_clip(
             if read is not None:
                 plan = await begun(plan, read, call, gateway.upstream)
         async with gateway.animators.admission.place(ticket_of(plan, call, gateway.settings), place) as turn:
+            gateway.demand.demand.look(Stage.ANIMATION)
             while True:
                 attempt = await admit(turn, call, gateway)
                 try:

@@ -36,29 +36,25 @@ def ticket_of(plan: ClipPlan, call: Call, settings: Settings) -> Ticket:
 
 
 async def admit(turn: Turn, call: Call, gateway: Gateway) -> Attempt:
-    """A slot for this clip; raises QueueTimeout, or StageUnavailable for a stage that will not come, or did not.
-
-    Whoever waits here is demand: animation is scaled by it.
-    """
+    """A slot for this clip; raises QueueTimeout, or StageUnavailable for a stage that will not come, or did not."""
     seconds, stages = call.queue_seconds or gateway.settings.queue_timeout_seconds, gateway.stages
     waking = gateway.demand.waking
     began = time.perf_counter()
-    with gateway.demand.demand.raised(Stage.ANIMATION):
-        if waking.asleep(CHAIN):
-            await turn.unless_refused(waking.until_awake(CHAIN, call))
-            turn.wait_anew()
-        with call.stage("admit"):
-            await turn.unless_refused(stages.until_seen(Stage.ANIMATION))
-            stages.require_coming(Stage.ANIMATION, seconds)
-            for stage in (Stage.SAFETY, Stage.CURATION):
-                if stages.statuses[stage].state is not StageState.READY:
-                    await turn.unless_refused(stages.until_ready(stage, seconds))
-            try:
-                grant = await turn.grant()
-            except QueueTimeout:
-                if stages.statuses[Stage.ANIMATION].state is StageState.READY:
-                    raise
-                raise stages.not_in_time(Stage.ANIMATION) from None
+    if waking.asleep(CHAIN):
+        await turn.unless_refused(waking.until_awake(CHAIN, call))
+        turn.wait_anew()
+    with call.stage("admit"):
+        await turn.unless_refused(stages.until_seen(Stage.ANIMATION))
+        stages.require_coming(Stage.ANIMATION, seconds)
+        for stage in (Stage.SAFETY, Stage.CURATION):
+            if stages.statuses[stage].state is not StageState.READY:
+                await turn.unless_refused(stages.until_ready(stage, seconds))
+        try:
+            grant = await turn.grant()
+        except QueueTimeout:
+            if stages.statuses[Stage.ANIMATION].state is StageState.READY:
+                raise
+            raise stages.not_in_time(Stage.ANIMATION) from None
     gateway.metrics.queue_took(turn.ticket.work_class, time.perf_counter() - began)
     computing = call.computing(gateway.animators.admission.fence(grant))
     return Attempt(computing, gateway.upstream.at(grant.endpoint, Stage.ANIMATION), turn)

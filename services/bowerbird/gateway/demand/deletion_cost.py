@@ -4,7 +4,8 @@ A ReplicaSet that gets smaller deletes the pods with the lowest `controller.kube
 (https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deletion-cost). Whoever keeps the queue's
 order knows what runs where, so that one replica writes for all: BUSY when a pod begins to compute, and nothing any more
 when it has been idle for IDLE_SECONDS, which keeps a pod that is used now and then from being patched all day. While a
-pod that is busy is not known as such, `settled` says so and no fewer pods are asked for (`sharing`).
+pod that is busy is not known as such, `settled` says so and no fewer pods are asked for (`sharing`). It is done for the
+stages that have slots, whoever counts their pods; the others answer too soon for it.
 
 By the same patch node autoscalers leave a busy pod's node alone, and no other: Cluster Autoscaler by `safe-to-evict`,
 Karpenter by `do-not-disrupt`.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -48,11 +50,15 @@ class DeletionCosts:
         self._server = server
         self._found = found
         self._in_flight = in_flight
-        self._told: dict[str, bool] | None = None
-        """Pod -> whether it is known as busy; None before this replica has told of any."""
+        self._told: dict[str, bool | None] | None = None
+        """Pod -> whether it is known as busy, or None where another replica told; None before this one has looked."""
         self._used: dict[str, float] = {}
-        self.settled = True
-        """Whether every pod that is busy is known as such."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether every pod that computes now is known as busy."""
+        in_flight, told = self._in_flight(), self._told or {}
+        return in_flight is None or all(told.get(pod) for pod, count in self._work(in_flight).items() if count)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,22 +80,26 @@ class DeletionCosts:
         """Tells what has changed; raises ApiServerAway or ApiServerRefused, and what was not told is told next time."""
         in_flight = self._in_flight()
         if in_flight is None:
-            self._told, self.settled = None, True
+            self._told = None
             return
-        found = self._found()
-        pods = {found.pods[url]: in_flight.get(url, 0) for url in found.ready if url in found.pods}
+        pods = self._work(in_flight)
         self._used |= {pod: now for pod, count in pods.items() if count}
         self._used = {pod: when for pod, when in self._used.items() if pod in pods}
         busy_now = {pod: self._is_busy(pod, now) for pod in pods}
         if self._told is None:  # what another replica told of them is not known
-            self._told = {pod: not busy for pod, busy in busy_now.items()}
+            self._told = dict.fromkeys(busy_now)
         self._told = {pod: told for pod, told in self._told.items() if pod in pods}
         changes = {pod: busy for pod, busy in busy_now.items() if busy != self._told.get(pod, False)}
-        self.settled = not any(changes.values())
         for pod, busy in changes.items():
             await self._tell(pod, busy)
             self._told[pod] = busy
-        self.settled = True
+
+    def _work(self, in_flight: Mapping[str, int]) -> Counter[str]:
+        """Pod -> what runs there, of those that are ready; one with two kinds of addresses has two endpoints."""
+        found, work = self._found(), Counter[str]()
+        for url in found.ready & found.pods.keys():
+            work[found.pods[url]] += in_flight.get(url, 0)
+        return work
 
     async def _tell(self, pod: str, busy: bool) -> None:
         try:

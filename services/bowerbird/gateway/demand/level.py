@@ -1,8 +1,9 @@
 """What the requests of this process want of each stage.
 
-Text-to-image has a queue, so its level is what admission says: who waits, who holds a slot, and who holds one of a pod
-that is about to end. Of the other stages those count that are asked something now. And whoever waits for a stage that
-sleeps raises its level and that of every stage that will be needed after it, so that they wake together.
+Text-to-image and animation have queues, so their levels are what admission says: who waits, who holds a slot, and who
+holds one of a pod that is about to end. Of the other stages those count that are asked something now. And whoever waits
+for a stage that sleeps raises its level and that of every stage that will be needed after it, so that they wake
+together.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ class Level:
 
 
 class Demand:
-    """The levels of one process, for one event loop."""
+    """The levels of one process, for one event loop; `admissions` are the queues of the stages that have slots."""
 
-    def __init__(self, admission: Admission, in_flight: InFlight) -> None:
+    def __init__(self, admissions: Mapping[Stage, Admission], in_flight: InFlight) -> None:
         self.on_rise: Callable[[], None] = lambda: None
         """Is told when somebody begins to wait for a stage that nobody waited for."""
-        self._admission = admission
+        self._admissions = admissions
         self._in_flight = in_flight
         self._raised: Counter[Stage] = Counter()
 
@@ -55,9 +56,9 @@ class Demand:
         finally:
             self._raised.subtract(stages)
 
-    def look(self) -> None:
-        """A request has begun to wait for a slot, or has one: tells of the first."""
-        if self._admission.is_first:
+    def look(self, stage: Stage) -> None:
+        """A request has begun to wait for a slot of this stage, or has one: tells of the first."""
+        if self._admissions[stage].is_first:
             self.on_rise()
 
     def take(self) -> Mapping[Stage, Level]:
@@ -66,12 +67,13 @@ class Demand:
 
     def is_raised(self, stage: Stage) -> bool:
         """Whether somebody waits for this stage now."""
-        queued = self._admission.waiting if stage is Stage.TEXT_TO_IMAGE else 0
-        return bool(self._raised[stage] + queued)
+        admission = self._admissions.get(stage)
+        return bool(self._raised[stage] or (admission is not None and admission.waiting))
 
     def _level(self, stage: Stage) -> Level:
         raised = self._raised[stage]
-        if stage is not Stage.TEXT_TO_IMAGE:
+        admission = self._admissions.get(stage)
+        if admission is None:
             return Level(queued=raised, running=self._in_flight.most(stage))
-        leaving = self._admission.holding_elsewhere
-        return Level(self._admission.waiting + raised, self._admission.holding - leaving, leaving)
+        leaving = admission.holding_elsewhere
+        return Level(admission.waiting + raised, admission.holding - leaving, leaving)

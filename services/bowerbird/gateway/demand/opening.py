@@ -19,7 +19,6 @@ from bowerbird.gateway.demand.rows import DemandRows
 from bowerbird.gateway.demand.sharing import Floors, Sharing
 from bowerbird.gateway.demand.waking import Waking
 from bowerbird.gateway.discovery.discovery import Discovery
-from bowerbird.gateway.discovery.endpoint_slices import Found
 from bowerbird.gateway.in_flight import InFlight
 from bowerbird.gateway.records.database import database_url
 from bowerbird.gateway.records.listening import Listener
@@ -38,7 +37,8 @@ class DemandRoom:
     """What requests want, how they wait for it, and who else is told."""
 
     stages: Stages
-    admission: Admission
+    admissions: Mapping[Stage, Admission]
+    """The queues of the stages that have slots."""
     demand: Demand
     waking: Waking
     sharing: Sharing | None = None
@@ -47,10 +47,12 @@ class DemandRoom:
     """KEDA's; None where no port is set."""
 
     @classmethod
-    def of(cls, stages: Stages, admission: Admission, in_flight: InFlight, settings: Settings) -> DemandRoom:
+    def of(
+        cls, stages: Stages, admissions: Mapping[Stage, Admission], in_flight: InFlight, settings: Settings
+    ) -> DemandRoom:
         """A room that nothing happens in before `running`."""
-        demand = Demand(admission, in_flight)
-        return cls(stages, admission, demand, Waking(stages, demand, settings))
+        demand = Demand(admissions, in_flight)
+        return cls(stages, admissions, demand, Waking(stages, demand, settings))
 
     def stop(self) -> None:
         """This process is about to end: who waits for what sleeps, and KEDA's streams, go to another."""
@@ -70,6 +72,9 @@ async def running(
     """Shares, tells KEDA and looks at what wakes, as far as the settings want it, until the context ends."""
     stages = room.stages
     async with AsyncExitStack() as stack:
+        costs = [] if discovery is None else _deletion_costs(discovery, room.admissions)
+        for each in costs:
+            await stack.enter_async_context(each.running())
         if settings.stages_asleep:
             await _remember(stages, records)
         if settings.stages_asleep or settings.scaler_port is not None:
@@ -79,15 +84,7 @@ async def running(
             if records.database.is_postgresql:
                 listener = Listener(database_url(settings.database_url, settings.home))
             room.sharing = Sharing(room.demand, rows, variants, _floors(settings, variants), listener)
-            if discovery is not None:
-                found = discovery.found
-                costs = DeletionCosts(
-                    discovery.server,
-                    lambda: found.get(Stage.TEXT_TO_IMAGE, Found()),
-                    lambda: room.admission.in_flight,
-                )
-                room.sharing.may_fall = lambda: costs.settled
-                await stack.enter_async_context(costs.running())
+            room.sharing.may_fall = lambda: all(each.settled for each in costs)
             await stack.enter_async_context(room.sharing.running())
         if discovery is not None and settings.stages_asleep:
             climbs = Climbs(discovery.server, stages, room.demand, discovery.services, registry)
@@ -113,6 +110,15 @@ async def _scaling(room: DemandRoom, sharing: Sharing, settings: Settings) -> As
     listener = listening(settings.host, settings.scaler_port or 0)
     async with serving(room.scaler, listener, _tls(settings)):
         yield
+
+
+def _deletion_costs(discovery: Discovery, admissions: Mapping[Stage, Admission]) -> list[DeletionCosts]:
+    """Of every stage that has slots and pods: what it computes takes long enough to be cut off."""
+
+    def of(stage: Stage, admission: Admission) -> DeletionCosts:
+        return DeletionCosts(discovery.server, lambda: discovery.found[stage], lambda: admission.in_flight)
+
+    return [of(stage, admission) for stage, admission in admissions.items() if stage in discovery.services]
 
 
 def _floors(settings: Settings, variants: Mapping[Stage, str]) -> Floors:

@@ -56,7 +56,7 @@ class Climbing:
 
     def __init__(self, server: ApiServer, session: Any) -> None:
         admission = Admission()
-        self.demand = Demand(admission, InFlight())
+        self.demand = Demand({Stage.TEXT_TO_IMAGE: admission}, InFlight())
         self.stages = Stages(session, {stage: () for stage in Stage}, 1.0, admission, ["text-to-image"])
         self.registry = CollectorRegistry()
         self.climbs = Climbs(server, self.stages, self.demand, {DRAWS: "text-to-image"}, self.registry)
@@ -184,3 +184,31 @@ async def test_whoever_takes_pods_or_nodes_away_leaves_a_busy_pod_alone(cluster:
         in_flight = {}
         await costs.look(40.0)
         assert told_of("b") == {}, "what another told is made right"
+
+
+async def test_a_pod_of_which_nobody_knows_what_was_told_is_not_taken_for_known(cluster: Cluster) -> None:
+    pod(cluster, "a")
+    in_flight = {"http://a": 0}
+    found = Found(ready=frozenset(in_flight), pods={"http://a": "a"})
+    async with api_server(cluster) as server:
+        costs = DeletionCosts(server, lambda: found, lambda: in_flight)
+        assert costs.settled
+        cluster.away = True
+        with pytest.raises(ConnectionError):
+            await costs.look(0.0)
+        cluster.away, in_flight["http://a"] = False, 1
+        assert not costs.settled, "it computes since a moment ago"
+        await costs.look(1.0)
+        assert costs.settled
+    assert cluster.objects["pods"]["a"]["metadata"]["annotations"] == BUSY
+
+
+async def test_a_pod_with_two_kinds_of_addresses_is_busy_by_either(cluster: Cluster) -> None:
+    pod(cluster, "a")
+    urls = ("http://10.0.0.1:3000", "http://[fd00::1]:3000")
+    found = Found(ready=frozenset(urls), pods=dict.fromkeys(urls, "a"))
+    for computes_at in urls:
+        in_flight = {**dict.fromkeys(urls, 0), computes_at: 1}
+        async with api_server(cluster) as server:
+            await DeletionCosts(server, lambda: found, in_flight.copy).look(0.0)
+        assert cluster.objects["pods"]["a"]["metadata"].pop("annotations") == BUSY

@@ -70,7 +70,7 @@ class Told:
 @asynccontextmanager
 async def told(url: URL, tls: Any = None, credentials: Any = None) -> AsyncIterator[Told]:
     async with open_database(url) as database:
-        demand, pods = Demand(Admission.alone(Order()), InFlight()), set[str]()
+        demand, pods = Demand({Stage.TEXT_TO_IMAGE: Admission.alone(Order())}, InFlight()), set[str]()
         rows = DemandRows(database, "replica")
         sharing = Sharing(demand, rows, VARIANTS, dict, None)
         scaler = Scaler(sharing, pods.__contains__, {"text-to-image": 8}.get)

@@ -129,7 +129,7 @@ async def replicas(url: URL, count: int, dsn: URL | None = None) -> AsyncIterato
         found = []
         for number in range(count):
             database = await stack.enter_async_context(open_database(url))
-            demand, floors = Demand(Admission.alone(Order()), InFlight()), dict[str, int]()
+            demand, floors = Demand({Stage.TEXT_TO_IMAGE: Admission.alone(Order())}, InFlight()), dict[str, int]()
             rows, listener = DemandRows(database, f"replica-{number}"), Listener(dsn) if dsn is not None else None
 
             def floors_of(stated: dict[str, int] = floors) -> Mapping[str, int]:
@@ -175,7 +175,7 @@ async def test_a_floor_is_wanted_without_work(url: URL, monkeypatch: pytest.Monk
 
 def test_what_is_quickly_over_is_seen() -> None:
     in_flight = InFlight()
-    demand = Demand(Admission(), in_flight)
+    demand = Demand({Stage.TEXT_TO_IMAGE: Admission()}, in_flight)
     for _ in range(3):
         in_flight.begin("safety", "http://a")
     for _ in range(3):

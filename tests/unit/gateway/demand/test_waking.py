@@ -59,7 +59,7 @@ async def asleep() -> AsyncIterator[Asleep]:
     async with open_session() as session:
         admission = Admission()
         stages = Stages(session, {stage: () for stage in Stage}, 1.0, admission, [stage.value for stage in CHAIN])
-        yield Asleep(Waking(stages, Demand(admission, InFlight()), Settings()))
+        yield Asleep(Waking(stages, Demand({Stage.TEXT_TO_IMAGE: admission}, InFlight()), Settings()))
 
 
 async def test_what_keeps_the_last_of_a_chain_is_known_to_who_waits_for_the_first() -> None:

@@ -6,116 +6,21 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
-import pytest
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bowerbird.gateway.app import create_app
 from bowerbird.gateway.discovery.discovery import services_of
 from bowerbird.gateway.records.database import FILE_NAME
 from bowerbird.gateway.upstream import Stage
 
-from ..conftest import PROMPT, draw, opened, pictures, settings_for
-from ..stand_ins import StandIns, frame, served
-from .cluster import DRAINING, Cluster, endpoint
-from .conftest import inside
-
-SERVICES = ("safety", "text-to-image", "curation", "animation")
-
-
-class Pods:
-    """Pods of every service, each a server of its own that answers for one stage."""
-
-    def __init__(self, cluster: Cluster, stack: ExitStack) -> None:
-        self.cluster = cluster
-        self._stack = stack
-
-    def start(self, service: str, pod: str | None = None) -> StandIns:
-        """A pod that is ready, in a slice of its own, since each has a port of its own here."""
-        stand_ins = StandIns()
-        url = self._stack.enter_context(served(Rooted(stand_ins.app(), f"/{service}")))
-        name = pod or f"{service}-0"
-        self._ports = {**getattr(self, "_ports", {}), name: (service, urlsplit(url).port or 0)}
-        self._say(name, ready=True)
-        return stand_ins
-
-    def drain(self, pod: str) -> None:
-        """It was told to end, and finishes what it has."""
-        self._say(pod, **DRAINING)
-
-    def remove(self, pod: str) -> None:
-        """It is gone."""
-        self.cluster.remove("endpointslices", f"slice-{pod}")
-
-    def _say(self, pod: str, **conditions: bool) -> None:
-        service, port = self._ports[pod]
-        self.cluster.slice(service, endpoint("127.0.0.1", pod, **conditions), name=f"slice-{pod}", port=port)
-
-
-class Rooted:
-    """An app as if it were at the root of its server."""
-
-    def __init__(self, app: ASGIApp, root: str) -> None:
-        self._app, self._root = app, root
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope = {**scope, "path": self._root + scope["path"], "raw_path": (self._root + scope["path"]).encode()}
-        await self._app(scope, receive, send)
-
-
-@pytest.fixture
-def pods(cluster: Cluster) -> Iterator[Pods]:
-    with ExitStack() as stack:
-        yield Pods(cluster, stack)
-
-
-@pytest.fixture
-def apps() -> list[Starlette]:
-    """What `start` has made."""
-    return []
-
-
-@pytest.fixture
-def start(pods: Pods, apps: list[Starlette], tmp_path: Path) -> Iterator[Callable[..., httpx2.Client]]:
-    """Starts a gateway in the cluster, whose Services have names that nothing resolves."""
-    with ExitStack() as stack:
-
-        def started(**changes: Any) -> httpx2.Client:
-            urls = {f"{service.replace('-', '_')}_url": f"http://{service}.invalid:3000" for service in SERVICES}
-            settings = settings_for("http://unused", tmp_path / "home", **urls, **inside(pods.cluster), **changes)
-            apps.append(create_app(settings))
-            return stack.enter_context(opened(stack.enter_context(served(apps[-1]))))
-
-        yield started
-
-
-@pytest.fixture
-def behind() -> Iterator[Callable[..., Future[httpx2.Response]]]:
-    with ThreadPoolExecutor(8) as threads:
-        yield lambda *arguments, **fields: threads.submit(draw, *arguments, **fields)
-
-
-def chain(pods: Pods, *but: str) -> dict[str, StandIns]:
-    """One pod of each service."""
-    return {service: pods.start(service) for service in SERVICES[:3] if service not in but}
-
-
-def until(gateway: httpx2.Client, states: dict[str, str]) -> None:
-    for _ in range(3000):
-        found = {each["name"]: each["state"] for each in gateway.get("/readyz").json()["stages"]}
-        if states.items() <= found.items():
-            return
-        time.sleep(0.01)
-    raise AssertionError(found)
+from ..conftest import PROMPT, draw, pictures
+from ..stand_ins import frame
+from .pods import SERVICES, Pods, chain, until
 
 
 def until_kept(home: Path) -> None:

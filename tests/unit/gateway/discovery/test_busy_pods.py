@@ -1,0 +1,107 @@
+"""Pods that compute are marked as busy, and their work is counted, whatever they compute and whoever scales them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import httpx2
+import pytest
+
+from bowerbird.gateway.demand.deletion_cost import BUSY
+
+from ..identity.gateways import ADMIN, bearer
+from ..stand_ins import MODEL
+from .pods import SERVICES, Pods, until
+
+READY = dict.fromkeys(SERVICES, "ready")
+CLIP = {"prompt": "a robin", "seconds": 2, "fps": 8, "format": "webp"}
+DRAWS = {"text-to-image": "/v1/images/generations", "animation": "/v1/videos"}
+"""The stages that compute long, and where to ask for it."""
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bowerbird.gateway.demand.deletion_cost.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("bowerbird.gateway.demand.deletion_cost.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("bowerbird.gateway.demand.sharing.SHARE_SECONDS", 0.02)
+
+
+class Computing:
+    """One pod of each service, and something that one of them computes until it is let go."""
+
+    def __init__(self, pods: Pods) -> None:
+        self._pods = {service: pods.start(service) for service in SERVICES}
+        self.let_go = threading.Event()
+
+    def begin(self, gateway: httpx2.Client, service: str) -> None:
+        """A job, which needs nobody who waits."""
+        self._pods[service].behaviour.until_frames = self.let_go
+        body = CLIP if service == "animation" else {"prompt": "a robin", "cache": "fresh"}
+        answer = gateway.post(DRAWS[service], json=body, headers={"Prefer": "respond-async"})
+        assert answer.status_code in (200, 202), answer.text
+
+
+@pytest.fixture
+def computing(pods: Pods) -> Iterator[Computing]:
+    found = Computing(pods)
+    yield found
+    found.let_go.set()
+
+
+@pytest.fixture
+def counting(start: Callable[..., httpx2.Client], computing: Computing) -> httpx2.Client:
+    """A gateway that tells KEDA what is wanted, and whoever administers it."""
+    gateway = start(scaler_port=0, admin_keys=frozenset({ADMIN}))
+    gateway.headers.update(bearer(ADMIN))
+    until(gateway, READY)
+    return gateway
+
+
+def becomes(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never became so")
+
+
+def level(gateway: httpx2.Client, service: str) -> Mapping[str, Any]:
+    """What is wanted of a service: queued, running, draining."""
+    found = gateway.get("/v1/admin/demand").json()["data"]
+    wanted = next((each for each in found if each["service"] == service), {})
+    return {name: count for name, count in wanted.items() if name in ("queued", "running", "draining") and count}
+
+
+@pytest.mark.parametrize("service", DRAWS)
+def test_a_pod_that_computes_is_marked_where_nothing_sleeps_and_keda_is_told_nothing(
+    pods: Pods, start: Callable[..., httpx2.Client], computing: Computing, service: str
+) -> None:
+    gateway = start()
+    until(gateway, READY)
+    computing.begin(gateway, service)
+    becomes(lambda: pods.annotations(f"{service}-0") == BUSY)
+    assert [name for name in SERVICES if pods.annotations(f"{name}-0")] == [service], "and no other"
+    computing.let_go.set()
+    becomes(lambda: pods.annotations(f"{service}-0") == {})
+
+
+@pytest.mark.parametrize("service", DRAWS)
+def test_work_on_a_pod_that_ends_keeps_its_service_active_and_is_no_reason_for_another(
+    pods: Pods, counting: httpx2.Client, computing: Computing, service: str
+) -> None:
+    computing.begin(counting, service)
+    becomes(lambda: level(counting, service) == {"running": 1})
+    pods.drain(f"{service}-0")
+    becomes(lambda: level(counting, service) == {"draining": 1})
+    computing.let_go.set()
+    becomes(lambda: level(counting, service) == {})
+
+
+@pytest.mark.parametrize("service", DRAWS)
+def test_who_waits_for_a_slot_is_counted_once(counting: httpx2.Client, computing: Computing, service: str) -> None:
+    for _ in range(MODEL.slots + 1):
+        computing.begin(counting, service)
+    becomes(lambda: level(counting, service) == {"queued": 1, "running": MODEL.slots})
