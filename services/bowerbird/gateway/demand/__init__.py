@@ -11,7 +11,7 @@ waits is told how far they are. To be read in this order:
     wanted.py             all demand -> whether a variant is needed, and how many pods
     scaler.py             told to KEDA, by its external-push protocol (external_scaler.proto, generated: …_pb2.py)
     phase.py              how far a stage is on its way up, and what keeps it, from what Kubernetes says
-    climb.py              looks at that while somebody waits; makes the first pod where KEDA does not
+    climb.py              looks at that while a stage is needed; makes the first pod where KEDA does not
     waking.py             holds requests until stages are awake, within bounds, and tells them
     deletion_cost.py      which pods are busy, so that a scale-down takes the others
     descriptions.py       what a sleeping model drew with

@@ -1,9 +1,10 @@
-"""Stages on their way up, looked at once a second while somebody here waits for them: how far, why not, and since when.
+"""Stages on their way up, looked at once a second while they are needed: how far, why not, and since when.
 
-Three questions to the API server for each such stage (its Deployment, its pods, its ScaledObject), none while nobody
-waits. From the answers follow the `Progress` that held requests are told (`waking`), the seconds of each phase, and one
-deed: KEDA can miss what it was told (its stream's `true` is dropped while it discovers metrics or believes in pods that
-are gone, and its retries are up to a minute apart), so a Deployment that is still at 0 after FIRST_POD_SECONDS gets its
+Needed is what somebody here waits for, and what is to have pods whatever the work (a floor, a schedule, pre-warm).
+Three questions to the API server for each such stage (its Deployment, its pods, its ScaledObject), none for the others.
+From the answers follow the `Progress` that held requests are told (`waking`), the seconds of each phase, and one deed:
+KEDA can miss what it was told (its stream's `true` is dropped while it discovers metrics or believes in pods that are
+gone, and its retries are up to a minute apart), so a Deployment that is still at 0 after FIRST_POD_SECONDS gets its
 first pod from here. Only one of this release, never one whose ScaledObject is paused or absent, and only if nobody
 changed the count meanwhile: the patch names the version that was read.
 """
@@ -13,14 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from bowerbird.gateway.background import in_background
-from bowerbird.gateway.demand.level import Demand
 from bowerbird.gateway.demand.phase import Phase, Progress, is_paused, progress_of
 from bowerbird.gateway.discovery.api_server import ApiServer, ApiServerAway, ApiServerRefused, Json
 from bowerbird.gateway.stages import Stages, StageState
@@ -48,19 +48,19 @@ class _Climb:
 
 
 class Climbs:
-    """Every stage that wakes; `variants` names the Deployment of each."""
+    """Every stage that wakes; `variants` names the Deployment of each, `is_needed` says whether it is to wake."""
 
     def __init__(
         self,
         server: ApiServer,
         stages: Stages,
-        demand: Demand,
+        is_needed: Callable[[Stage], bool],
         variants: Mapping[Stage, str],
         registry: CollectorRegistry,
     ) -> None:
         self._server = server
         self._stages = stages
-        self._demand = demand
+        self._is_needed = is_needed
         self._variants = variants
         self._climbs: dict[Stage, _Climb] = {}
         self._phase_seconds = Histogram(
@@ -104,7 +104,7 @@ class Climbs:
     async def _look(self, stage: Stage, variant: str) -> None:
         ready = self._stages.statuses[stage].state is StageState.READY
         climb = self._climbs.get(stage)
-        if ready or not self._demand.is_raised(stage):
+        if ready or not self._is_needed(stage):
             if climb is not None:
                 self._end(stage, variant, climb, ready)
             return

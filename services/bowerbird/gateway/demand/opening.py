@@ -54,6 +54,10 @@ class DemandRoom:
         demand = Demand(admissions, in_flight)
         return cls(stages, admissions, demand, Waking(stages, demand, settings))
 
+    def is_needed(self, stage: Stage) -> bool:
+        """Whether a stage without pods is to have one: somebody here waits for it, or pods are wanted in any case."""
+        return self.demand.is_raised(stage) or (self.sharing is not None and self.sharing.wants_pods(stage))
+
     def stop(self) -> None:
         """This process is about to end: who waits for what sleeps, and KEDA's streams, go to another."""
         self.waking.stop()
@@ -87,7 +91,7 @@ async def running(
             room.sharing.may_fall = lambda: all(each.settled for each in costs)
             await stack.enter_async_context(room.sharing.running())
         if discovery is not None and settings.stages_asleep:
-            climbs = Climbs(discovery.server, stages, room.demand, discovery.services, registry)
+            climbs = Climbs(discovery.server, stages, room.is_needed, discovery.services, registry)
             room.waking.progress = climbs.progress
             await stack.enter_async_context(climbs.running())
         if room.sharing is not None and settings.scaler_port is not None:

@@ -53,6 +53,11 @@ class Sharing:
         own = [Row(self.rows.source, variant, level) for variant, level in self._own.items()]
         return [*self._others, *own]
 
+    def wants_pods(self, stage: Stage) -> bool:
+        """Whether the settings, the hour or a `POST` want pods of this stage, whatever the work."""
+        variant = self.variants.get(stage)
+        return any(row.level.pods for row in self.board if row.variant == variant)
+
     async def everything(self) -> list[Row]:
         """All demand now; raises RecordsUnavailable where that cannot be known."""
         self._note(await self.rows.read())

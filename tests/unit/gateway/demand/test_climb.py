@@ -59,7 +59,7 @@ class Climbing:
         self.demand = Demand({Stage.TEXT_TO_IMAGE: admission}, InFlight())
         self.stages = Stages(session, {stage: () for stage in Stage}, 1.0, admission, ["text-to-image"])
         self.registry = CollectorRegistry()
-        self.climbs = Climbs(server, self.stages, self.demand, {DRAWS: "text-to-image"}, self.registry)
+        self.climbs = Climbs(server, self.stages, self.demand.is_raised, {DRAWS: "text-to-image"}, self.registry)
 
     async def until(self, phase: Phase) -> None:
         await until(lambda: self.climbs.progress(DRAWS).phase is phase)
@@ -101,7 +101,7 @@ async def test_who_waits_is_told_each_phase_and_each_is_measured(cluster: Cluste
         assert stage.figure("bowerbird_wake_seconds_count", phase="total") == 0, "it was given up"
 
 
-async def test_nothing_is_asked_while_nobody_waits(cluster: Cluster) -> None:
+async def test_nothing_is_asked_while_nothing_is_needed(cluster: Cluster) -> None:
     async with climbing(cluster):
         await asyncio.sleep(0.1)
     assert cluster.lists == 0

@@ -12,13 +12,16 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx2
+import pytest
 from starlette.applications import Starlette
 
 from bowerbird.gateway.discovery.discovery import services_of
 from bowerbird.gateway.records.database import FILE_NAME
 from bowerbird.gateway.upstream import Stage
+from bowerbird.settings import DemandSchedule
 
 from ..conftest import PROMPT, draw, pictures
+from ..identity.gateways import ADMIN, Administrator
 from ..stand_ins import frame
 from .pods import SERVICES, Pods, chain, until
 
@@ -191,3 +194,25 @@ def test_a_job_says_what_keeps_the_chain_from_waking_between_its_attempts_too(
     while (said := gateway.get(f"/v1/jobs/{job}").json())["status"] != "succeeded":
         time.sleep(0.01)
     assert said["reason"] is None
+
+
+@pytest.mark.parametrize("wanted_by", ["a floor", "a schedule", "a request of the administrator"])
+def test_pods_that_are_wanted_whatever_the_work_come_where_keda_does_not_make_them(
+    pods: Pods, start: Callable[..., httpx2.Client], monkeypatch: pytest.MonkeyPatch, wanted_by: str
+) -> None:
+    monkeypatch.setattr("bowerbird.gateway.demand.climb.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("bowerbird.gateway.demand.climb.FIRST_POD_SECONDS", 0.05)
+    for service in SERVICES[:3]:
+        pods.cluster.put("deployments", service, spec={"replicas": 0})
+        pods.cluster.put("scaledobjects", service)
+    always = DemandSchedule(service="safety", cron="* * * * *", seconds=3600, pods=2)
+    settings = {"a floor": {"demand_floors": {"safety": 1}}, "a schedule": {"demand_schedules": (always,)}}
+    asleep = {"stages_asleep": frozenset(SERVICES[:3]), "admin_keys": frozenset({ADMIN})}
+    gateway = start(**asleep, **settings.get(wanted_by, {}))
+    if wanted_by not in settings:
+        Administrator(gateway).done("POST", "/demand", service="safety", pods=1, seconds=60)
+    while not pods.cluster.patches:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert [path for path, _ in pods.cluster.patches] == ["deployments/safety/scale"], "once, and no other"
+    assert 'bowerbird_first_pods_total{service="safety"} 1.0' in gateway.get("/metrics").text
