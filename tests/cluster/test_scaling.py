@@ -93,6 +93,10 @@ def test_one_request_wakes_the_whole_chain_at_once_and_is_answered(release: Rele
     assert len(told) == len(MODELS)
     assert told[-1] - told[0] <= TOGETHER_SECONDS
     assert first_pods(metrics) == 0, "KEDA made them"
+    stepped = {
+        model for model in MODELS if f'bowerbird_wake_seconds_count{{phase="first_step",service="{model}"}}' in metrics
+    }
+    assert stepped == set(MODELS)
 
 
 def test_upgrade_and_rollback_change_no_count_and_no_pod_while_they_are_awake(release: Release) -> None:

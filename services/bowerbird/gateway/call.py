@@ -93,10 +93,17 @@ class Call:
     """By stage, in the order in which they ended."""
     versions: dict[str, str] = field(default_factory=dict)
     """Version of each service that answered, by its name."""
+    first_steps: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """Stages that slept when it came, and who is told of its first step there."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """A span and a measured time around one stage; both are kept when the stage fails."""
         return _Stage(self, name)
+
+    def stepped(self, stage: str) -> None:
+        """A stage has done something for it: a step of a drawing, or an answer where there are no steps."""
+        if tell := self.first_steps.pop(stage, None):
+            tell()
 
     def computing(self, grant: str | None = None) -> Call:
         """The same call from the moment at which there is capacity for it: the time to compute begins now."""

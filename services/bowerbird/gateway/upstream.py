@@ -29,6 +29,7 @@ from bowerbird.contracts import (
     ClipDecisions,
     ClipJudgement,
     Decision,
+    DrawProgress,
     DrawRequest,
     ImageDecisions,
     Judgement,
@@ -78,6 +79,10 @@ class Stage(StrEnum):
     TEXT_TO_IMAGE = "text-to-image"
     ANIMATION = "animation"
     CURATION = "curation"
+
+
+STEPPING = (Stage.TEXT_TO_IMAGE, Stage.ANIMATION)
+"""What they are for is a stream of steps; what else they answer is no sign that they compute."""
 
 
 def stage_urls(settings: Settings) -> dict[Stage, tuple[str, ...]]:
@@ -201,7 +206,10 @@ class Upstream:
     ) -> Contracted:
         payload = body.model_dump_json().encode() if isinstance(body, BaseModel) else body
         async with self._send(stage, path, payload, call) as answer:
-            return as_contract(contract, await answer.read(), stage)
+            read = as_contract(contract, await answer.read(), stage)
+        if stage not in STEPPING:
+            call.stepped(stage)
+        return read
 
     async def _stream(self, stage: Stage, path: str, body: Payload, call: Call) -> AsyncGenerator[Part]:
         done, reader = False, PartReader()
@@ -210,6 +218,8 @@ class Upstream:
                 for part in reader.feed(piece):
                     if part.kind is Kind.ERROR:
                         raise _stated_error(stage, None, part.body, None)
+                    if stage in call.first_steps and _follows_a_step(part, stage):
+                        call.stepped(stage)
                     done = done or part.kind is Kind.DONE
                     yield part
             reader.end()
@@ -246,7 +256,9 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
     async def __aenter__(self) -> Answer:
         upstream, stage = self._upstream, self._stage
         endpoint = self._endpoint = await upstream._endpoint(stage, self._call)
-        headers = self._call.headers() | ({} if self._body is None else _headers_for(self._path, self._body))
+        headers = self._call.headers() | (
+            {} if self._body is None else _headers_for(self._path, self._body, self._call)
+        )
         upstream._in_flight.begin(stage, endpoint)
         try:
             answer = self._answer = await self._asked(endpoint + self._path, headers)
@@ -324,8 +336,15 @@ def as_contract(contract: type[Contracted], raw: bytes, stage: Stage) -> Contrac
         ) from error
 
 
-def _headers_for(path: str, body: Payload) -> dict[str, str]:
-    if path == "/draw":  # the gateway reads nothing of its steps, and to be told of each would cost it a millisecond
+def _follows_a_step(of: Part, stage: Stage) -> bool:
+    """Whether a stage says with this part that it has computed something: it says of a drawing that it begins, too."""
+    return of.kind is not Kind.PROGRESS or as_contract(DrawProgress, of.body, stage).step > 0
+
+
+def _headers_for(path: str, body: Payload, call: Call) -> dict[str, str]:
+    # The gateway reads nothing of a drawing's steps but the first where it has just woken, and to be told of each would
+    # cost it a millisecond.
+    if path == "/draw" and Stage.TEXT_TO_IMAGE not in call.first_steps:
         return {"Content-Type": _media_type(path, body), PROGRESS_HEADER: "none"}
     return {"Content-Type": _media_type(path, body)}
 

@@ -87,6 +87,8 @@ class Behaviour:
     seconds_per_step: float = 0.0
     until_frames: threading.Event | None = None
     """What /draw waits for after its previews, and /animate, before the first frame."""
+    told_steps: int = 0
+    """Steps that /draw tells of before it waits for that."""
     finished_draws: int | None = None
     """How many draws come to an end; what is asked for after them waits, until this is changed."""
     preview_digest: str = DIGEST
@@ -241,6 +243,8 @@ class StandIns:
             for step in steps[: asked.max_previews]:
                 facts = PreviewFacts(index=0, step=step, steps=asked.steps, digest=self.behaviour.preview_digest)
                 yield part(Kind.PREVIEW, preview(asked.seed, step), facts)
+            for step in range(self.behaviour.told_steps + 1):
+                yield part(Kind.PROGRESS, DrawProgress(step=step, steps=asked.steps, finished=0, count=asked.count))
             while self._must_wait(number):  # noqa: ASYNC110 - a test's
                 await asyncio.sleep(0.005)
             for index in reversed(range(asked.count)):

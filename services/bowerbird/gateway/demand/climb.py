@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -63,6 +64,8 @@ class Climbs:
         self._is_needed = is_needed
         self._variants = variants
         self._climbs: dict[Stage, _Climb] = {}
+        self._stepped: dict[Stage, datetime] = {}
+        """Since when each was ready whose first step was seen."""
         self._phase_seconds = Histogram(
             "bowerbird_wake_seconds",
             "How long a service was in each phase while it woke; total: from the first demand until it was ready.",
@@ -81,6 +84,13 @@ class Climbs:
         """How far a stage is, as it was last seen."""
         climb = self._climbs.get(stage)
         return Progress() if climb is None else climb.progress
+
+    def first_step(self, stage: Stage, ready_since: datetime) -> None:
+        """Somebody who waited for a stage has had a step of it; the first of them counts."""
+        if stage in self._variants and self._stepped.get(stage) != ready_since:
+            self._stepped[stage] = ready_since
+            took = (datetime.now(UTC) - ready_since).total_seconds()
+            self._phase_seconds.labels(self._variants[stage], Phase.FIRST_STEP).observe(took)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -141,15 +151,18 @@ class Climbs:
 
     def _note(self, variant: str, climb: _Climb, progress: Progress) -> None:
         if progress.phase is not climb.progress.phase:
-            now = time.monotonic()
-            self._phase_seconds.labels(variant, climb.progress.phase).observe(now - climb.since)
-            climb.since = now
+            self._leave_phase(variant, climb)
         if progress.reason != climb.progress.reason and progress.reason is not None:
             logger.warning("a service cannot wake", extra={"service": variant, "reason": progress.reason})
         climb.progress = progress
 
+    def _leave_phase(self, variant: str, climb: _Climb) -> None:
+        now = time.monotonic()
+        self._phase_seconds.labels(variant, climb.progress.phase).observe(now - climb.since)
+        climb.since = now
+
     def _end(self, stage: Stage, variant: str, climb: _Climb, ready: bool) -> None:
         del self._climbs[stage]
         if ready:
-            self._note(variant, climb, Progress(Phase.READY))
+            self._leave_phase(variant, climb)
             self._phase_seconds.labels(variant, "total").observe(time.monotonic() - climb.began)

@@ -92,7 +92,7 @@ async def running(
             await stack.enter_async_context(room.sharing.running())
         if discovery is not None and settings.stages_asleep:
             climbs = Climbs(discovery.server, stages, room.is_needed, discovery.services, registry)
-            room.waking.progress = climbs.progress
+            room.waking.progress, room.waking.on_first_step = climbs.progress, climbs.first_step
             await stack.enter_async_context(climbs.running())
         if room.sharing is not None and settings.scaler_port is not None:
             await stack.enter_async_context(_scaling(room, room.sharing, settings))

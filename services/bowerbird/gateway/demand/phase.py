@@ -1,12 +1,13 @@
 """How far a stage that wakes has come, and what keeps it: read from its Deployment, its pods and its ScaledObject.
 
-    decide    demand is told, nobody has made a pod yet
-    schedule  a pod waits for a node that has room
-    node      no node has room: one may be on its way (a node autoscaler), or the cluster is full
-    pull      the image, or the volume with the model, is fetched, or the model by an init container
-    start     the container is made
-    load      the process reads its model
-    ready     it is ready, and the gateway has not heard so yet
+    decide      demand is told, nobody has made a pod yet
+    schedule    a pod waits for a node that has room
+    node        no node has room: one may be on its way (a node autoscaler), or the cluster is full
+    pull        the image, or the volume with the model, is fetched, or the model by an init container
+    start       the container is made
+    load        the process reads its model
+    ready       it is ready, and the gateway has not heard so yet
+    first_step  it may be asked; the first step of what it was woken for, or its first answer, is still to come
 
 A reason is Kubernetes' own sentence, one line of it. `hopeless` is what does not pass by waiting: somebody has to act,
 and who waits is told so instead of being held (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/).
@@ -40,6 +41,7 @@ class Phase(StrEnum):
     START = "start"
     LOAD = "load"
     READY = "ready"
+    FIRST_STEP = "first_step"
 
 
 @dataclass(frozen=True, slots=True)

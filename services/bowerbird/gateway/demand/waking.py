@@ -8,6 +8,9 @@ its own (`wake_seconds`, and beside it `node_seconds` while a node is provisione
 
 What does not pass by waiting (`phase.Progress.hopeless`) ends the wait with its reason, as do the bound and the end of
 this process: a pod's grace need not cover a cold start, since nothing has begun of what is sent elsewhere.
+
+A cold start is over when something is computed: each stage that a request was held for, or that woke meanwhile, is
+listened to until that request's first step there (`phase.Phase.FIRST_STEP`).
 """
 
 from __future__ import annotations
@@ -16,11 +19,16 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
+
+from opentelemetry import context
+from opentelemetry.context import Context
 
 from bowerbird.contracts import ModelDescription
 from bowerbird.errors import StageUnavailable
 from bowerbird.gateway.admission.admission import stopping
-from bowerbird.gateway.call import Call
+from bowerbird.gateway.call import Call, tracer
 from bowerbird.gateway.demand.level import Demand
 from bowerbird.gateway.demand.phase import Phase, Progress
 from bowerbird.gateway.stages import Stages, StageState
@@ -41,6 +49,8 @@ class Waking:
 
     def __init__(self, stages: Stages, demand: Demand, settings: Settings) -> None:
         self.progress: ProgressOf = lambda _: Progress()
+        self.on_first_step: Callable[[Stage, datetime], None] = lambda *_: None
+        """Is told of the first step of each request that waited for a stage, and since when that is ready."""
         self._stages = stages
         self._demand = demand
         self._wake_seconds = settings.wake_seconds
@@ -60,6 +70,9 @@ class Waking:
         """
         if not self.asleep(needed):
             return
+        above = context.get_current()
+        for stage in self.asleep((*needed, *chain)):
+            call.first_steps[stage] = partial(self._first_step, stage, above)
         with self._demand.raised(*dict.fromkeys((*needed, *chain))), call.stage("wake"):
             async with call.within_patience():
                 await self._wait(needed, chain, call)
@@ -88,6 +101,16 @@ class Waking:
         attempts, when nobody looks."""
         asleep = self.asleep(needed) if self._reasons else ()
         return next((self._reasons[stage] for stage in asleep if stage in self._reasons), None)
+
+    def _first_step(self, stage: Stage, above: Context) -> None:
+        """A request that waited for this stage has done its first step there; `above` is what its span is below."""
+        status = self._stages.statuses[stage]
+        if status.state is not StageState.READY:  # it went again meanwhile, and finishes what it has
+            return
+        span = tracer.start_span(f"wake {Phase.FIRST_STEP}", above, start_time=round(status.since.timestamp() * 1e9))
+        span.set_attribute("bowerbird.stage", stage)
+        span.end()
+        self.on_first_step(stage, status.since)
 
     def _remember(self, stages: Sequence[Stage]) -> None:
         """Of each what is known now: whoever waits for the first of a chain hears what keeps the last, and

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..stand_ins import StandIns, served
+from ..stand_ins import Behaviour, StandIns, served
 from .cluster import DRAINING, Cluster, endpoint
 
 SERVICES = ("safety", "text-to-image", "curation", "animation")
@@ -23,9 +23,10 @@ class Pods:
         self.cluster = cluster
         self._stack = stack
 
-    def start(self, service: str, pod: str | None = None) -> StandIns:
+    def start(self, service: str, pod: str | None = None, **behaviour: Any) -> StandIns:
         """A pod that is ready, in a slice of its own, since each has a port of its own here."""
         stand_ins = StandIns()
+        stand_ins.behaviour = Behaviour(**behaviour)
         url = self._stack.enter_context(served(Rooted(stand_ins.app(), f"/{service}")))
         name = pod or f"{service}-0"
         self._ports = {**getattr(self, "_ports", {}), name: (service, urlsplit(url).port or 0)}
