@@ -119,6 +119,7 @@ class Replica:
     """One gateway's part of it."""
 
     demand: Demand
+    in_flight: InFlight
     sharing: Sharing
     floors: dict[str, int] = field(default_factory=dict)
 
@@ -129,7 +130,8 @@ async def replicas(url: URL, count: int, dsn: URL | None = None) -> AsyncIterato
         found = []
         for number in range(count):
             database = await stack.enter_async_context(open_database(url))
-            demand, floors = Demand({Stage.TEXT_TO_IMAGE: Admission.alone(Order())}, InFlight()), dict[str, int]()
+            in_flight, floors = InFlight(), dict[str, int]()
+            demand = Demand({Stage.TEXT_TO_IMAGE: Admission.alone(Order())}, in_flight)
             rows, listener = DemandRows(database, f"replica-{number}"), Listener(dsn) if dsn is not None else None
 
             def floors_of(stated: dict[str, int] = floors) -> Mapping[str, int]:
@@ -137,7 +139,7 @@ async def replicas(url: URL, count: int, dsn: URL | None = None) -> AsyncIterato
 
             sharing = Sharing(demand, rows, VARIANTS, floors_of, listener)
             await stack.enter_async_context(sharing.running())
-            found.append(Replica(demand, sharing, floors))
+            found.append(Replica(demand, in_flight, sharing, floors))
         yield found
 
 
@@ -171,6 +173,35 @@ async def test_a_floor_is_wanted_without_work(url: URL, monkeypatch: pytest.Monk
         assert wanted(await only.sharing.everything(), "safety", 8) == Wanted(True, 2)
         del only.floors["safety"]
         await until(only, Stage.SAFETY, False)
+
+
+async def test_less_is_wanted_only_when_kubernetes_knows_which_pods_are_busy(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.gateway.demand.sharing.SHARE_SECONDS", 0.01)
+
+    async with replicas(url, 1) as (only,):
+
+        async def running() -> int:
+            return sum(row.level.running for row in await only.sharing.rows.read() if row.variant == "safety")
+
+        async def until_running(count: int) -> None:
+            while await running() != count:  # noqa: ASYNC110 - as KEDA polls
+                await asyncio.sleep(0.005)
+
+        for _ in range(3):
+            only.in_flight.begin("safety", "http://a")
+        await until_running(3)
+        only.sharing.may_fall = lambda: False
+        only.in_flight.end("safety", "http://a")
+        await asyncio.sleep(0.1)
+        assert await running() == 3
+        only.in_flight.begin("safety", "http://a")
+        only.in_flight.begin("safety", "http://a")
+        await until_running(4)
+        only.in_flight.end("safety", "http://a")
+        only.sharing.may_fall = lambda: True
+        await until_running(3)
 
 
 def test_what_is_quickly_over_is_seen() -> None:

@@ -1,14 +1,17 @@
-"""What is remembered of why a chain does not wake: a job says it between two attempts, when nobody looks."""
+"""How long a chain is waited for, and what is remembered of why it does not wake: a job says it between two attempts,
+when nobody looks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from bowerbird.deadline import Deadline
+from bowerbird.errors import StageUnavailable
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.demand.level import Demand
@@ -20,6 +23,7 @@ from bowerbird.gateway.stages import Stages
 from bowerbird.gateway.upstream import Stage, open_session
 from bowerbird.settings import Settings
 
+NO_ROOM = Progress(Phase.NODE, "Unschedulable: 0/2 nodes are available")
 NO_IMAGE = Progress(Phase.PULL, "ErrImagePull: it is not there")
 
 
@@ -37,16 +41,15 @@ class Asleep:
         waking.progress = lambda stage: self.progress.get(stage, Progress())
 
     @asynccontextmanager
-    async def waited_for(self) -> AsyncIterator[None]:
+    async def waited_for(self) -> AsyncIterator[asyncio.Task[None]]:
         """Somebody waits for the first of the chain, as a job does, until the block ends."""
         call = Call(request_id="req", deadline=Deadline.after(60), metrics=Metrics())
         waiting = asyncio.create_task(self.waking.until_awake(CHAIN[:1], call, CHAIN))
         try:
-            yield
+            yield waiting
         finally:
             waiting.cancel()
-            with suppress(asyncio.CancelledError):
-                await waiting
+            await asyncio.gather(waiting, return_exceptions=True)
 
     async def until(self, fact: Callable[[str | None], bool]) -> None:
         async with asyncio.timeout(5):
@@ -55,11 +58,11 @@ class Asleep:
 
 
 @asynccontextmanager
-async def asleep() -> AsyncIterator[Asleep]:
+async def asleep(**settings: Any) -> AsyncIterator[Asleep]:
     async with open_session() as session:
         admission = Admission()
         stages = Stages(session, {stage: () for stage in Stage}, 1.0, admission, [stage.value for stage in CHAIN])
-        yield Asleep(Waking(stages, Demand({Stage.TEXT_TO_IMAGE: admission}, InFlight()), Settings()))
+        yield Asleep(Waking(stages, Demand({Stage.TEXT_TO_IMAGE: admission}, InFlight()), Settings(**settings)))
 
 
 async def test_what_keeps_the_last_of_a_chain_is_known_to_who_waits_for_the_first() -> None:
@@ -78,3 +81,34 @@ async def test_it_is_remembered_until_somebody_waits_again_and_it_is_so_no_more(
         assert chain.waking.reason(CHAIN) == NO_IMAGE.reason
         async with chain.waited_for():
             await chain.until(lambda reason: reason is None)
+
+
+# ----------------------------------------------------------------------------------------------------------- how long
+
+
+async def test_a_node_that_does_not_come_within_its_own_bound_ends_the_wait() -> None:
+    async with asleep(node_seconds=0.1, wake_seconds=60) as chain:
+        chain.progress = dict.fromkeys(CHAIN, NO_ROOM)
+        async with chain.waited_for() as waiting:
+            with pytest.raises(StageUnavailable, match="was not awake in time: Unschedulable") as raised:
+                await asyncio.wait_for(waiting, 10)
+    assert raised.value.details["phase"] == "node"
+
+
+async def test_the_time_for_a_node_is_none_of_the_time_to_wake() -> None:
+    async with asleep(node_seconds=60, wake_seconds=0.1) as chain:
+        chain.progress = dict.fromkeys(CHAIN, NO_ROOM)
+        async with chain.waited_for() as waiting:
+            await asyncio.sleep(0.4)
+            assert not waiting.done(), "a node is waited for beyond the time to wake"
+            chain.progress = dict.fromkeys(CHAIN, Progress(Phase.LOAD))
+            with pytest.raises(StageUnavailable, match="it is at 'load'"):
+                await asyncio.wait_for(waiting, 10)
+
+
+async def test_where_no_node_is_provisioned_none_is_waited_for() -> None:
+    async with asleep(node_seconds=0, wake_seconds=60) as chain:
+        chain.progress = dict.fromkeys(CHAIN, NO_ROOM)
+        async with chain.waited_for() as waiting:
+            with pytest.raises(StageUnavailable, match="Unschedulable"):
+                await asyncio.wait_for(waiting, 10)

@@ -36,12 +36,13 @@ class Computing:
         self._pods = {service: pods.start(service) for service in SERVICES}
         self.let_go = threading.Event()
 
-    def begin(self, gateway: httpx2.Client, service: str) -> None:
-        """A job, which needs nobody who waits."""
+    def begin(self, gateway: httpx2.Client, service: str) -> str:
+        """A job's id: it needs nobody who waits."""
         self._pods[service].behaviour.until_frames = self.let_go
         body = CLIP if service == "animation" else {"prompt": "a robin", "cache": "fresh"}
         answer = gateway.post(DRAWS[service], json=body, headers={"Prefer": "respond-async"})
         assert answer.status_code in (200, 202), answer.text
+        return str(answer.json()["id"])
 
 
 @pytest.fixture
@@ -98,6 +99,21 @@ def test_work_on_a_pod_that_ends_keeps_its_service_active_and_is_no_reason_for_a
     becomes(lambda: level(counting, service) == {"draining": 1})
     computing.let_go.set()
     becomes(lambda: level(counting, service) == {})
+
+
+@pytest.mark.parametrize("service", DRAWS)
+def test_less_is_wanted_only_when_kubernetes_knows_which_pods_are_busy(
+    pods: Pods, counting: httpx2.Client, computing: Computing, service: str
+) -> None:
+    pods.cluster.away = True
+    jobs = [computing.begin(counting, service) for _ in range(2)]
+    becomes(lambda: level(counting, service) == {"running": 2})
+    counting.delete(f"/v1/jobs/{jobs[0]}").raise_for_status()
+    time.sleep(0.2)
+    assert level(counting, service) == {"running": 2}, "its pod would be as good as any to delete"
+    pods.cluster.away = False
+    becomes(lambda: level(counting, service) == {"running": 1})
+    assert pods.annotations(f"{service}-0") == BUSY
 
 
 @pytest.mark.parametrize("service", DRAWS)
