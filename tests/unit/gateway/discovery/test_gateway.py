@@ -10,17 +10,22 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import grpc
 import httpx2
 import pytest
+from sqlalchemy import URL
 from starlette.applications import Starlette
 
+from bowerbird.gateway.demand import external_scaler_pb2 as wire
+from bowerbird.gateway.demand.scaler import SERVICE as SCALER
 from bowerbird.gateway.discovery.discovery import services_of
 from bowerbird.gateway.records.database import FILE_NAME
 from bowerbird.gateway.upstream import Stage
 from bowerbird.settings import DemandSchedule
 
-from ..conftest import PROMPT, draw, pictures
+from ..conftest import PROMPT, closed_url, draw, pictures
 from ..identity.gateways import ADMIN, Administrator
 from ..stand_ins import frame
 from .pods import SERVICES, Pods, chain, until
@@ -216,3 +221,48 @@ def test_pods_that_are_wanted_whatever_the_work_come_where_keda_does_not_make_th
     time.sleep(0.1)
     assert [path for path, _ in pods.cluster.patches] == ["deployments/safety/scale"], "once, and no other"
     assert 'bowerbird_first_pods_total{service="safety"} 1.0' in gateway.get("/metrics").text
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_keda_hears_at_one_gateway_of_what_another_has_admitted(
+    start: Callable[..., httpx2.Client],
+    apps: list[Starlette],
+    behind: Callable[..., Future[httpx2.Response]],
+    url: URL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bowerbird.gateway.demand.sharing.SHARE_SECONDS", 30.0)  # what is told at once is all there is
+    address = closed_url().removeprefix("http://")
+    together = {"database_url": url.render_as_string(hide_password=False), "stages_asleep": frozenset(SERVICES[:3])}
+    holds_the_stream = start(scaler_port=int(address.rpartition(":")[2]), **together)
+    admits = start(scaler_port=0, **together)
+    for gateway in (holds_the_stream, admits):
+        until(gateway, dict.fromkeys(SERVICES[:3], "asleep"))
+    with grpc.insecure_channel(address) as channel:
+        streams = [stream_of(channel, service) for service in SERVICES[:3]]
+        assert not any(is_active(channel, service) for service in SERVICES)
+        held = behind(admits, seed=5)
+        assert [next(stream).result for stream in streams] == [True] * 3
+        assert [is_active(channel, service) for service in SERVICES] == [True, True, True, False], (
+            "no clip is asked for"
+        )
+        assert not held.done()
+        for stream in streams:
+            stream.cancel()
+    apps[1].state.gateway.demand.stop()
+    assert held.result().json()["error"]["code"] == "gateway_stopping"
+
+
+def stream_of(channel: grpc.Channel, service: str) -> Any:
+    """What KEDA is told of a service, as it is told."""
+    serialize, parse = wire.ScaledObjectRef.SerializeToString, wire.IsActiveResponse.FromString
+    stream = channel.unary_stream(SCALER + "StreamIsActive", serialize, parse)(wire.ScaledObjectRef(name=service))
+    stream.initial_metadata()  # it is open
+    return stream
+
+
+def is_active(channel: grpc.Channel, service: str) -> bool:
+    """What KEDA is answered."""
+    serialize, parse = wire.ScaledObjectRef.SerializeToString, wire.IsActiveResponse.FromString
+    answer = channel.unary_unary(SCALER + "IsActive", serialize, parse)(wire.ScaledObjectRef(name=service), timeout=10)
+    return bool(answer.result)
