@@ -42,6 +42,22 @@ class RunningS3:
         }
         """What a process needs to reach it."""
 
+    def new_key(self) -> Mapping[str, str]:
+        """What reaches it by another key, as long as that is not taken away."""
+        access_key, secret_key = f"key-{secrets.token_hex(6)}", secrets.token_hex(20)
+        self._administer("create-user", "--access", access_key, "--secret", secret_key, "--role", "admin")
+        return {**self.environment, "AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+
+    def take_away(self, key: Mapping[str, str]) -> None:
+        """From now on nobody is known by it."""
+        self._administer("delete-user", "--access", key["AWS_ACCESS_KEY_ID"])
+
+    def _administer(self, *command: str) -> None:
+        stated = {"ADMIN_ENDPOINT_URL": "AWS_ENDPOINT_URL", "ADMIN_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID"}
+        stated |= {"ADMIN_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}
+        environment = {**os.environ, **{name: self.environment[each] for name, each in stated.items()}}
+        subprocess.run([str(S3.path), "admin", *command], env=environment, check=True, capture_output=True)
+
     @property
     def bucket_url(self) -> str:
         """What BOWERBIRD_PICTURES_URL would begin with."""
@@ -66,8 +82,10 @@ def running_s3() -> Iterator[RunningS3]:
     access_key, secret_key = "bowerbird", secrets.token_hex(20)
     folder = Path(tempfile.mkdtemp(prefix="bowerbird-s3-"))
     (folder / "files" / "pictures").mkdir(parents=True)
-    (folder / "metadata").mkdir()
+    for name in ("metadata", "users"):
+        (folder / name).mkdir()
     command = [str(S3.path), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
+    command += ["--iam-dir", str(folder / "users"), "--iam-cache-disable"]
     storage = ["posix", "--sidecar", str(folder / "metadata"), str(folder / "files")]
     environment = {**os.environ, "ROOT_ACCESS_KEY": access_key, "ROOT_SECRET_KEY": secret_key}
     process = subprocess.Popen(

@@ -88,11 +88,12 @@ def backups_of(settings: Settings) -> PictureStore:
         for name, value in os.environ.items()
         if name.startswith(CREDENTIALS)
     }
-    return open_pictures(settings.backup_url, settings.home, own)
+    secrets = [settings.pictures_secrets, settings.backup_secrets]
+    return open_pictures(settings.backup_url, settings.home, own, secrets=secrets)
 
 
 def _pictures(settings: Settings) -> PictureStore:
-    return open_pictures(settings.pictures_url, settings.home)
+    return open_pictures(settings.pictures_url, settings.home, secrets=[settings.pictures_secrets])
 
 
 def _or_exit(work: Coroutine[Any, Any, Said]) -> Said:

@@ -223,9 +223,16 @@ class Settings(BaseSettings):
     """Where the pictures of jobs lie: `s3://bucket/path` (with AWS_* for endpoint and credentials) or `file:///path`;
     None is a folder in `home`."""
 
+    pictures_secrets: Path | None = None
+    """A folder whose files are called as AWS's variables are, and go before them (`AWS_ACCESS_KEY_ID`), as Kubernetes
+    mounts a Secret: the bucket's credentials, which may be replaced without a restart."""
+
     backup_url: str | None = None
     """Where backups go and come from: `s3://bucket/path` or `file:///path`. A bucket is reached with the same AWS_* as
     the pictures', or, where they are set, with BACKUP_AWS_*: what is to survive an account lies in another one."""
+
+    backup_secrets: Path | None = None
+    """The same as `pictures_secrets` for the bucket of the backups, and before them."""
 
     backup_keep: int = Field(default=14, ge=1, le=1000)
     """Backups that are kept, the newest; with one a day, for how many days a mistake can be taken back."""

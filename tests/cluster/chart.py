@@ -62,6 +62,14 @@ def environment(rendered: list[Any], service: str) -> dict[str, str]:
     return {each["name"]: each["value"] for each in container["env"] if "value" in each}
 
 
+def mounted(pod: dict[str, Any], container: dict[str, Any], path: str) -> str | None:
+    """The Secret whose keys are files there, all of them and renewed by the kubelet; None where that is none."""
+    (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == path]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    secret = volume.get("secret", {})
+    return None if mount.keys() & {"subPath", "subPathExpr"} or "items" in secret else secret.get("secretName")
+
+
 def refusal(*options: str) -> str:
     """What Helm says against these values; raises AssertionError where it says nothing."""
     try:

@@ -50,6 +50,11 @@ def test_an_example_renders_as_it_was_committed(example: Path) -> None:
     assert render(example) == (RENDERED / example.name).read_text(encoding="utf-8"), "python -m tests.cluster chart"
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_a_secret_is_a_folder_that_the_kubelet_renews_and_never_a_variable(example: Path) -> None:
+    assert not [word for word in ("envFrom", "secretKeyRef", "subPath") if word in render(example)]
+
+
 def test_the_readme_is_that_of_the_values() -> None:
     assert (CHART / "README.md").read_text(encoding="utf-8") == readme(), "python -m tests.cluster chart"
 

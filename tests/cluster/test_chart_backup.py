@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .binaries import program
-from .chart import KEYS, objects, pod_of, refusal, render
+from .chart import KEYS, mounted, objects, pod_of, refusal, render
 
 pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
@@ -38,10 +38,8 @@ def test_with_postgresql_it_reads_that_and_the_bucket_of_the_pictures() -> None:
     assert container["command"] == ["bowerbird", "backup", "write"]
     said = said_to(container)
     assert (said["BOWERBIRD_PICTURES_URL"], said["BOWERBIRD_BACKUP_URL"]) == ("s3://pictures", "s3://backups/bowerbird")
-    assert container["envFrom"] == [
-        {"secretRef": {"name": "here"}},
-        {"prefix": "BACKUP_", "secretRef": {"name": "elsewhere"}},
-    ]
+    assert mounted(pod, container, said["BOWERBIRD_PICTURES_SECRETS"]) == "here"
+    assert mounted(pod, container, said["BOWERBIRD_BACKUP_SECRETS"]) == "elsewhere"
     (credentials,) = [each["projected"]["sources"] for each in pod["volumes"] if each["name"] == "credentials"]
     assert credentials == [{"secret": {"name": "db", "items": [{"key": "url", "path": "bowerbird_database_url"}]}}]
     assert "affinity" not in pod
@@ -71,7 +69,17 @@ def test_a_gateway_that_is_to_begin_with_a_backup_does_so_before_it_starts() -> 
     assert restoring["command"] == ["bowerbird", "backup", "restore", "20261122T031500Z", "--if-empty"]
     (serving,) = pod["containers"]
     assert said_to(serving).items() <= said_to(restoring).items(), "the same database, the same pictures"
+    assert mounted(pod, restoring, said_to(restoring)["BOWERBIRD_BACKUP_SECRETS"]) == "elsewhere"
+    assert "BOWERBIRD_BACKUP_SECRETS" not in said_to(serving)
+    assert "elsewhere" not in [mounted(pod, serving, each["mountPath"]) for each in serving["volumeMounts"]]
     assert all(each["name"] in {one["name"] for one in pod["volumes"]} for each in restoring["volumeMounts"])
+
+
+@pytest.mark.parametrize("restored", [(), ("--set", "backup.restore=latest")])
+def test_the_gateway_has_its_buckets_secret_as_files_and_none_as_variables(restored: tuple[str, ...]) -> None:
+    pod = pod_of(objects(render(None, *KEYS, *SEVERAL, *PICTURES, *BUCKET, *restored)), "gateway")
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+        assert mounted(pod, container, said_to(container)["BOWERBIRD_PICTURES_SECRETS"]) == "here"
 
 
 def test_nobody_asked_for_a_backup_gets_one() -> None:

@@ -2,18 +2,9 @@
 {{- define "bowerbird.backupEnvironment" -}}
 - {name: BOWERBIRD_BACKUP_URL, value: {{ .Values.backup.url | quote }}}
 - {name: BOWERBIRD_BACKUP_KEEP, value: {{ .Values.backup.keep | quote }}}
-{{- end -}}
-
-{{/* The Secrets that it takes variables from. */}}
-{{- define "bowerbird.backupVariables" -}}
-{{- $from := list -}}
-{{- with .Values.pictures.existingSecret -}}
-{{- $from = append $from (dict "secretRef" (dict "name" .)) -}}
-{{- end -}}
-{{- with .Values.backup.existingSecret -}}
-{{- $from = append $from (dict "prefix" "BACKUP_" "secretRef" (dict "name" .)) -}}
-{{- end -}}
-{{- $from | toJson -}}
+{{- if .Values.backup.existingSecret }}
+- {name: BOWERBIRD_BACKUP_SECRETS, value: /etc/bowerbird/backup}
+{{- end }}
 {{- end -}}
 
 {{/* Egress to the bucket of the backups: a list, empty where they lie in a volume. */}}

@@ -103,9 +103,6 @@ spec:
           env:
             {{- include "bowerbird.environment" . | nindent 12 }}
             {{- include "bowerbird.backupEnvironment" .root | nindent 12 }}
-          {{- with include "bowerbird.backupVariables" .root | fromJsonArray }}
-          envFrom: {{- toYaml . | nindent 12 }}
-          {{- end }}
           resources: {{- toYaml $values.backup.resources | nindent 12 }}
           securityContext:
             allowPrivilegeEscalation: false
@@ -115,6 +112,9 @@ spec:
             - {name: home, mountPath: /var/lib/bowerbird}
             - {name: scratch, mountPath: /tmp}
             - {name: credentials, mountPath: /etc/bowerbird/secrets, readOnly: true}
+            {{- with include "bowerbird.bucketMounts" (dict "root" .root "backups" true) | trim }}
+            {{- . | nindent 12 }}
+            {{- end }}
             {{- if $values.backup.existingClaim }}
             - {name: backup, mountPath: /backup, readOnly: true}
             {{- end }}
@@ -124,11 +124,7 @@ spec:
           image: {{ include "bowerbird.image" (dict "root" .root "service" (include "bowerbird.services" .root | fromJson).gateway) }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
           terminationMessagePolicy: FallbackToLogsOnError
-          command: [python, -m, bowerbird.engine.fetching, {{ $service.model.url | quote }}, /models/{{ $bundle }}{{ with $service.model.digest }}, --digest, {{ . | quote }}{{ end }}]
-          {{- with $service.model.existingSecret }}
-          envFrom:
-            - secretRef: {name: {{ . }}}
-          {{- end }}
+          command: [python, -m, bowerbird.engine.fetching{{ if $service.model.existingSecret }}, --secrets, /etc/bowerbird/model{{ end }}, {{ $service.model.url | quote }}, /models/{{ $bundle }}{{ with $service.model.digest }}, --digest, {{ . | quote }}{{ end }}]
           {{- /* What the pod has anyway, and nobody else uses yet. */}}
           resources: {{- toYaml $service.resources | nindent 12 }}
           securityContext:
@@ -137,6 +133,9 @@ spec:
             capabilities: {drop: [ALL]}
           volumeMounts:
             - {name: models, mountPath: /models}
+            {{- if $service.model.existingSecret }}
+            - {name: model-secret, mountPath: /etc/bowerbird/model, readOnly: true}
+            {{- end }}
       {{- end }}
       containers:
         - name: {{ .name }}
@@ -149,10 +148,6 @@ spec:
           args: [{{ $service.serves | quote }}, --port, {{ $service.port | quote }}{{ if $inside }}, --health-port, {{ include "bowerbird.healthPort" .root | quote }}{{ end }}]
           {{- end }}
           env: {{- include "bowerbird.environment" . | nindent 12 }}
-          {{- if and $isGateway $values.pictures.existingSecret }}
-          envFrom:
-            - secretRef: {name: {{ $values.pictures.existingSecret }}}
-          {{- end }}
           ports:
             - {name: http, containerPort: {{ $service.port }}}
             {{- if $isGateway }}
@@ -208,6 +203,9 @@ spec:
             - {name: scratch, mountPath: /tmp}
             {{- if $isGateway }}
             - {name: credentials, mountPath: /etc/bowerbird/secrets, readOnly: true}
+            {{- with include "bowerbird.bucketMounts" (dict "root" .root "backups" false) | trim }}
+            {{- . | nindent 12 }}
+            {{- end }}
             {{- end }}
             {{- if $tlsSecret }}
             - {name: scaler, mountPath: /etc/bowerbird/scaler, readOnly: true}
@@ -233,6 +231,9 @@ spec:
         {{- if $isGateway }}
         - name: credentials
           projected: {{- include "bowerbird.credentials" . | nindent 12 }}
+        {{- with include "bowerbird.bucketVolumes" (dict "root" .root "backups" $values.backup.restore) | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- end }}
         {{- if and $isGateway $values.backup.restore $values.backup.existingClaim }}
         - name: backup
@@ -267,6 +268,10 @@ spec:
         {{- else if $service.model.url }}
         - name: models
           emptyDir: {sizeLimit: {{ $service.model.size }}}
+        {{- with $service.model.existingSecret }}
+        - name: model-secret
+          secret: {secretName: {{ . }}, defaultMode: 0440}
+        {{- end }}
         {{- end }}
         {{- if $isSigned }}
         - name: signing

@@ -82,6 +82,9 @@ stood there twice would be the API server's to refuse, with less of a reason. Ta
 {{- if $values.pictures.url }}
 - {name: BOWERBIRD_PICTURES_URL, value: {{ $values.pictures.url | quote }}}
 {{- end }}
+{{- if $values.pictures.existingSecret }}
+- {name: BOWERBIRD_PICTURES_SECRETS, value: /etc/bowerbird/pictures}
+{{- end }}
 {{- with include "bowerbird.asleep" .root | fromJsonArray }}
 - {name: BOWERBIRD_STAGES_ASLEEP, value: {{ . | toJson | quote }}}
 - {name: BOWERBIRD_SCALER_PORT, value: {{ include "bowerbird.scalerPort" $.root | quote }}}

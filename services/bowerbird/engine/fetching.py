@@ -2,7 +2,7 @@
 
 The chart's init container `fetch` runs it where `model.url` is set, in the gateway's image, which has the library that
 speaks S3: nothing is imported here that the extra `gateway` does not bring. The service itself is given the folder,
-read-only, and no credentials (`AWS_*`, as everywhere).
+read-only, and no credentials (`AWS_*`, as everywhere, or files that are called so, in the folder of `--secrets`).
 
 Files are written into a draft beside FOLDER, checked by the engine's own rule (`Bundle.open`) and renamed: FOLDER is a
 whole bundle, or it is not there. What a killed process left is swept away by the next. A whole bundle is kept, and the
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import html
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,20 +23,16 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
 
+from bowerbird.bucket import Bucket, Patience
 from bowerbird.engine.bundle import MANIFEST, Bundle, read_manifest
 from bowerbird.errors import BowerbirdError, BundleInvalid, BundleUnavailable
+from bowerbird.mounted import CredentialsUnusable
 
-CONNECT_TIMEOUT = timedelta(seconds=5)
-REQUEST_TIMEOUT = timedelta(seconds=60)
-"""From connecting to the last byte: of a piece, so that a large file may take as long as it does."""
-MAX_RETRIES = 6
-RETRY_SECONDS = 120
-"""The library tries again on its own; after that, the kubelet does."""
+PATIENCE = Patience(request=timedelta(seconds=60), retries=6, retrying=timedelta(seconds=120))
+"""A request is for a piece, so that a large file may take as long as it does. After that, the kubelet tries again."""
 PIECE_BYTES = 8 * 1024 * 1024
 PIECES_AT_ONCE = 4
 """One connection does not fill a wide line; with four, a narrow one of half a megabyte a second is still in time."""
@@ -47,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fetches one; raises SystemExit with a sentence where that cannot be."""
     asked, began = _arguments(arguments), monotonic()
     try:
-        bundle = fetch(asked.url, asked.folder, asked.digest)
+        bundle = fetch(asked.url, asked.folder, asked.digest, asked.secrets)
     except BowerbirdError as error:
         raise SystemExit(error.message) from error
     except OSError as error:
@@ -55,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{bundle.manifest.name} {bundle.manifest.version}, {bundle.digest}: {monotonic() - began:.1f} s")
 
 
-def fetch(url: str, folder: Path, digest: str = "") -> Bundle:
+def fetch(url: str, folder: Path, digest: str = "", secrets: Sequence[Path] = ()) -> Bundle:
     """The bundle at `url`, in `folder`, which may be there already; with a `digest` no other one.
 
-    Raises BundleUnavailable where the store does not give it, BundleInvalid where it is not what it says, and OSError
-    where it cannot be written, or the folder holds something that is no bundle.
+    `secrets` are folders of credentials (`bucket`). Raises BundleUnavailable where the store does not give it,
+    BundleInvalid where it is not what it says, and OSError where it cannot be written, or the folder holds something
+    that is no bundle.
     """
     with suppress(BundleInvalid):
         whole = Bundle.open(folder)
@@ -69,7 +65,7 @@ def fetch(url: str, folder: Path, digest: str = "") -> Bundle:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        _fill(draft, Source(url), digest)
+        _fill(draft, Source(url, secrets), digest)
         checked = Bundle.open(draft)
         if (folder / MANIFEST).exists():
             shutil.rmtree(folder)
@@ -84,24 +80,17 @@ def fetch(url: str, folder: Path, digest: str = "") -> Bundle:
 class Source:
     """The folder of a bucket that a bundle's files lie in; every question to it raises BundleUnavailable."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, secrets: Sequence[Path] = ()) -> None:
         self._url = url.rstrip("/")
-        endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com"))
-        if endpoint.scheme not in ("http", "https") or not endpoint.netloc:  # the library would panic
-            raise BundleUnavailable("AWS_ENDPOINT_URL is no URL: https://store.example.com, say.")
         try:
-            self._store = S3Store.from_url(
-                url,
-                client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": REQUEST_TIMEOUT, "allow_http": True},
-                retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
-            )
-        except (BaseError, ValueError) as error:
-            raise BundleUnavailable(f"{url} is not the URL of a folder in a bucket: s3://bucket/path.") from error
+            self._bucket = Bucket(url, PATIENCE, secrets)
+        except (CredentialsUnusable, ValueError) as error:
+            raise BundleUnavailable(str(error)) from error
 
     def copy(self, name: str, target: Path) -> None:
         """One object into a new file: a small one by one request, a large one by pieces, several at a time."""
         with self._asking(name):
-            found = self._store.get(name)
+            found = self._bucket.store.get(name)
             size = found.meta["size"]
             body = found.bytes() if size <= PIECE_BYTES else b""
         target.write_bytes(body)
@@ -111,7 +100,7 @@ class Source:
 
     def _copy_piece(self, name: str, target: Path, start: int) -> None:
         with self._asking(name):
-            piece = self._store.get_range(name, start=start, length=PIECE_BYTES)
+            piece = self._bucket.store.get_range(name, start=start, length=PIECE_BYTES)
         with target.open("r+b") as file:
             file.seek(start)
             file.write(piece)
@@ -127,7 +116,7 @@ class Source:
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise BundleUnavailable(f"{where} may not be read with these credentials ({_said(error)}).") from error
         except BaseError as error:
-            without = "" if "AWS_ACCESS_KEY_ID" in os.environ else " without AWS_ACCESS_KEY_ID"
+            without = "" if self._bucket.has_key else " without AWS_ACCESS_KEY_ID"
             raise BundleUnavailable(f"{where} cannot be read{without}: {_said(error)}.") from error
 
 
@@ -157,6 +146,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("url", help="s3://bucket/path, where bundle.json lies")
     parser.add_argument("folder", type=Path, help="the bundle's folder, which is made")
     parser.add_argument("--digest", default="", help="sha256:… of its bundle.json, without which none is taken")
+    parser.add_argument(
+        "--secrets", type=Path, action="append", default=[], help="a folder whose files are called as AWS's variables"
+    )
     return parser.parse_args(arguments)
 
 

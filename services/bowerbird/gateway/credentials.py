@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from pydantic import ValidationError
 
 from bowerbird.gateway.background import in_background
 from bowerbird.gateway.identity.configured import is_closed
+from bowerbird.mounted import mark_of
 from bowerbird.settings import Settings, secrets_folder
 
 LOOK_SECONDS = 5.0
 """Between two looks at the files: a kubelet takes longer than that to write them."""
 
-Mark = tuple[tuple[str, int, int, int], ...]
 TakeOver = Callable[[Settings], None]
 
 logger = logging.getLogger(__name__)
@@ -75,18 +75,6 @@ async def following(settings: Settings, take_over: TakeOver) -> AsyncIterator[No
         return
     async with in_background(_look_again_and_again(Credentials(folder, settings, take_over))):
         yield
-
-
-def mark_of(folder: Path) -> Mark:
-    """What changes when a file does: for each its name, inode, size and time of change."""
-    return tuple(sorted(_marks(folder)))
-
-
-def _marks(folder: Path) -> Iterator[tuple[str, int, int, int]]:
-    for file in folder.iterdir():
-        if file.is_file():
-            found = file.stat()
-            yield file.name, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 async def _look_again_and_again(credentials: Credentials) -> None:

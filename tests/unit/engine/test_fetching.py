@@ -18,9 +18,10 @@ from obstore.store import S3Store
 from bowerbird.engine.backends.cpu import CpuBackend
 from bowerbird.engine.bundle import MANIFEST, SAMPLERS, WEIGHTS, Bundle
 from bowerbird.engine.drawing import Engine
-from bowerbird.engine.fetching import PIECE_BYTES, fetch
-from bowerbird.errors import BundleInvalid
+from bowerbird.engine.fetching import PIECE_BYTES, Source, fetch
+from bowerbird.errors import BundleInvalid, BundleUnavailable
 from bowerbird.settings import PACKAGED_MODELS
+from tests.mounted import MountedSecret
 from tests.relay import Relay, relay_to
 from tests.s3 import RunningS3
 
@@ -78,6 +79,35 @@ def test_what_was_fetched_is_whole_and_draws(put: Callable[[Path], str], target:
     assert fetched.digest == bundle.digest
     Engine(fetched, CpuBackend(threads=1))
     assert [each.name for each in target.parent.iterdir()] == [target.name], "no draft beside it"
+
+
+def test_it_is_fetched_with_a_key_in_files(
+    put: Callable[[Path], str], target: Path, bundle: Bundle, bucket: RunningS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, secret = put(bundle.folder), MountedSecret(target.parent / "secret")
+    secret.write(**bucket.environment)
+    for name in bucket.environment:
+        monkeypatch.delenv(name)
+    with process(url, target, "--secrets", str(secret.folder)) as run:
+        _, errors = run.communicate(timeout=SECONDS)
+    assert (run.returncode, errors) == (0, "")
+    assert Bundle.open(target).digest == bundle.digest
+
+
+def test_a_key_that_is_replaced_between_two_files_does_no_harm(
+    put: Callable[[Path], str], tmp_path: Path, bundle: Bundle, bucket: RunningS3
+) -> None:
+    old, new = bucket.new_key(), bucket.new_key()
+    secret = MountedSecret(tmp_path / "secret")
+    secret.write(**old)
+    source = Source(put(bundle.folder), [secret.folder])
+    source.copy(MANIFEST, tmp_path / MANIFEST)
+    bucket.take_away(old)
+    with pytest.raises(BundleUnavailable, match="with these credentials"):
+        source.copy(SAMPLERS, tmp_path / SAMPLERS)
+    secret.write(**new)
+    source.copy(SAMPLERS, tmp_path / SAMPLERS)
+    assert (tmp_path / SAMPLERS).read_bytes() == (bundle.folder / SAMPLERS).read_bytes()
 
 
 def test_a_large_file_comes_in_pieces(put: Callable[[Path], str], target: Path) -> None:
@@ -186,7 +216,7 @@ def test_a_line_that_breaks_once_is_mended(
         ("s3://pictures/nothing-here", {}, r"bundle\.json is not there \(NoSuchKey: "),
         ("s3://no-such-bucket/x", {}, r"bundle\.json is not there \(NoSuchBucket: "),
         ("s3://pictures/x", {"AWS_SECRET_ACCESS_KEY": "not-the-secret"}, r"with these credentials \(Signature"),
-        ("s3://pictures/x", {"AWS_ACCESS_KEY_ID": "nobody"}, "No user exists with the provided access key ID"),
+        ("s3://pictures/x", {"AWS_ACCESS_KEY_ID": "nobody"}, r"with these credentials \(InvalidAccessKeyId"),
         ("s3://pictures/x", {"AWS_REGION": "mars-1"}, 'the region "mars-1" is wrong'),
         (
             "s3://pictures/x",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from bowerbird.gateway.app import create_app
 from bowerbird.gateway.credentials import Credentials
 from bowerbird.gateway.webhooks.sealing import Sealer, read_keys
 from bowerbird.settings import Settings
+from tests.mounted import MountedSecret
 
 from .conftest import closed_url, opened, settings_for
 from .stand_ins import served
@@ -21,39 +21,15 @@ from .stand_ins import served
 OLD, NEW = "an-administrators-old-key", "an-administrators-new-key"
 
 
-class Secret:
-    """A Secret as the kubelet mounts it: files are links through `..data`, which is swapped as a whole."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._version = 0
-        folder.mkdir()
-
-    def write(self, **files: str) -> None:
-        self._version += 1
-        behind = self.folder / f"..{self._version}"
-        behind.mkdir()
-        for name, text in files.items():
-            (behind / name).write_text(text)
-        for each in self.folder.iterdir():
-            if not each.name.startswith(".."):
-                each.unlink()
-        link = self.folder / "..new"
-        link.symlink_to(behind.name)
-        os.replace(link, self.folder / "..data")
-        for name in files:
-            (self.folder / name).symlink_to(Path("..data") / name)
-
-
 @pytest.fixture
-def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secret:
-    secret = Secret(tmp_path / "secrets")
+def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MountedSecret:
+    secret = MountedSecret(tmp_path / "secrets")
     monkeypatch.setenv("BOWERBIRD_SECRETS", str(secret.folder))
     return secret
 
 
 def test_files_are_settings_and_a_variable_goes_before_its_file(
-    secret: Secret, monkeypatch: pytest.MonkeyPatch
+    secret: MountedSecret, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret.write(bowerbird_admin_keys=json.dumps([OLD]) + "\n", bowerbird_database_url="postgresql://u:p@host/name\n")
     assert Settings().admin_keys == {OLD}
@@ -62,7 +38,7 @@ def test_files_are_settings_and_a_variable_goes_before_its_file(
     assert Settings().admin_keys == {NEW}
 
 
-def test_a_file_that_cannot_be_read_names_its_setting_and_not_what_is_in_it(secret: Secret) -> None:
+def test_a_file_that_cannot_be_read_names_its_setting_and_not_what_is_in_it(secret: MountedSecret) -> None:
     secret.write(bowerbird_admin_keys=json.dumps(["short"]))
     with pytest.raises(ValidationError) as raised:
         Settings()
@@ -76,7 +52,9 @@ def test_a_folder_that_was_not_mounted_is_named(monkeypatch: pytest.MonkeyPatch)
         Settings()
 
 
-def test_keys_are_rotated_without_a_restart(secret: Secret, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_rotated_without_a_restart(
+    secret: MountedSecret, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bowerbird.gateway.credentials.LOOK_SECONDS", 0.01)
     secret.write(bowerbird_admin_keys=json.dumps([OLD]))
     settings = settings_for(closed_url(), tmp_path / "home")
@@ -98,7 +76,7 @@ def test_keys_are_rotated_without_a_restart(secret: Secret, tmp_path: Path, monk
 
 @pytest.mark.parametrize("text", ["not json", "[]", '["short"]', None])
 def test_what_cannot_be_read_leaves_the_keys_as_they_are(
-    secret: Secret, text: str | None, caplog: pytest.LogCaptureFixture
+    secret: MountedSecret, text: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret.write(bowerbird_admin_keys=json.dumps([OLD]))
     taken: list[Settings] = []

@@ -53,7 +53,7 @@ class Records:
 async def open_records(settings: Settings, registry: CollectorRegistry | None = None) -> AsyncIterator[Records]:
     """The records at their newest revision, written until the context ends; `registry` gets their metrics."""
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(8)}"
-    pictures = open_pictures(settings.pictures_url, settings.home)
+    pictures = open_pictures(settings.pictures_url, settings.home, secrets=[settings.pictures_secrets])
     async with open_database(database_url(settings.database_url, settings.home)) as database:
         writer = Writer(database)
         keys = IdempotencyKeys(database, writer)

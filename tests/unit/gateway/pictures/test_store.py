@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import time
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
 from bowerbird.errors import PictureLost, RecordsUnavailable
 from bowerbird.gateway.pictures import PictureStore, open_pictures
 from bowerbird.gateway.pictures.folder import INCOMING, UNFINISHED_SECONDS, FolderPictures
+from tests.mounted import MountedSecret
 from tests.s3 import RunningS3
 
 PICTURE = bytes(range(256)) * 1024
@@ -26,7 +27,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         server: RunningS3 = request.getfixturevalue("s3")
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        url = f"{server.bucket_url}/{secrets.token_hex(6)}"
+        url = f"{server.bucket_url}/{token_hex(6)}"
     return open_pictures(url, tmp_path)
 
 
@@ -158,3 +159,78 @@ def test_an_endpoint_that_is_no_url_ends_the_start_with_a_sentence(
     with pytest.raises(SystemExit, match="AWS_ENDPOINT_URL is no URL"):
         open_pictures("s3://pictures", tmp_path, {"aws_endpoint_url": endpoint})
     assert open_pictures("s3://pictures", tmp_path, {"aws_endpoint_url": "http://store:9000"})
+
+
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> MountedSecret:
+    return MountedSecret(tmp_path / "secret")
+
+
+def mounted_store(s3: RunningS3, secret: MountedSecret) -> PictureStore:
+    """A store whose process has no variable of AWS's."""
+    return open_pictures(f"{s3.bucket_url}/{token_hex(6)}", secret.folder, secrets=[None, secret.folder])
+
+
+async def test_a_key_that_is_replaced_is_the_next_requests(s3: RunningS3, secret: MountedSecret) -> None:
+    old, new = s3.new_key(), s3.new_key()
+    secret.write(**old)
+    store = mounted_store(s3, secret)
+    await store.put("jobs/job_1/1-0", PICTURE)
+    s3.take_away(old)
+    with pytest.raises(RecordsUnavailable):
+        await store.get("jobs/job_1/1-0")
+    secret.write(**new)
+    assert await store.get("jobs/job_1/1-0") == PICTURE
+    await store.put("jobs/job_1/1-1", b"x")
+    assert await keys(store, "jobs/") == ["jobs/job_1/1-0", "jobs/job_1/1-1"]
+    await store.delete(["jobs/job_1/1-1"])
+
+
+@pytest.mark.parametrize(
+    ("different", "sentence"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "belong together"),
+        ({"AWS_ACCESS_KEY_ID": " \n"}, "belong together"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "AWS_ACCESS_KEY_ID is gone"),
+        ({"AWS_ENDPOINT_URL": "store:9000"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "sometimes"}, "look at it, and at AWS_ACCESS_KEY_ID"),
+    ],
+)
+async def test_what_is_no_key_leaves_the_one_before_and_is_said_once(
+    s3: RunningS3, secret: MountedSecret, different: dict[str, str], sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bowerbird.mounted")
+    secret.write(**s3.environment)
+    store = mounted_store(s3, secret)
+    secret.write(**{**s3.environment, **different})
+    for number in range(2):
+        await store.put(f"jobs/job_1/1-{number}", PICTURE)
+    (said,) = [each.__dict__["reason"] for each in caplog.records if "cannot be used" in each.message]
+    assert sentence in said
+    assert not any(value and value in said for value in (s3.environment["AWS_SECRET_ACCESS_KEY"], "sometimes"))
+    secret.write(**s3.environment, AWS_PROFILE="of others")
+    assert await store.get("jobs/job_1/1-0") == PICTURE
+    assert "credentials were read again" in caplog.text
+
+
+async def test_files_go_before_variables_and_a_key_comes_whole_from_one_place(
+    s3: RunningS3, secret: MountedSecret, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in KEYS:
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    above = MountedSecret(tmp_path / "above")
+    secret.write(**{**s3.environment, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SESSION_TOKEN": "nobodys"})
+    above.write(**{name: s3.environment[name] for name in KEYS[:2]})
+    store = open_pictures(s3.bucket_url, tmp_path, secrets=[secret.folder, above.folder])
+    assert await keys(store, f"{token_hex(6)}/") == []
+    above.write(AWS_ACCESS_KEY_ID=s3.environment["AWS_ACCESS_KEY_ID"])
+    with pytest.raises(SystemExit, match="belong together"):
+        open_pictures(s3.bucket_url, tmp_path, secrets=[secret.folder, above.folder])
+
+
+def test_a_secret_that_was_not_mounted_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="nowhere is no folder: mount the Secret"):
+        open_pictures("s3://pictures", tmp_path, secrets=[tmp_path / "nowhere"])
