@@ -70,6 +70,12 @@ class RunningPostgreSQL:
         with asyncio.Runner() as runner:
             runner.run(execute())
 
+    def ask_for_password(self, role: str) -> None:
+        """Whoever connects as this role has to know its password; all others are let in as before."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+        self.execute("SELECT pg_reload_conf()")
+
     def scalar(self, query: str, database: str) -> object:
         """The first value of what a query finds; None where it finds nothing."""
 

@@ -5,7 +5,8 @@ value on; nothing else reads the environment. OpenTelemetry's own variables stay
 
 Credentials may be files instead: `BOWERBIRD_SECRETS` names a folder whose files are called as the variables are, in
 small or capital letters (`bowerbird_admin_keys`), as Kubernetes mounts a Secret. A variable goes before its file. The
-gateway reads keys from there again when they change (`gateway/credentials.py`).
+gateway reads keys from there again when they change (`gateway/credentials.py`), and the user and password of its
+database (`gateway/records/login.py`).
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class DemandSchedule(BaseModel):
     pods: int = Field(default=1, ge=1, le=1000)
 
 
-class Settings(BaseSettings):
-    """Every setting of every process, with its unit and the reason for its default."""
+class FromEnvironment(BaseSettings):
+    """What the environment says, and the files of `BOWERBIRD_SECRETS`."""
 
     model_config = SettingsConfigDict(
         env_prefix="BOWERBIRD_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
         folder = secrets_folder()
         files = () if folder is None else (SecretsSettingsSource(settings_cls, secrets_dir=folder),)
         return (init_settings, env_settings, *files)
+
+
+class Settings(FromEnvironment):
+    """Every setting of every process, with its unit and the reason for its default."""
 
     home: Annotated[Path, AfterValidator(Path.absolute)] = Path(".bowerbird")
     """State that outlives a process: certificate, logs, caches. Relative to where `make up` was typed."""
@@ -217,7 +222,8 @@ class Settings(BaseSettings):
     those that are not named), or `any` that was drawn for it by the same recipe, which costs nothing."""
 
     database_url: str | None = None
-    """`postgresql://user:password@host/name`, which several gateways may share; None is a SQLite file in `home`."""
+    """`postgresql://user:password@host/name`, which several gateways may share; None is a SQLite file in `home`. From a
+    file, user and password may be replaced without a restart."""
 
     pictures_url: str | None = None
     """Where the pictures of jobs lie: `s3://bucket/path` (with AWS_* for endpoint and credentials) or `file:///path`;

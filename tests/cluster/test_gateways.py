@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -114,6 +115,30 @@ def test_the_next_release_migrates_under_load_and_this_one_goes_on_where_it_was(
     assert states == ["succeeded"] * len(jobs)
 
 
+def test_keys_of_the_store_and_the_databases_password_are_replaced_and_no_gateway_starts_again(
+    release: Release, postgresql: RunningPostgreSQL, s3: RunningS3
+) -> None:
+    gateways, keys = started(release), [s3.new_key() for _ in range(2)]
+    for times, key in enumerate(keys, start=1):
+        say(release, "store", {name: key[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")})
+        for gateway in release.pods("gateway"):
+            with release.reached(f"pod/{gateway}") as client, drawing(client, cache="fresh"):
+                release.cluster.until(partial(has_read, release, gateway, times), "a gateway that has read its key")
+    s3.take_away(keys[0])
+
+    postgresql.ask_for_password("renewed")
+    postgresql.execute("CREATE ROLE renewed SUPERUSER LOGIN PASSWORD 'of-this-test'")
+    url = json.loads(release.kubectl("get", "secret", "database", "--output", "jsonpath={.data}"))["url"]
+    say(release, "database", {"url": b64decode(url).decode().replace("//bowerbird@", "//renewed:of-this-test@")})
+    release.cluster.until(partial(connect_again, postgresql, "renewed"), "connections by the new password", seconds=180)
+
+    with release.reached_by_node() as client:
+        job = accepted(client)
+        assert finished(client, job)["status"] == "succeeded"
+        client.get(f"/v1/jobs/{job}/result").raise_for_status()
+    assert started(release) == gateways
+
+
 def streamed(client: httpx2.Client) -> list[str]:
     """The events of a picture that is streamed while it is drawn, until the stream ends."""
     asked = {**NEW, "steps": 50, "stream": True, "partial_images": 2}
@@ -121,6 +146,36 @@ def streamed(client: httpx2.Client) -> list[str]:
         events = [line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: ")]
     assert answer.status_code == httpx2.codes.OK
     return events
+
+
+def started(release: Release) -> dict[str, int]:
+    """Each gateway, and how often it was started again."""
+    return {
+        each["metadata"]["uid"]: sum(one["restartCount"] for one in each["status"]["containerStatuses"])
+        for each in release.listed("gateway")
+    }
+
+
+def say(release: Release, secret: str, values: dict[str, str]) -> None:
+    """Replaces keys of a Secret."""
+    patch = json.dumps({"stringData": values})
+    release.kubectl("patch", "secret", secret, "--type", "merge", "--patch", patch)
+
+
+def has_read(release: Release, gateway: str, times: int) -> bool:
+    """Whether it has read the key of its store so often; the kubelet renews a file within a minute or two."""
+    lines = release.kubectl("logs", gateway, "--container", "gateway").splitlines()
+    return sum("read again" in line and "/etc/bowerbird/pictures" in line for line in lines) >= times
+
+
+def connect_again(postgresql: RunningPostgreSQL, role: str) -> bool:
+    """Ends the connections to the release's database that are not this role's; whether none of them was made again."""
+    others = f"datname = '{NAMESPACE}' AND usename <> '{role}' AND pid <> pg_backend_pid()"
+    postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")  # noqa: S608
+    time.sleep(3)
+    still = postgresql.scalar(f"SELECT count(*) FROM pg_stat_activity WHERE {others}", NAMESPACE)  # noqa: S608
+    own = postgresql.scalar(f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'", NAMESPACE)  # noqa: S608
+    return still == 0 and own != 0
 
 
 def accepted(client: httpx2.Client) -> str:

@@ -20,7 +20,6 @@ from bowerbird.gateway.demand.sharing import Floors, Sharing
 from bowerbird.gateway.demand.waking import Waking
 from bowerbird.gateway.discovery.discovery import Discovery
 from bowerbird.gateway.in_flight import InFlight
-from bowerbird.gateway.records.database import database_url
 from bowerbird.gateway.records.listening import Listener
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.stages import Stages
@@ -86,7 +85,7 @@ async def running(
             rows = DemandRows(records.database, records.owner)
             listener = None
             if records.database.is_postgresql:
-                listener = Listener(database_url(settings.database_url, settings.home))
+                listener = Listener(records.login)
             room.sharing = Sharing(room.demand, rows, variants, _floors(settings, variants), listener)
             room.sharing.may_fall = lambda: all(each.settled for each in costs)
             await stack.enter_async_context(room.sharing.running())

@@ -39,7 +39,7 @@ from sqlalchemy import (
     literal_column,
     make_url,
 )
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -80,6 +80,8 @@ _NOW_MS = {
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], ColumnElement[int]]
+Login = Callable[[], URL]
+"""Gives a database's URL with the user and the password of now."""
 
 
 class Database:
@@ -201,10 +203,13 @@ def upsert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sql
 
 
 def database_url(configured: str | None, home: Path) -> URL:
-    """`BOWERBIRD_DATABASE_URL` with the driver we use, or the file in `home`."""
+    """`BOWERBIRD_DATABASE_URL` with the driver we use, or the file in `home`; raises SystemExit with a sentence."""
     if configured is None:
         return URL.create("sqlite+aiosqlite", database=str(home / FILE_NAME))
-    url = make_url(configured)
+    try:
+        url = make_url(configured)
+    except (ArgumentError, ValueError):  # left out: they quote parts of it
+        raise SystemExit("BOWERBIRD_DATABASE_URL is no URL: postgresql://user:password@host/name, say.") from None
     drivers = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg"}
     backend = url.drivername.partition("+")[0]
     if backend not in drivers:
@@ -214,10 +219,13 @@ def database_url(configured: str | None, home: Path) -> URL:
 
 @asynccontextmanager
 async def open_database(
-    url: URL, now: Clock | None = None, patience_seconds: float = OPEN_SECONDS
+    url: URL, now: Clock | None = None, patience_seconds: float = OPEN_SECONDS, login: Login | None = None
 ) -> AsyncIterator[Database]:
-    """The database at its newest revision; `now` replaces its clock, for tests of what time does."""
-    database = Database(*_engines(url), now)
+    """The database at its newest revision; `now` replaces its clock, for tests of what time does.
+
+    `login` is asked at each new connection to PostgreSQL (`records.login`).
+    """
+    database = Database(*_engines(url, login), now)
     try:
         await _bring_up_to_date(database, patience_seconds)
         yield database
@@ -246,7 +254,7 @@ def _may_pass(error: BaseException | None) -> bool:
     return isinstance(error, OperationalError) or not isinstance(error, DatabaseError)
 
 
-def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
+def _engines(url: URL, login: Login | None = None) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
     """For reading and for writing, one and the same where the database orders writers itself; for reading in threads.
 
     Parameters are hidden from exceptions: among them are prompts.
@@ -265,6 +273,7 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
                 "server_settings": {"idle_in_transaction_session_timeout": f"{1000 * STANDSTILL_SECONDS:.0f}"},
             },
         )
+        _log_in_as(engine.sync_engine, login or (lambda: url))
         return engine, engine, None
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     limits: dict[str, Any] = {"max_overflow": 0, "pool_timeout": BUSY_SECONDS, "hide_parameters": True}
@@ -283,6 +292,13 @@ def _engines(url: URL) -> tuple[AsyncEngine, AsyncEngine, SQLiteReads | None]:
         _prepare(each, None, "PRAGMA query_only = ON", f"PRAGMA cache_size = -{READER_CACHE_KIB}")
     _prepare_writer(writer.sync_engine)
     return reader, writer, SQLiteReads(in_thread, READERS, BUSY_SECONDS)
+
+
+def _log_in_as(engine: Engine, login: Login) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _connecting(_: object, __: object, ___: object, options: dict[str, Any]) -> None:
+        now = login()
+        options.update(user=now.username, password=now.password)
 
 
 async def _open_writer(url: URL) -> SQLiteWriter:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from sqlalchemy import URL
+from bowerbird.gateway.records.database import Login
 
 AGAIN_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class Listener:
-    """Listens to one PostgreSQL."""
+    """Listens to one PostgreSQL, as whom `login` names when it connects."""
 
-    def __init__(self, url: URL) -> None:
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(self, login: Login) -> None:
+        self._login = login
 
     @asynccontextmanager
     async def listening(self, channel: str, heard: Callable[[], None]) -> AsyncIterator[None]:
@@ -50,7 +50,8 @@ class Listener:
         import asyncpg
 
         ended = asyncio.Event()
-        connection: Any = await asyncpg.connect(self._dsn, timeout=CONNECT_SECONDS)
+        dsn = self._login().set(drivername="postgresql").render_as_string(hide_password=False)
+        connection: Any = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
         try:
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(channel, lambda *_: heard())

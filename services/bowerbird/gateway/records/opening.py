@@ -13,11 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from bowerbird.gateway.pictures import PictureStore, open_pictures
 from bowerbird.gateway.records.claims import Claims
-from bowerbird.gateway.records.database import Database, database_url, open_database
+from bowerbird.gateway.records.database import Database, Login, open_database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys
 from bowerbird.gateway.records.job_events import JobEvents
 from bowerbird.gateway.records.jobs import Jobs
 from bowerbird.gateway.records.leases import Leases
+from bowerbird.gateway.records.login import login_of
 from bowerbird.gateway.records.people import SECRET_NAME, People
 from bowerbird.gateway.records.retention import Retention
 from bowerbird.gateway.records.secret import shared_secret
@@ -34,6 +35,7 @@ class Records:
     owner: str
     """This process' name in leases; no other has it, nor had this one's predecessor."""
     database: Database
+    login: Login
     writer: Writer
     pictures: PictureStore
     jobs: Jobs
@@ -54,7 +56,8 @@ async def open_records(settings: Settings, registry: CollectorRegistry | None = 
     """The records at their newest revision, written until the context ends; `registry` gets their metrics."""
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(8)}"
     pictures = open_pictures(settings.pictures_url, settings.home, secrets=[settings.pictures_secrets])
-    async with open_database(database_url(settings.database_url, settings.home)) as database:
+    login = login_of(settings)
+    async with open_database(login(), login=login) as database:
         writer = Writer(database)
         keys = IdempotencyKeys(database, writer)
         cursor_secret = await shared_secret(database, "cursor")
@@ -65,6 +68,7 @@ async def open_records(settings: Settings, registry: CollectorRegistry | None = 
             yield Records(
                 owner=owner,
                 database=database,
+                login=login,
                 writer=writer,
                 pictures=pictures,
                 jobs=Jobs(database, writer, keys, cursor_secret),

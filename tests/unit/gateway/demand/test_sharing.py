@@ -132,7 +132,7 @@ async def replicas(url: URL, count: int, dsn: URL | None = None) -> AsyncIterato
             database = await stack.enter_async_context(open_database(url))
             in_flight, floors = InFlight(), dict[str, int]()
             demand = Demand({Stage.TEXT_TO_IMAGE: Admission.alone(Order())}, in_flight)
-            rows, listener = DemandRows(database, f"replica-{number}"), Listener(dsn) if dsn is not None else None
+            rows, listener = DemandRows(database, f"replica-{number}"), None if dsn is None else Listener(lambda: dsn)
 
             def floors_of(stated: dict[str, int] = floors) -> Mapping[str, int]:
                 return stated
