@@ -17,6 +17,8 @@ from threading import Lock
 from time import monotonic
 from typing import Generic, TypeVar
 
+from bowerbird.errors import CertificateInvalid
+
 AGAIN_SECONDS = 30.0
 """Until files that could not be used are tried again, unchanged: a certificate that is valid in a moment, say."""
 
@@ -33,8 +35,8 @@ class CredentialsUnusable(Exception):
 class Followed(Generic[Made]):
     """What `make` makes of files (or of all files in folders), made anew when one of them is another than before.
 
-    `make` raises CredentialsUnusable or OSError where that cannot be: to who constructs this, and to nobody later.
-    Used by many threads at once.
+    `make` raises CredentialsUnusable, CertificateInvalid or OSError where that cannot be: to who constructs this, and
+    to nobody later. Used by many threads at once.
     """
 
     def __init__(self, make: Callable[[], Made], *paths: Path) -> None:
@@ -48,15 +50,16 @@ class Followed(Generic[Made]):
     def now(self) -> Made:
         """What was made of the files as they are, or of those before where they cannot be used."""
         with self._lock:
-            while (mark := mark_of(*self._paths)) != self._read or monotonic() > self._again_at:
-                self._read = mark
+            is_due = monotonic() > self._again_at
+            while (mark := mark_of(*self._paths)) != self._read or is_due:
+                self._read, is_due = mark, False
                 self._renew()
             return self._made
 
     def _renew(self) -> None:
         try:
             self._made = self._make()
-        except (CredentialsUnusable, OSError) as error:
+        except (CredentialsUnusable, CertificateInvalid, OSError) as error:
             self._again_at = monotonic() + AGAIN_SECONDS
             logger.warning("new credentials cannot be used; those before go on", extra={"reason": str(error)})
         else:

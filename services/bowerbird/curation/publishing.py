@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from opentelemetry import trace
 
 from bowerbird.contracts import Origin, OutputFormat, Picture, PolicyReference, PublishRequest
-from bowerbird.curation.certificates import SigningIdentity
+from bowerbird.curation.certificates import SigningIdentity, load_identity
 from bowerbird.curation.credentials import Credentials, Ingredient, ManifestUnreadable, Signed, SigningFailed
 from bowerbird.curation.encoding import (
     COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA,
@@ -31,6 +31,8 @@ from bowerbird.curation.encoding import (
 from bowerbird.curation.manifest import ORIGIN_LABEL, manifest_of
 from bowerbird.curation.metrics import PUBLISH_SECONDS
 from bowerbird.errors import CertificateInvalid, LabelFailed
+from bowerbird.mounted import Followed
+from bowerbird.settings import Settings
 
 tracer = trace.get_tracer("bowerbird.curation")
 
@@ -118,6 +120,17 @@ class _Timed:
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._start
         self._series.observe(self.seconds)
+
+
+def follow_credentials(settings: Settings) -> Callable[[], Credentials]:
+    """Gives credentials of the configured certificate as its files are; raises CertificateInvalid now, and later not.
+
+    A certificate that was replaced is proved to work before it is taken over (some 20 ms, once); one that does not is
+    logged, and the one before goes on. A development certificate stays what it is.
+    """
+    files = settings.certificate, settings.certificate_key, settings.trust_anchors
+    named = [each for each in files if each is not None]
+    return Followed(lambda: open_credentials(load_identity(settings)), *named).now
 
 
 def open_credentials(identity: SigningIdentity) -> Credentials:

@@ -9,8 +9,9 @@
     POST /check_provenance  a file's bytes                  -> ProvenanceReport
 
 Called by the gateway. It is ready when the judge's digests were checked and a frame of its own was judged, signed and
-read back: a certificate that cannot sign stops the start, not the first request, and that one is not slow either. Work
-on pixels runs in threads; a frame is worked on while the next one still arrives.
+read back: a certificate that cannot sign stops the start, not the first request, and that one is not slow either. One
+that replaces it signs from the next request on, if it can. Work on pixels runs in threads; a frame is worked on while
+the next one still arrives.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from bowerbird.curation.judging import Look
     from bowerbird.curation.opening import Opened
     from bowerbird.curation.prompt_match import PromptMatch
+    from bowerbird.curation.publishing import Publisher
     from bowerbird.curation.species_check import SpeciesJudge
 
 DEFAULT_DEADLINE_SECONDS = 60.0
@@ -71,7 +73,7 @@ tracer = trace.get_tracer("bowerbird.curation")
 
 async def describe(request: Request) -> Response:
     """What it chooses by and signs with."""
-    return Response(request.app.state.description.model_dump_json(), media_type="application/json")
+    return Response(_description(request, _credentials(request)).model_dump_json(), media_type="application/json")
 
 
 async def judge(request: Request) -> Response:
@@ -107,7 +109,7 @@ async def open_file(request: Request) -> Response:
         wanted, parts = await begin(request, OpenRequest)
         content = await file_in(parts)
         mask = await file_in(parts) if wanted.masked else None
-        opened = await _in_thread(request, open_original, content, mask, wanted.size, request.app.state.credentials)
+        opened = await _in_thread(request, open_original, content, mask, wanted.size, _credentials(request))
     return PartsResponse(_frames(opened))
 
 
@@ -122,16 +124,15 @@ async def publish(request: Request) -> Response:
         original = None if wanted.source is None else Ingredient(ORIGINAL, wanted.source, await file_in(parts))
         if len(wanted.origin.seed_digests) != wanted.count:
             raise RequestInvalid("One seed digest is needed for each frame.", param="origin.seed_digests")
+        credentials = _credentials(request)
+        publisher: Publisher = request.app.state.publisher(credentials)
 
         def finish(index: int, raw: bytes) -> tuple[Picture, bytes]:
-            picture: tuple[Picture, bytes] = request.app.state.publisher.publish(
-                index, one_frame(raw, index)[0], wanted, original
-            )
-            return picture
+            return publisher.publish(index, one_frame(raw, index)[0], wanted, original)
 
         frames = frames_in(parts)
         tasks = await start_each(frames, wanted.count, lambda index, raw: _in_thread(request, finish, index, raw))
-    return PartsResponse(_pictures(tasks, deadline, request.app.state.description))
+    return PartsResponse(_pictures(tasks, deadline, _description(request, credentials)))
 
 
 async def judge_clips(request: Request) -> Response:
@@ -161,8 +162,10 @@ async def publish_clip(request: Request) -> Response:
         if len(wanted.origin.seed_digests) != 1:
             raise RequestInvalid("A clip has one seed digest.", param="origin.seed_digests")
         [clip] = [each async for each in clips_in(frames_in(parts), 1, wanted.frames)]
-        facts, content = await _in_thread(request, publish_clip, request.app.state.publisher, clip, wanted, original)
-    return PartsResponse(_clip(facts, content, request.app.state.description))
+        credentials = _credentials(request)
+        publisher: Publisher = request.app.state.publisher(credentials)
+        facts, content = await _in_thread(request, publish_clip, publisher, clip, wanted, original)
+    return PartsResponse(_clip(facts, content, _description(request, credentials)))
 
 
 async def check_provenance(request: Request) -> Response:
@@ -175,7 +178,7 @@ async def check_provenance(request: Request) -> Response:
             content += chunk
             if len(content) > MAX_UPLOAD_BYTES:
                 raise BodyTooLarge(f"The file is larger than the {MAX_UPLOAD_BYTES} bytes accepted.", param="file")
-        report = await _in_thread(request, check, bytes(content), request.app.state.credentials)
+        report = await _in_thread(request, check, bytes(content), _credentials(request))
     return Response(report.model_dump_json(), media_type="application/json")
 
 
@@ -205,6 +208,23 @@ async def _pictures(
         await give_up(tasks)
 
 
+def _credentials(request: Request) -> Credentials:
+    """Those of now, for all of one request: what signs a picture reads it back."""
+    credentials: Credentials = request.app.state.credentials()
+    return credentials
+
+
+def _description(request: Request, credentials: Credentials) -> CurationDescription:
+    """What this service is with these credentials."""
+    state = request.app.state
+    return CurationDescription(
+        version=__version__,
+        judge=state.prompt_match.name,
+        certificate=credentials.certificate,
+        species=state.species.known.reference,
+    )
+
+
 def _deadline(request: Request) -> Deadline:
     return Deadline.from_headers(request.headers, DEFAULT_DEADLINE_SECONDS)
 
@@ -229,21 +249,22 @@ def _tell(span: trace.Span, scores: list[Score]) -> None:
 
 
 def equip(
-    app: Starlette, prompt_match: PromptMatch, species: SpeciesJudge, credentials: Credentials, threads: int = 0
+    app: Starlette,
+    prompt_match: PromptMatch,
+    species: SpeciesJudge,
+    credentials: Callable[[], Credentials],
+    threads: int = 0,
 ) -> None:
-    """Hands the app what its handlers need; `threads` 0 means one for each core this process may use."""
+    """Hands the app what its handlers need; `threads` 0 means one for each core this process may use.
+
+    `credentials` gives those of now, once for each request.
+    """
     from bowerbird.curation.publishing import Publisher
 
     app.state.prompt_match = prompt_match
     app.state.species = species
     app.state.credentials = credentials
-    app.state.description = CurationDescription(
-        version=__version__,
-        judge=prompt_match.name,
-        certificate=credentials.certificate,
-        species=species.known.reference,
-    )
-    app.state.publisher = Publisher(credentials)
+    app.state.publisher = Publisher
     app.state.threads = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="curation")
 
 
@@ -269,11 +290,10 @@ class Curation:
     """Loads the judge and the certificate; a failure of either stops the start and names the file."""
 
     def __init__(self) -> None:
-        from bowerbird.curation.certificates import load_identity
         from bowerbird.curation.encoder import open_judge
         from bowerbird.curation.judging import rehearse
         from bowerbird.curation.provenance import check
-        from bowerbird.curation.publishing import open_credentials
+        from bowerbird.curation.publishing import follow_credentials
         from bowerbird.curation.species_check import SpeciesJudge, read_species
         from bowerbird.engine.backends.cpu import CpuBackend
 
@@ -281,10 +301,9 @@ class Curation:
         backend = CpuBackend(threads=1, cache=settings.cache or settings.home / "cache")
         prompt_match = open_judge(settings.judge, backend)
         species = SpeciesJudge(prompt_match, read_species(settings.judge_species))
-        identity = load_identity(settings)
-        credentials = open_credentials(identity)
+        credentials = follow_credentials(settings)
         rehearse(prompt_match, species)
-        check(b"GIF89a", credentials)
+        check(b"GIF89a", credentials())
         equip(app, prompt_match, species, credentials, settings.threads)
         facts = {"judge": prompt_match.name, "species": species.known.reference}
-        logger.info("ready", extra={**facts, "certificate": str(identity.chain_file)})
+        logger.info("ready", extra={**facts, "certificate": credentials().certificate})

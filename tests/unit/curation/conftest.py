@@ -199,7 +199,7 @@ def published(
 @pytest.fixture
 def app(prompt_match: PromptMatch, species: SpeciesJudge, credentials: Credentials) -> Iterator[Starlette]:
     app = create_worker_app("curation", routes())
-    equip(app, prompt_match, species, credentials, threads=2)
+    equip(app, prompt_match, species, lambda: credentials, threads=2)
     yield app
     app.state.threads.shutdown()
 

@@ -46,7 +46,7 @@ async def test_what_cannot_be_labelled_ends_the_stream_with_an_error_and_no_pict
         def sign(self, content: bytes, media_type: str, manifest: dict[str, Any], original: Any = None) -> Signed:
             raise SigningFailed("no key")
 
-    app.state.publisher = Publisher(Refusing(identity))
+    app.state.publisher = lambda _: Publisher(Refusing(identity))
     response = await client.post(
         "/publish", content=body(publish_request(OutputFormat.PNG, count=2), *frames_of(*birds[:2])), headers=HEADERS
     )
@@ -68,7 +68,7 @@ async def test_a_deadline_that_passes_while_publishing_ends_the_stream_with_its_
             asyncio.run_coroutine_threadsafe(release.wait(), loop).result(timeout=30)
             return super().publish(index, pixels, wanted, original)
 
-    app.state.publisher = Slow(app.state.credentials)
+    app.state.publisher = Slow
     content = body(publish_request(OutputFormat.PNG), *frames_of(birds[0]))
     response = await client.post("/publish", content=content, headers=HEADERS | {DEADLINE_HEADER: "60"})
     release.set()
@@ -138,8 +138,8 @@ async def test_a_caller_that_hangs_up_while_pictures_are_made_frees_the_threads(
             return super().publish(index, pixels, wanted, original)
 
     app = create_worker_app("curation", routes())
-    equip(app, prompt_match, species, credentials, threads=1)
-    app.state.publisher = Slow(credentials)
+    equip(app, prompt_match, species, lambda: credentials, threads=1)
+    app.state.publisher = Slow
     whole = body(publish_request(OutputFormat.PNG, count=4), *frames_of(*birds))
     events = iter([{"type": "http.request", "body": whole, "more_body": False}])
 

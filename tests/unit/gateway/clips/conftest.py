@@ -72,7 +72,7 @@ def _looking(tmp_path_factory: pytest.TempPathFactory) -> list[BaseRoute]:
     judging = create_worker_app("curation", curation.routes())
     judge = open_judge(settings.judge, GatedBackend(gate_open=True))
     credentials = open_credentials(load_identity(settings))
-    curation.equip(judging, judge, SpeciesJudge(judge, read_species(None)), credentials)
+    curation.equip(judging, judge, SpeciesJudge(judge, read_species(None)), lambda: credentials)
     return [*_mounted("/safety", checking), *_mounted("/curation", judging)]
 
 
