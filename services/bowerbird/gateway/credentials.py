@@ -4,8 +4,8 @@ A Secret that is mounted as files is replaced as a whole (the kubelet swaps one 
 its change in the cluster. `following` looks at the files every `LOOK_SECONDS` and, when one of them is another than
 before, reads the settings anew and has the rooms that hold keys take them over: keys of tenants and of administrators
 (`identity.configured`) and those that seal webhooks' secrets (`webhooks.sealing`). Who the gateway is to its database
-and to its buckets is looked up when they are used (`records.login`, `bucket`). All other settings stay as they were when
-the process started.
+and to its buckets is looked up when they are used (`records.login`, `bucket`). All other settings stay as they were
+when the process started.
 
 What cannot be read changes nothing: the keys that are known go on, and the log names the variable. Nor is a gateway
 ever opened by a file that is gone: where a credential was needed before, new settings without one are refused.

@@ -72,7 +72,7 @@ def becomes(condition: Callable[[], bool]) -> None:
 def level(gateway: httpx2.Client, service: str) -> Mapping[str, Any]:
     """What is wanted of a service: queued, running, draining."""
     found = gateway.get("/v1/admin/demand").json()["data"]
-    wanted = next((each for each in found if each["service"] == service), {})
+    wanted: Mapping[str, Any] = next((each for each in found if each["service"] == service), {})
     return {name: count for name, count in wanted.items() if name in ("queued", "running", "draining") and count}
 
 

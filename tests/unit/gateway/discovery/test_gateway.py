@@ -211,7 +211,10 @@ def test_pods_that_are_wanted_whatever_the_work_come_where_keda_does_not_make_th
         pods.cluster.put("deployments", service, spec={"replicas": 0})
         pods.cluster.put("scaledobjects", service)
     always = DemandSchedule(service="safety", cron="* * * * *", seconds=3600, pods=2)
-    settings = {"a floor": {"demand_floors": {"safety": 1}}, "a schedule": {"demand_schedules": (always,)}}
+    settings: dict[str, dict[str, Any]] = {
+        "a floor": {"demand_floors": {"safety": 1}},
+        "a schedule": {"demand_schedules": (always,)},
+    }
     asleep = {"stages_asleep": frozenset(SERVICES[:3]), "admin_keys": frozenset({ADMIN})}
     gateway = start(**asleep, **settings.get(wanted_by, {}))
     if wanted_by not in settings:

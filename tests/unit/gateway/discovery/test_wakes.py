@@ -29,7 +29,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319d"
 SAMPLED = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
 FULL = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node has room"}
-RUNS = [{"state": {"running": {}}}]
+RUNS: list[dict[str, Any]] = [{"state": {"running": {}}}]
 STATUSES: dict[str, dict[str, Any]] = {
     Phase.DECIDE: {},
     Phase.SCHEDULE: {"conditions": [FULL]},

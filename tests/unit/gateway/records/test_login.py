@@ -164,7 +164,7 @@ async def test_a_gateways_records_follow_the_file(role: Role, tmp_path: Path) ->
         role.say(await role.changed_password())
         await role.hung_up()
         assert await who(records.database) == role.name
-        assert records.login().password in str(Settings().database_url)
+        assert str(records.login().password) in str(Settings().database_url)
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:p", "not a url", "postgresql://u:pass:word@host:port/x"])
