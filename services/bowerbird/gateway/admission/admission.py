@@ -60,6 +60,8 @@ class Admission:
         """The order's name before the stages; none where this process is alone."""
         self.on_doubt: Callable[[], None] = lambda: None
         """Is told when a stage knows of a later owner than the one who granted."""
+        self.slots_of_one: int | None = None
+        """What an endpoint takes at once, as the last that was seen ready said; None before there was one."""
         self._turns: dict[str, Turn] = {}
         self._looks: dict[str, _Look | None] = {}
         self._owner: Owner | None = None
@@ -199,6 +201,7 @@ class Admission:
 
     def seen_ready(self, url: str, slots: int, unit_seconds: float | None) -> None:
         """A look found this endpoint ready."""
+        self.slots_of_one = slots
         self._looks[url] = _Look(slots, unit_seconds)
         self._report(url)
 

@@ -106,8 +106,11 @@ async def _scaling(room: DemandRoom, sharing: Sharing, settings: Settings) -> As
     of_variant: Mapping[str, Stage] = {variant: stage for stage, variant in sharing.variants.items()}
 
     def slots(variant: str) -> int | None:
-        draws = of_variant[variant] is Stage.TEXT_TO_IMAGE and stages.knows_model
-        return stages.model().slots if draws else None
+        stage = of_variant[variant]
+        if stage is Stage.TEXT_TO_IMAGE and stages.knows_model:
+            return stages.model().slots
+        admission = room.admissions.get(stage)
+        return None if admission is None else admission.slots_of_one
 
     room.scaler = Scaler(sharing, lambda variant: stages.has_endpoint(of_variant[variant]), slots)
     listener = listening(settings.host, settings.scaler_port or 0)

@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
 
+from bowerbird.gateway.demand import external_scaler_pb2 as wire
 from bowerbird.gateway.demand.deletion_cost import BUSY
+from bowerbird.gateway.demand.scaler import SERVICE as SCALER
 
+from ..conftest import closed_url
 from ..identity.gateways import ADMIN, bearer
 from ..stand_ins import MODEL
 from .pods import SERVICES, Pods, until
@@ -121,3 +125,26 @@ def test_who_waits_for_a_slot_is_counted_once(counting: httpx2.Client, computing
     for _ in range(MODEL.slots + 1):
         computing.begin(counting, service)
     becomes(lambda: level(counting, service) == {"queued": 1, "running": MODEL.slots})
+
+
+@pytest.mark.parametrize("service", DRAWS)
+def test_another_pod_is_wanted_when_the_slots_of_one_are_taken(
+    start: Callable[..., httpx2.Client], computing: Computing, service: str
+) -> None:
+    address = closed_url().removeprefix("http://")
+    gateway = start(scaler_port=int(address.rpartition(":")[2]))
+    until(gateway, READY)
+    with grpc.insecure_channel(address) as channel:
+        for _ in range(MODEL.slots):
+            computing.begin(gateway, service)
+        becomes(lambda: pods_wanted(channel, service) == 1)
+        computing.begin(gateway, service)
+        becomes(lambda: pods_wanted(channel, service) == 2)
+
+
+def pods_wanted(channel: grpc.Channel, service: str) -> float:
+    """What KEDA is answered."""
+    serialize, parse = wire.GetMetricsRequest.SerializeToString, wire.GetMetricsResponse.FromString
+    asked = wire.GetMetricsRequest(scaledObjectRef=wire.ScaledObjectRef(name=service), metricName="wanted-pods")
+    [value] = channel.unary_unary(SCALER + "GetMetrics", serialize, parse)(asked, timeout=10).metricValues
+    return float(value.metricValueFloat)
