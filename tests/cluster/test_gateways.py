@@ -6,7 +6,7 @@ import json
 import re
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -119,11 +119,15 @@ def test_keys_of_the_store_and_the_databases_password_are_replaced_and_no_gatewa
     release: Release, postgresql: RunningPostgreSQL, s3: RunningS3
 ) -> None:
     gateways, keys = started(release), [s3.new_key() for _ in range(2)]
+    with release.reached_by_node() as client:
+        job = accepted(client)
+        assert finished(client, job)["status"] == "succeeded"
     for times, key in enumerate(keys, start=1):
         say(release, "store", {name: key[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")})
         for gateway in release.pods("gateway"):
-            with release.reached(f"pod/{gateway}") as client, drawing(client, cache="fresh"):
-                release.cluster.until(partial(has_read, release, gateway, times), "a gateway that has read its key")
+            with release.reached(f"pod/{gateway}") as client:
+                reads = partial(reads_anew, release, gateway, times, partial(result, client, job))
+                release.cluster.until(reads, "a gateway that has read the key", seconds=180)
     s3.take_away(keys[0])
 
     postgresql.ask_for_password("renewed")
@@ -133,9 +137,10 @@ def test_keys_of_the_store_and_the_databases_password_are_replaced_and_no_gatewa
     release.cluster.until(partial(connect_again, postgresql, "renewed"), "connections by the new password", seconds=180)
 
     with release.reached_by_node() as client:
+        result(client, job)
         job = accepted(client)
         assert finished(client, job)["status"] == "succeeded"
-        client.get(f"/v1/jobs/{job}/result").raise_for_status()
+        result(client, job)
     assert started(release) == gateways
 
 
@@ -162,8 +167,15 @@ def say(release: Release, secret: str, values: dict[str, str]) -> None:
     release.kubectl("patch", "secret", secret, "--type", "merge", "--patch", patch)
 
 
-def has_read(release: Release, gateway: str, times: int) -> bool:
-    """Whether it has read the key of its store so often; the kubelet renews a file within a minute or two."""
+def result(client: httpx2.Client, job: str) -> None:
+    """Has the gateway read a job's picture from the store."""
+    client.get(f"/v1/jobs/{job}/result").raise_for_status()
+
+
+def reads_anew(release: Release, gateway: str, times: int, use: Callable[[], None]) -> bool:
+    """Whether it has read the store's key so often, now that it used it; the kubelet renews a file within a minute or
+    two."""
+    use()
     lines = release.kubectl("logs", gateway, "--container", "gateway").splitlines()
     return sum("read again" in line and "/etc/bowerbird/pictures" in line for line in lines) >= times
 

@@ -26,6 +26,7 @@ from bowerbird.gateway.pictures import PictureStore, open_pictures
 from bowerbird.gateway.records.database import FILE_NAME, database_url, open_database
 from bowerbird.gateway.records.migrations import NEWEST, upgrade
 from bowerbird.gateway.results.table import results
+from tests.mounted import MountedSecret
 from tests.s3 import RunningS3
 
 from ..records.revisions import ROWS
@@ -289,3 +290,26 @@ def test_the_commands_say_in_a_line_what_they_did(
     assert (left.exit_code, left.output.startswith("Nothing is restored: ")) == (0, True)
     monkeypatch.setenv("BOWERBIRD_HOME", str(tmp_path / "again"))
     assert "rows, 3 pictures" in run.invoke(app, ["restore"]).output
+
+
+def test_the_commands_reach_each_bucket_with_the_key_in_its_folder(
+    newest_file: Path, tmp_path: Path, s3: RunningS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, pictures, backups = CliRunner(), MountedSecret(tmp_path / "pictures"), MountedSecret(tmp_path / "backups")
+    own, name = s3.new_key(), secrets.token_hex(6)
+    pictures.write(**s3.environment)
+    backups.write(**{each: own[each] for each in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")})
+    for variable, value in {
+        "HOME": tmp_path,
+        "PICTURES_URL": f"{s3.bucket_url}/{name}/pictures",
+        "PICTURES_SECRETS": pictures.folder,
+        "BACKUP_URL": f"{s3.bucket_url}/{name}/backups",
+        "BACKUP_SECRETS": backups.folder,
+    }.items():
+        monkeypatch.setenv(f"BOWERBIRD_{variable}", str(value))
+    shutil.copy(newest_file, tmp_path / FILE_NAME)
+    store = open_pictures(f"{s3.bucket_url}/{name}/pictures", tmp_path, secrets=[pictures.folder])
+    asyncio.run(fill(database_url(None, tmp_path), store))
+    assert "3 pictures (3 of them new)" in run.invoke(app, ["write"]).output
+    s3.take_away(own)
+    assert "cannot be read or written" in str(run.invoke(app, ["write"]).exception)
