@@ -18,17 +18,20 @@ pytestmark = pytest.mark.skipif(
     not program("helm").exists() and not os.environ.get("CI"),
     reason="helm is not built here (python -m tests.go_programs, with Go)",
 )
-OF_MODELS = "animation,curation,safety,text-to-image"
 LOOKS = {"list,watch discovery.k8s.io/endpointslices", "list,patch pods"}
-WAKES = {
-    f"get apps/deployments {OF_MODELS}",
-    f"get,patch apps/deployments/scale {OF_MODELS}",
-    f"get keda.sh/scaledobjects {OF_MODELS}",
-}
-ROLES = {
+
+
+def wakes(services: str) -> dict[str, set[str]]:
+    """What it takes to wake these, and to install them with no pod."""
+    deeds = {"get apps/deployments", "get,patch apps/deployments/scale", "get keda.sh/scaledobjects"}
+    gateway = LOOKS | {f"{deed} {services}" for deed in deeds}
+    return {"gateway": gateway, "own-replicas": {f"patch apps/deployments {services}"}}
+
+
+ROLES: dict[str, dict[str, set[str]]] = {
     "laptop": {},
-    "gpu-node": {"gateway": LOOKS | WAKES, "own-replicas": {"patch apps/deployments text-to-image"}},
-    "gpu-nodes": {"gateway": LOOKS | WAKES, "own-replicas": {f"patch apps/deployments {OF_MODELS}"}},
+    "gpu-node": wakes("text-to-image"),
+    "gpu-nodes": wakes("animation,curation,safety,text-to-image"),
 }
 
 
