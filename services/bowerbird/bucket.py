@@ -103,10 +103,10 @@ def _read(folder: Path) -> dict[str, str]:
     found = dict[str, str]()
     for file in folder.iterdir():
         if file.name.upper().startswith("AWS_"):
-            try:
-                found[file.name.lower()] = file.read_text(encoding="utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise CredentialsUnusable(f"{file} is no text.") from error
+            text = file.read_text(encoding="utf-8", errors="replace").strip()
+            if not (text.isascii() and text.isprintable()):  # the library would panic when it signs with it
+                raise CredentialsUnusable(f"{file} is not one line of ASCII.")
+            found[file.name.lower()] = text
     return {name: value for name, value in found.items() if value}
 
 
@@ -130,5 +130,8 @@ def _is_known(variable: str) -> bool:
 
 def _is_endpoint(text: str) -> bool:
     """Of any other the library makes a store that panics when it is first used."""
-    parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of its host, or its port
+        return False

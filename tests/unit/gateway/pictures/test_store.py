@@ -196,6 +196,9 @@ async def test_a_key_that_is_replaced_is_the_next_requests(s3: RunningS3, secret
         ({"AWS_ACCESS_KEY_ID": " \n"}, "belong together"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "AWS_ACCESS_KEY_ID is gone"),
         ({"AWS_ENDPOINT_URL": "store:9000"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_ENDPOINT_URL": "http://[store"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_ENDPOINT_URL": "http://store:port"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_ACCESS_KEY_ID": "sometimes\ntwo lines"}, "AWS_ACCESS_KEY_ID is not one line of ASCII"),
         ({"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "sometimes"}, "look at it, and at AWS_ACCESS_KEY_ID"),
     ],
 )
