@@ -97,7 +97,7 @@ fuzz: .venv-dev/synced | $(UV) ## a million hostile inputs for every parser of f
 	@UV_PROJECT_ENVIRONMENT=.venv-dev $(UV) sync --frozen --inexact $(EVERYTHING) --group fuzz
 	@$(DEV)python -m tests.fuzz $(ARGS)
 
-cluster-up: .venv-dev/synced ## a real Kubernetes with KEDA on this machine (root on Linux; first time: twenty minutes)
+cluster-up: .venv-dev/synced ## a real Kubernetes with KEDA on this machine (root on Linux; first time: a quarter of an hour)
 	@$(DEV)python -m tests.cluster up
 
 cluster-load: .venv-dev/synced ## build Bowerbird's images where something changed and give them to the cluster's nodes

@@ -1,6 +1,6 @@
 """The programs of a cluster, built from Go modules and kept by version outside the tree.
 
-`python -m tests.cluster build` builds what is missing (twenty minutes on two cores, 6 GB of Go's caches); tests
+`python -m tests.cluster build` builds what is missing (a quarter of an hour on two cores, 5 GB of Go's caches); tests
 never build. Each folder of `modules/` is a Go module whose `tool` directives name programs and whose `go.sum` pins
 every byte they are made of: `k8s.io/kubernetes` cannot be `go install`ed, since its go.mod replaces parts by folders.
 

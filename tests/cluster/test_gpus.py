@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
 MOST = 2
 COOLDOWN_SECONDS = 2
-LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 4}
+LONG = {**PICTURE, "cache": "fresh", "steps": 50, "n": 2}
 REQUESTS, REQUESTS_PER_POD = 8, 4
 KEDA = {
     "defaults.scaling.kind": "keda",
