@@ -85,12 +85,20 @@ class Release:
     def reached(self, target: str = "service/gateway") -> Iterator[httpx2.Client]:
         """A client of a gateway through a forwarded port, as a developer reaches it."""
         port = free_port()
-        command = [str(program("kubectl")), "--namespace", self.namespace, "port-forward", target]
-        forward = subprocess.Popen([*command, f"{port}:8000"], env=self.cluster.environment, stdout=subprocess.DEVNULL)
+        command = [str(program("kubectl")), "--namespace", self.namespace, "port-forward", target, f"{port}:8000"]
+        start = partial(subprocess.Popen, command, env=self.cluster.environment, stdout=subprocess.DEVNULL)
+        forward = start()
+
+        def answers() -> bool:
+            nonlocal forward
+            if forward.poll() is not None:  # it gives up where a pod is only about to listen
+                forward = start()
+            return _answers(client)
+
         try:
             headers = {"Authorization": f"Bearer {self.key}"}
             with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120) as client:
-                self.cluster.until(partial(_answers, client), "a gateway that answers")
+                self.cluster.until(answers, "a gateway that answers")
                 yield client
         finally:
             forward.terminate()
