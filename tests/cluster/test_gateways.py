@@ -17,6 +17,7 @@ import pytest
 from ..postgresql import RunningPostgreSQL
 from ..s3 import RunningS3
 from .cluster import Cluster
+from .jobs import accepted, finished
 from .next_release import IMAGE, REVISION, load_next_gateway
 from .release import MODELS, PICTURE, READY_SECONDS, Release, drawing
 from .several import GATEWAYS, several_gateways
@@ -25,7 +26,6 @@ pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 
 NAMESPACE = "shared"
 COOLDOWN_SECONDS = 2
-JOB_SECONDS = 240.0
 NEW = {**PICTURE, "cache": "fresh"}
 
 
@@ -192,14 +192,6 @@ def connect_again(postgresql: RunningPostgreSQL, role: str) -> bool:
     return still == 0 and own != 0
 
 
-def accepted(client: httpx2.Client) -> str:
-    """A job."""
-    headers = {"Prefer": "respond-async"}
-    answer = client.post("/v1/images/generations", json=NEW, headers=headers)
-    assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
-    return str(answer.json()["id"])
-
-
 def revision(postgresql: RunningPostgreSQL) -> str:
     """Where the release's database is."""
     return str(postgresql.scalar("SELECT version_num FROM alembic_version", NAMESPACE))
@@ -217,15 +209,6 @@ def sleep(release: Release) -> None:
     release.cluster.until(
         lambda: {name: release.wanted()[name] for name in MODELS} == asleep, "every service asleep", seconds=120
     )
-
-
-def finished(client: httpx2.Client, job: str) -> dict[str, object]:
-    """The job, when it has ended."""
-    deadline = time.monotonic() + JOB_SECONDS
-    while (found := client.get(f"/v1/jobs/{job}").json())["status"] in {"queued", "running"}:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
-    return dict(found)
 
 
 def computing(client: httpx2.Client) -> bool:
