@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import httpx2
 import pytest
@@ -34,7 +35,8 @@ def release(cluster: Cluster) -> Iterator[Release]:
 def test_what_was_accepted_is_finished_by_the_gateway_of_an_upgrade_and_of_the_rollback(release: Release) -> None:
     release.upgrade()
     jobs = []
-    for change in (lambda: release.upgrade(*ROUND), release.rollback):
+    changes: tuple[Callable[[], None], ...] = (partial(release.upgrade, *ROUND), release.rollback)
+    for change in changes:
         (before,) = release.pods("gateway")
         with release.reached() as client:
             assert paint(client)
