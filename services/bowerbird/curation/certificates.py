@@ -3,9 +3,9 @@
 Called by `publishing` at start, and when the files are others than before. In production `BOWERBIRD_CERTIFICATE` and
 `BOWERBIRD_CERTIFICATE_KEY` name PEM files; anything wrong with them stops the start with the file's name
 (`CertificateInvalid`), because a service that signs with something else than it was told to would be worse than one
-that is down. Without them a development root and
-leaf are made in `home/curation/development-certificate/` and used from then on: a picture signed today can be verified
-tomorrow. That is for one machine; replicas without a common `home` would not recognise each other's pictures.
+that is down. Without them a development root and leaf are made in `home/curation/development-certificate/` and used
+from then on: a picture signed today can be verified tomorrow. That is for one machine; replicas without a common `home`
+would not recognise each other's pictures.
 
 The development root's key is thrown away after it has signed the one leaf: nothing can be issued in its name later.
 The folder appears by one rename of a finished folder, so two processes that start at once end with the same

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bowerbird.errors import PromptTooLong
 
+from .exported_spans import exporting
 from .stand_ins import DIGEST, StandIns
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -22,12 +22,8 @@ STAGES = {"check_prompt", "admit", "draw", "judge", "check_images", "publish"}
 
 @pytest.fixture
 def exported(gateway: httpx2.Client) -> Iterator[InMemorySpanExporter]:
-    provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))  # which cannot be taken away again
-    yield exporter
-    exporter.shutdown()
+    with exporting() as exporter:
+        yield exporter
 
 
 def spans_of(exporter: InMemorySpanExporter) -> list[ReadableSpan]:

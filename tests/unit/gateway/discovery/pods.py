@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,3 +78,11 @@ def until(gateway: httpx2.Client, states: dict[str, str]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(found)
+
+
+def becomes(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never became so")

@@ -18,7 +18,7 @@ from bowerbird.gateway.demand.scaler import SERVICE as SCALER
 from ..conftest import closed_url
 from ..identity.gateways import ADMIN, bearer
 from ..stand_ins import MODEL
-from .pods import SERVICES, Pods, until
+from .pods import SERVICES, Pods, becomes, until
 
 READY = dict.fromkeys(SERVICES, "ready")
 CLIP = {"prompt": "a robin", "seconds": 2, "fps": 8, "format": "webp"}
@@ -63,14 +63,6 @@ def counting(start: Callable[..., httpx2.Client], computing: Computing) -> httpx
     gateway.headers.update(bearer(ADMIN))
     until(gateway, READY)
     return gateway
-
-
-def becomes(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never became so")
 
 
 def level(gateway: httpx2.Client, service: str) -> Mapping[str, Any]:

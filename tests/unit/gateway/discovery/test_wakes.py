@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
 from bowerbird.gateway.demand.phase import Phase
 
 from ..conftest import PROMPT, draw
-from .pods import SERVICES, Pods, chain, until
+from ..exported_spans import exporting
+from .pods import SERVICES, Pods, becomes, chain, until
 
 Behind = Callable[..., Future[httpx2.Response]]
 
@@ -66,30 +64,12 @@ def phases(gateway: httpx2.Client, service: str) -> dict[str, float]:
     }
 
 
-def becomes(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never became so")
-
-
 def waiting(pods: Pods, behind: Behind, gateway: httpx2.Client) -> Future[httpx2.Response]:
     """A request that is held: the gateway looks at what keeps it."""
     looks = pods.cluster.lists
     held = behind(gateway, steps=4)
     becomes(lambda: pods.cluster.lists > looks)
     return held
-
-
-@contextmanager
-def exporting() -> Iterator[InMemorySpanExporter]:
-    provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))  # which cannot be taken away again
-    yield exporter
-    exporter.shutdown()
 
 
 def spans_of(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
