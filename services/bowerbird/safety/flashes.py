@@ -13,13 +13,16 @@ The picture is looked at in 32 x 32 places, each the mean of its linear light: a
 (WCAG exempts it, and a denoiser's grain is one). In each place a change counts when the light has gone back by as much
 as the definition says from the last extreme, however many frames that takes: a pulse that rises over three frames is as
 bad as one that jumps. Places are added up whether or not they flash in step, which is stricter than the definition and
-needs no guess about what belongs together.
+needs no guess about what belongs together. A clip that repeats is followed round its seam (`begin_again`): a light
+frame and a dark one are a single change, and a strobe when they go on for ever.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Self
 
 import cv2
 import numpy as np
@@ -55,24 +58,26 @@ class _Changes:
 
     least: float
     """What a change is at least."""
-    extreme: Light
-    """The highest value since the last rise, or the lowest since the last fall."""
+    lowest: Light
+    highest: Light
+    """Both since the last change, or since the clip began: the first change may go either way."""
     rises: NDArray[np.int8]
     """1 where the last change was a rise, -1 where it was a fall, 0 before the first."""
 
-    def follow(self, now: Light) -> Where:
-        """Where a change against the last one is complete with this frame.
+    @classmethod
+    def since(cls, now: Light, least: float) -> Self:
+        """None yet."""
+        return cls(least, now, now, np.zeros(now.shape, np.int8))
 
-        The first may go either way; until then `extreme` is what the clip began with.
-        """
-        away = now - self.extreme
-        fallen = (away <= -self.least) & (self.rises >= 0)
-        risen = (away >= self.least) & (self.rises <= 0)
-        further = ((away > 0) & (self.rises > 0)) | ((away < 0) & (self.rises < 0))
+    def follow(self, now: Light) -> tuple[Where, Where]:
+        """Where a fall against the last rise is complete with this frame, and where a rise against the last fall."""
+        fallen = (now - self.highest <= -self.least) & (self.rises >= 0)
+        risen = (now - self.lowest >= self.least) & (self.rises <= 0)
         changed = fallen | risen
-        self.extreme = np.where(changed | further, now, self.extreme)
+        self.lowest = np.where(changed, now, np.minimum(self.lowest, now))
+        self.highest = np.where(changed, now, np.maximum(self.highest, now))
         self.rises = np.where(risen, 1, np.where(fallen, -1, self.rises)).astype(np.int8)
-        return changed
+        return fallen, risen
 
 
 class FlashMeter:
@@ -85,6 +90,8 @@ class FlashMeter:
         self._saturated: Where = np.zeros((PLACES, PLACES), np.bool_)
         """Where there was a saturated red since the last change."""
         self._recent: deque[tuple[Where, Where]] = deque(maxlen=self._second)
+        self._first: list[Light] = []
+        """The frames of the first second."""
         self._worst = 0.0
 
     @property
@@ -94,6 +101,16 @@ class FlashMeter:
 
     def follow(self, light: Light) -> None:
         """Takes the next frame, as `light_of` sees it."""
+        if len(self._first) < self._second:
+            self._first.append(light)
+        self._follow(light)
+
+    def begin_again(self) -> None:
+        """Takes the first second once more, behind the last frame; of a shorter clip, all of it over and over."""
+        for light in islice(cycle(self._first), self._second):
+            self._follow(light)
+
+    def _follow(self, light: Light) -> None:
         luminance = light @ LUMINANCE
         redness = np.maximum(light[..., 0] - light[..., 1] - light[..., 2], 0)
         self._recent.append((self._general_changes(luminance), self._red_changes(light, redness)))
@@ -103,18 +120,19 @@ class FlashMeter:
 
     def _general_changes(self, luminance: Light) -> Where:
         if self._general is None:
-            self._general = _Changes(LUMINANCE_CHANGE, luminance, np.zeros(luminance.shape, np.int8))
+            self._general = _Changes.since(luminance, LUMINANCE_CHANGE)
             return np.zeros(luminance.shape, np.bool_)
-        darker = np.minimum(self._general.extreme, luminance)
-        return self._general.follow(luminance) & (darker < DARKER_BELOW)
+        lowest = self._general.lowest
+        fallen, risen = self._general.follow(luminance)
+        return np.asarray((fallen & (luminance < DARKER_BELOW)) | (risen & (lowest < DARKER_BELOW)))
 
     def _red_changes(self, light: Light, redness: Light) -> Where:
         now = light[..., 0] >= SATURATED_RED * np.maximum(light.sum(axis=-1), DARK)
         saturated: Where = np.asarray(self._saturated | now)
         if self._red is None:
-            self._red = _Changes(RED_CHANGE, redness, np.zeros(redness.shape, np.int8))
-            changed = np.zeros(redness.shape, np.bool_)
+            self._red = _Changes.since(redness, RED_CHANGE)
+            changed: Where = np.zeros(redness.shape, np.bool_)
         else:
-            changed = self._red.follow(redness)
+            changed = np.logical_or(*self._red.follow(redness))
         self._saturated = np.where(changed, now, saturated)
         return np.asarray(changed & saturated)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 import numpy as np
@@ -54,8 +54,8 @@ def bird() -> NDArray[np.uint8]:
     return draw(scene_at(977, 0))
 
 
-def look(clip: Clip, gate: Watching, policy: Policy, fps: float = 24) -> ClipLook:
-    wanted = ClipCheck(frames=len(clip), frames_per_second=fps)
+def look(clip: Clip, gate: Watching, policy: Policy, fps: float = 24, *, repeats: bool = False) -> ClipLook:
+    wanted = ClipCheck(frames=len(clip), frames_per_second=fps, repeats=repeats)
     look = ClipLook(0, wanted, ImagePipeline(policy, (gate,)), policy)
     for frame in clip:
         look.see(frame)
@@ -89,6 +89,36 @@ def test_a_strobe_is_blocked_though_every_frame_of_it_is_harmless(policy: Policy
     assert verdict.reasons == ["flashing"]
     assert verdict.gates[-1].name == "flashing"
     assert verdict.gates[-1].threshold < 0.25 < verdict.gates[-1].score
+
+
+def dark_then_light(bird: NDArray[np.uint8]) -> Clip:
+    return np.stack([bird // 4, bird])
+
+
+def light_at_both_ends(bird: NDArray[np.uint8]) -> Clip:
+    """Three seconds: three flashes in the first half second, three in the last, each of them all that is allowed."""
+    clip = np.repeat(bird[None] // 4, 72, axis=0)
+    clip[[2, 6, 10, 61, 65, 69]] = bird
+    return clip
+
+
+@pytest.mark.parametrize("ends", [dark_then_light, light_at_both_ends])
+def test_a_strobe_that_only_repeating_makes_is_blocked_where_the_clip_repeats(
+    policy: Policy, bird: NDArray[np.uint8], ends: Callable[[NDArray[np.uint8]], Clip]
+) -> None:
+    clip = ends(bird)
+    assert look(clip, Watching(), policy).verdict().action is Action.ALLOW
+    verdict = look(clip, Watching(), policy, repeats=True).verdict()
+    assert (verdict.action, verdict.reasons) == (Action.BLOCK, ["flashing"])
+
+
+def test_three_flashes_in_every_round_of_two_seconds_are_allowed(policy: Policy, bird: NDArray[np.uint8]) -> None:
+    clip = light_at_both_ends(bird)[:48]
+    assert look(clip, Watching(), policy, repeats=True).verdict().action is Action.ALLOW
+
+
+def test_an_older_gateway_that_does_not_say_whether_it_repeats_is_heard_as_if_it_did() -> None:
+    assert ClipCheck.model_validate({"clips": 1, "frames": 2, "frames_per_second": 24}).repeats
 
 
 def test_a_gate_that_cannot_decide_decides_nothing(policy: Policy, bird: NDArray[np.uint8]) -> None:

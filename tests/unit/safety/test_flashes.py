@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bowerbird.safety.flashes import LINEAR, FlashMeter, light_of
+from bowerbird.safety.flashes import LINEAR, PLACES, FlashMeter, light_of
 
 Clip = NDArray[np.uint8]
 
@@ -41,11 +41,15 @@ class Wave:
         return frames
 
 
-def share_that_flashes(clip: Clip, fps: float) -> float:
+def followed(clip: Clip, fps: float) -> FlashMeter:
     meter = FlashMeter(fps)
     for frame in clip:
         meter.follow(light_of(frame))
-    return meter.flashing_share
+    return meter
+
+
+def share_that_flashes(clip: Clip, fps: float) -> float:
+    return followed(clip, fps).flashing_share
 
 
 @given(
@@ -114,10 +118,29 @@ def test_a_pulse_that_rises_over_frames_is_a_flash(fps: int, frames_up: int) -> 
     assert share == 1.0 if flashes >= 4 else share in ({0.0} if flashes <= 3 else {0.0, 1.0})
 
 
+@given(first=st.floats(0.3, 0.48), dark_first=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_a_strobe_is_one_whatever_is_between_its_ends_when_the_clip_begins(first: float, *, dark_first: bool) -> None:
+    clip = Wave(24, 6, 0.3, 0.48, phase=0.5 * dark_first).clip()
+    clip[0] = grey(first)
+    assert share_that_flashes(clip, 24) == 1
+
+
 def test_three_seconds_of_calm_do_not_excuse_one_second_of_flashes() -> None:
     calm = Wave(24, 0, 0.2, 0.2).clip(3)
     storm = Wave(24, 5, 0.1, 0.6).clip(1.1)
     assert share_that_flashes(np.concatenate([calm, storm, calm]), 24) == 1
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=60), RATES)
+@settings(max_examples=30, deadline=None)
+def test_a_clip_that_repeats_flashes_as_much_as_one_that_shows_it_again_and_again(on: list[bool], fps: int) -> None:
+    pictures = np.where(on, grey(0.4), grey(0.05)).astype(np.uint8)[:, None, None, None]
+    clip = np.broadcast_to(pictures, (len(on), PLACES, PLACES, 3))
+    again_and_again = np.concatenate([clip] * (2 + fps // len(clip)))
+    meter = followed(clip, fps)
+    meter.begin_again()
+    assert meter.flashing_share == share_that_flashes(again_and_again, fps)
 
 
 def test_what_moves_fades_or_snows_does_not_flash() -> None:
