@@ -1,1 +1,4 @@
-"""Moving pictures: announced in the API, not drawn yet."""
+"""The animation service: the frames of clips, from a prompt, a picture or both.
+
+`service.py` is its entry; `bowerbird.engine` does the drawing, as for stills.
+"""

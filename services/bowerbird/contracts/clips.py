@@ -30,6 +30,11 @@ class _Clips(Contract):
 class ClipCheck(_Clips):
     """May these clips leave?"""
 
+    repeats: bool = Field(
+        default=True,
+        description="whoever plays the file begins it again at its end: light that flashes is followed round the seam",
+    )
+
 
 class ClipVerdict(Contract):
     """Safety's answer about one clip: that about the worst of the frames it looked at, and how much of it flashes."""

@@ -2,8 +2,8 @@
 
 Called by `service`; `look_at` runs in a thread. What pictures are judged by is looked at in eight frames of a clip,
 evenly spread (`LOOKED_AT`): a value is their mean, and a hard fact of any of them is one of the clip. What only clips
-have (`measures`) is measured over all of them. A clip that does not move is rejected: by every other score it would
-win.
+have (`measures`) is measured over all of them. A clip that does not move is rejected, since by every other score it
+would win; unless the prompt asks for just that.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class ClipJudging:
     def __init__(self, prompt_match: PromptMatch, wanted: JudgeClips) -> None:
         self._judge = prompt_match
         self._wanted = wanted
+        self._is_to_move = not clip.asks_for_no_motion(wanted.prompt)
         self._of_pictures: tuple[Measure, ...] = (prompt_match.measure(wanted.prompt), *MEASURES)
         seam = (clip.SEAM,) if wanted.loop else ()
         self._scales: tuple[Scale, ...] = (
@@ -65,7 +66,8 @@ class ClipJudging:
             *([clip.loop_seam(frames)] if self._wanted.loop else []),
         ]
         facts = {fact for values in each_view for fact in hard_facts(self._of_pictures, values)}
-        facts |= set(hard_facts([clip.DYNAMIC], {clip.DYNAMIC.name: motion.dynamic_degree}))
+        if self._is_to_move:
+            facts |= set(hard_facts([clip.DYNAMIC], {clip.DYNAMIC.name: motion.dynamic_degree}))
         return ClipLook(index, (*of_pictures, *of_clip), ["blank"] if "blank" in facts else sorted(facts))
 
     def scores(self, look: ClipLook) -> list[Score]:

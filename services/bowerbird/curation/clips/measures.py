@@ -9,6 +9,7 @@ Frames are uint8 `[frames, height, width, 3]` RGB, at least 2 of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +27,8 @@ FLOW_SIDE = 256
 MAX_TRIPLES = 16
 TOP_SHARE = 0.05
 """VBench's dynamic degree looks at the fastest 5 % of the pixels: a small bird moves in a large picture."""
+NO_MOTION = re.compile(r"\b(?:still|motionless|not\s+moving)\b", re.IGNORECASE)
+"""The words by which captions of clips name the motion that is none."""
 _NEVER_ZERO = 1e-6
 
 Luma = NDArray[np.uint8]
@@ -41,6 +44,11 @@ class Motion:
     neighbours."""
     dynamic_degree: float
     """How fast the fastest 5 % of the pixels are, on average, in short sides of the picture a second."""
+
+
+def asks_for_no_motion(prompt: str) -> bool:
+    """Whether the right clip of a prompt may be one that stands still."""
+    return NO_MOTION.search(prompt) is not None
 
 
 def temporal_flickering(frames: Frames) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from bowerbird.contracts import ClipFormat, Origin, PolicyReference, PublishClip
-from bowerbird.curation.clips.boxes import boxes, inside
+from bowerbird.curation.clips.boxes import SAMPLE_ENTRY_BYTES, boxes, inside
 from bowerbird.curation.clips.encoding import encode_clip
 from bowerbird.curation.clips.timing import durations
 from bowerbird.curation.encoding import COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA, TRAINED_ALGORITHMIC_MEDIA
@@ -47,7 +47,7 @@ def wanted(output_format: ClipFormat, frames: int = 24, fps: float = 24, quality
 def decoded(content: bytes, output_format: ClipFormat) -> tuple[Clip, list[float]]:
     """Frames, and for how many seconds each is shown."""
     if output_format is ClipFormat.MP4:
-        table = inside(content, b"moov", b"trak", b"mdia", b"minf", b"stbl")
+        table = _sample_table(content)
         (ticks,) = struct.unpack_from(">I", inside(content, b"moov", b"trak", b"mdia", b"mdhd"), 12)
         lengths = struct.iter_unpack(">2I", inside(table, b"stts")[8:])
         seconds = [length / ticks for count, length in lengths for _ in range(count)]
@@ -58,6 +58,10 @@ def decoded(content: bytes, output_format: ClipFormat) -> tuple[Clip, list[float
             frames.append(np.asarray(frame.convert("RGB")))
             shown.append(frame.info.get("duration", 0) / 1000)
     return np.stack(frames), seconds if output_format is ClipFormat.MP4 else shown
+
+
+def _sample_table(content: bytes) -> bytes:
+    return inside(content, b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 
 def _as_avif(content: bytes) -> bytes:
@@ -130,6 +134,13 @@ def test_an_mp4_has_even_sides_as_its_halved_colours_need() -> None:
     odd = crossing(frames=3, side=65)
     frames, _ = decoded(encode_clip(odd, wanted(ClipFormat.MP4, 3)), ClipFormat.MP4)
     assert frames.shape == (3, 64, 64, 3)
+
+
+def test_an_mp4_has_halved_colours_as_every_player_reads_them(clip: Clip) -> None:
+    """AV1CodecConfigurationRecord (AV1 in ISOBMFF, 2.3.3): monochrome, halved across, halved down."""
+    entry = inside(_sample_table(encode_clip(clip[:2], wanted(ClipFormat.MP4, 2))), b"stsd")[8:]
+    configuration = inside(inside(entry, b"av01")[SAMPLE_ENTRY_BYTES:], b"av1C")
+    assert [configuration[2] >> bit & 1 for bit in (4, 3, 2)] == [0, 1, 1]
 
 
 def test_a_gif_spends_nothing_on_what_does_not_change() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bowerbird.curation.clips.measures import loop_seam, motion, subject_consistency, temporal_flickering
+from bowerbird.curation.clips.measures import (
+    asks_for_no_motion,
+    loop_seam,
+    motion,
+    subject_consistency,
+    temporal_flickering,
+)
+from bowerbird.training.clip_captions import MOTION_PHRASES, MOTION_WORDS, PLACELESS_PHRASES
 from tests.unit.curation.clips.moving import Clip, crossing
 
 
@@ -48,6 +55,23 @@ def test_a_still_clip_does_not_move() -> None:
     still = np.repeat(crossing(frames=2)[:1], 16, axis=0)
     assert motion(still, 24).dynamic_degree < 0.002
     assert motion(still[:2], 24).smoothness == 1.0
+
+
+@pytest.mark.parametrize("motion_name", PLACELESS_PHRASES)
+def test_only_captions_of_the_motion_that_is_none_ask_for_it(motion_name: str) -> None:
+    phrases = [*PLACELESS_PHRASES[motion_name], *MOTION_WORDS.get(motion_name, ())]
+    phrases += [phrase for (named, _), listed in MOTION_PHRASES.items() if named == motion_name for phrase in listed]
+    assert {asks_for_no_motion(f"A Robin {phrase} in winter") for phrase in phrases} == {motion_name == "still"}
+
+
+@pytest.mark.parametrize("prompt", ["A ROBIN STANDING STILL", "a robin, Not  moving", "still: winter, robin"])
+def test_no_motion_is_asked_for_however_it_is_written(prompt: str) -> None:
+    assert asks_for_no_motion(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["a robin moving about", "stillwater in autumn", "distillery", "", "not a robin"])
+def test_other_words_ask_for_motion(prompt: str) -> None:
+    assert not asks_for_no_motion(prompt)
 
 
 def test_a_seam_is_seen_where_the_circle_does_not_close() -> None:

@@ -19,12 +19,13 @@ from bowerbird.contracts import (
     PublishClip,
     PublishDone,
 )
+from bowerbird.curation.clips.boxes import boxes
 from bowerbird.curation.clips.encoding import MEDIA_TYPES
 from bowerbird.curation.credentials import Credentials
 from bowerbird.curation.encoding import COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA, TRAINED_ALGORITHMIC_MEDIA
 from bowerbird.parts import END_OF_STREAM, Kind, part
-from tests.unit.curation.clips.moving import Clip, crossing
-from tests.unit.curation.clips.test_encoding import FORMATS, wanted
+from tests.unit.curation.clips.moving import Clip, crossing, psnr
+from tests.unit.curation.clips.test_encoding import FORMATS, decoded, wanted
 from tests.unit.curation.streams import HEADERS, body, error_of, frames_of, parts_of, tinted
 
 
@@ -36,8 +37,8 @@ def still(clip: Clip) -> Clip:
     return np.repeat(clip[:1], len(clip), axis=0)
 
 
-async def judged(client: httpx.AsyncClient, *clips: Clip, **fields: Any) -> ClipJudgement:
-    request = JudgeClips(prompt="green", clips=len(clips), frames=len(clips[0]), frames_per_second=12, **fields)
+async def judged(client: httpx.AsyncClient, *clips: Clip, prompt: str = "green", **fields: Any) -> ClipJudgement:
+    request = JudgeClips(prompt=prompt, clips=len(clips), frames=len(clips[0]), frames_per_second=12, **fields)
     frames = [frame for clip in clips for frame in frames_of(*clip)]
     answer = await client.post("/judge_clips", content=body(request, *frames), headers=HEADERS)
     assert answer.status_code == 200, answer.text
@@ -69,6 +70,21 @@ async def test_a_clip_that_stands_still_never_wins(client: httpx.AsyncClient, cl
     judgement = await judged(client, still(green(clip)), clip)
     assert judgement.clips[0].rejected == ["motionless"]
     assert judgement.ranking.order == [1, 0]
+
+
+async def test_a_clip_that_stands_still_wins_where_the_prompt_asks_for_it(
+    client: httpx.AsyncClient, clip: Clip
+) -> None:
+    judgement = await judged(client, clip, still(green(clip)), prompt="green, standing still")
+    assert judgement.clips[1].rejected == []
+    assert judgement.ranking.order == [1, 0]
+
+
+async def test_a_blank_clip_stays_one_where_the_prompt_asks_for_no_motion(
+    client: httpx.AsyncClient, clip: Clip
+) -> None:
+    judgement = await judged(client, np.full_like(clip, 128), prompt="green, not moving")
+    assert judgement.clips[0].rejected == ["blank"]
 
 
 async def test_a_blank_frame_among_good_ones_is_a_hard_fact(client: httpx.AsyncClient, clip: Clip) -> None:
@@ -104,6 +120,25 @@ async def test_a_clip_leaves_with_a_label_that_holds(
     report = await _report(client, content)
     assert report.verdict == "made_here_intact"
     assert report.digital_source_type == TRAINED_ALGORITHMIC_MEDIA
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+async def test_a_signed_clip_shows_what_was_drawn_and_for_as_long(
+    client: httpx.AsyncClient, clip: Clip, output_format: ClipFormat
+) -> None:
+    """A credential is put between what a file says of itself and its frames, which all lie further behind then."""
+    _, content = await published(client, wanted(output_format, 12, 12), clip)
+    frames, seconds = decoded(content, output_format)
+    assert frames.shape == clip.shape
+    assert psnr(frames, clip) > 28
+    assert [max(range(12), key=lambda other: psnr(frame[None], clip[other][None])) for frame in frames] == [*range(12)]
+    assert sum(seconds) == pytest.approx(1.0, abs=0.006)
+
+
+async def test_a_signed_mp4_can_be_played_before_all_of_it_is_there(client: httpx.AsyncClient, clip: Clip) -> None:
+    _, content = await published(client, wanted(ClipFormat.MP4, 12, 12), clip)
+    kinds = [kind for kind, _ in boxes(content)]
+    assert kinds.index(b"moov") < kinds.index(b"mdat")
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
