@@ -97,7 +97,10 @@ class MotionStage:
         self.average.restore(state["average"])
         self.models.load_state_dict(state.get("models", state["average"]))
         if "optimizer" in state:
-            self.optimizer.load_state_dict(state["optimizer"])
+            paces = [group["pace"] for group in self.optimizer.param_groups]
+            self.optimizer.load_state_dict(state["optimizer"])  # and with it the paces of the run that saved it
+            for group, pace in zip(self.optimizer.param_groups, paces, strict=True):
+                group["pace"] = pace
         self.step = state["step"]
         self.began = state.get("began", 0 if "optimizer" in state else self.step)
 

@@ -69,6 +69,19 @@ def test_an_interrupted_run_continues_as_if_nothing_had_happened(
         assert torch.equal(value, second.models.state_dict()[name]), name
 
 
+def test_a_run_that_goes_on_has_the_pace_that_it_is_told_now(
+    tiny: FledglingConfig, tmp_path: Path, stills: Parts
+) -> None:
+    first = MotionStage(tiny, tmp_path, stills)
+    first.train_step(latents_of(2), CLIPS)
+    first.save()
+    faster = tiny.model_copy(update={"motion": tiny.motion.model_copy(update={"others": 0.7})})
+    second = MotionStage(faster, tmp_path, stills)
+    second.train_step(latents_of(2), CLIPS)
+    of_motion, of_others = (group["lr"] for group in second.optimizer.param_groups)
+    assert of_others / of_motion == pytest.approx(0.7)
+
+
 def test_clips_of_a_motion_are_shown_as_often_as_the_run_says() -> None:
     clips = [Clip(sample_clip(np.random.default_rng(7), motion=each).scene, each) for each in MOTIONS]
     assert shown_shares(clips, {}) == pytest.approx(np.full(5, 0.2))
