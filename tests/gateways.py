@@ -107,7 +107,8 @@ class RunningGateways:
     def _is_whole(self) -> bool:
         told = [each.readiness() for each in self.members]
         ready = all(stage["state"] == "ready" for readiness in told for stage in readiness["stages"])
-        return ready and sorted(each["queue"] for each in told) == ["follower"] * (len(told) - 1) + ["owner"]
+        roles = sorted(each["queue"] for each in told)
+        return ready and roles in (["alone"], ["follower"] * (len(told) - 1) + ["owner"])
 
     def _start(self) -> RunningGateway:
         home = self._folder / f"gateway-{self._started}"

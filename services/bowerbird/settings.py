@@ -196,6 +196,10 @@ class Settings(FromEnvironment):
     queue_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     """How long a request may wait for a slot before that, also for a model that starts; a large one takes minutes."""
 
+    requests_at_once: int = Field(default=4096, ge=1)
+    """Requests that are answered at once, streams among them, whatever they wait for; others are told to come back.
+    Each takes some tens of KiB, and a stage that hangs holds those that ask it until their time is over."""
+
     queue_requests: int = Field(default=1024, ge=1)
     """Requests that may wait in all: each has a connection and a task, together some tens of KiB."""
 
@@ -204,7 +208,8 @@ class Settings(FromEnvironment):
 
     queue_bytes: int = Field(default=80 * 1024 * 1024, ge=1)
     """Memory that requests may take in all while they wait: `queue_requests` of the longest prompts. Requests that
-    bring pictures meet this bound before the other."""
+    bring pictures meet this bound before the other. Jobs and lines of batches meet none of the three: as many of them
+    wait as gateways take in hand at a time."""
 
     queue_tenant_part: float = Field(default=0.25, gt=0, le=1)
     """The part of each of these that one tenant may have: who floods the gateway fills that part and no more."""

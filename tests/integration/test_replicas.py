@@ -37,6 +37,8 @@ PROMPT = "an american robin perched on a branch in winter"
 SLOTS = 2
 PART = 16
 """Requests of one tenant that may wait."""
+OWNERLESS_SECONDS = 10.0
+"""From an owner's death until its successor grants something, at most."""
 CROWD, QUIET = "key-of-the-crowd", "key-of-the-quiet"
 """API keys of two tenants."""
 
@@ -117,17 +119,19 @@ def gateways(_gateways: RunningGateways, stages: Stages) -> RunningGateways:
 
 
 @contextmanager
-def gateways_before(stages: Stages, database: str, folder: Path) -> Iterator[RunningGateways]:
+def gateways_before(stages: Stages, database: str | None, folder: Path, count: int = 2) -> Iterator[RunningGateways]:
+    """So many on a PostgreSQL, or one with a SQLite of its own."""
     names = ("safety", "text-to-image", "animation", "curation")
     with served(stages.app()) as url:
         environment = {f"BOWERBIRD_{name.upper().replace('-', '_')}_URL": f"{url}/{name}" for name in names} | {
-            "BOWERBIRD_DATABASE_URL": database,
+            **({} if database is None else {"BOWERBIRD_DATABASE_URL": database}),
             "BOWERBIRD_RESULT_BYTES": "0",
+            "BOWERBIRD_DRAIN_SECONDS": "60",
             "BOWERBIRD_API_KEYS": json.dumps([CROWD, QUIET]),
             "BOWERBIRD_QUEUE_REQUESTS": str(4 * PART),
             "BOWERBIRD_QUEUE_TENANT_PART": "0.25",
         }
-        with running_gateways(folder, 2, **environment) as running:
+        with running_gateways(folder, count, **environment) as running:
             yield running
 
 
@@ -261,10 +265,17 @@ def test_who_waits_is_drawn_although_the_owner_is_killed(
     before = follower.figure("bowerbird_queue_takeovers_total")
     waiting = crowd.send(follower, PART)
     follower.until("bowerbird_waiting_requests", PART - SLOTS)
+    killed_at = time.monotonic()
     owner.signal(signal.SIGKILL)
+    owner.process.wait()
+    granted_before = len(stages.asked("/draw"))
     stages.held = False
+    while len(stages.asked("/draw")) == granted_before:
+        assert time.monotonic() - killed_at < OWNERLESS_SECONDS
+        time.sleep(0.02)
     assert_drawn(waiting)
 
+    assert granted_before == SLOTS
     assert follower.role() == "owner"
     assert follower.figure("bowerbird_queue_takeovers_total") == before + 1
     assert sorted(stages.finished) == sorted(waiting)
@@ -295,7 +306,7 @@ def test_an_owner_that_was_stopped_grants_nothing_by_its_former_right(
     assert sorted(set(stages.finished)) == sorted(at_owner | at_follower | more)
 
 
-def test_an_owner_that_is_told_to_end_hands_over_and_sends_those_elsewhere_who_wait_there(
+def test_an_owner_that_is_told_to_end_hands_over_and_who_waits_there_has_its_turn(
     gateways: RunningGateways, stages: Stages, crowd: Crowd
 ) -> None:
     owner, follower = gateways.owner_and_follower()
@@ -308,16 +319,62 @@ def test_an_owner_that_is_told_to_end_hands_over_and_sends_those_elsewhere_who_w
     follower.until("bowerbird_waiting_requests", 4)
     owner.signal(signal.SIGTERM)
 
-    for answer in waiting.values():
-        assert (answer.result().status_code, answer.result().json()["error"]["code"]) == (503, "gateway_stopping")
-        assert int(answer.result().headers["retry-after"]) >= 1
+    while follower.role() != "owner":
+        time.sleep(0.05)
+    assert not any(answer.done() for answer in (drawing | waiting | elsewhere).values())
     stages.held = False
-    assert_drawn(drawing)
+    assert_drawn(drawing | waiting | elsewhere)
     owner.process.wait(120)
     assert owner.process.returncode == 0
-    assert_drawn(elsewhere)
-    assert follower.role() == "owner"
     assert (stages.most, stages.full) == (SLOTS, 0)
+
+
+def test_who_waits_for_a_job_that_a_lone_gateway_carries_no_further_is_told_so(
+    stages: Stages, tmp_path: Path, crowd: Crowd
+) -> None:
+    with gateways_before(stages, None, tmp_path, count=1) as gateways, ThreadPoolExecutor(3) as threads:
+        [gateway] = gateways.members
+        stages.held = True
+        drawing = crowd.send(gateway, SLOTS)
+        gateway.until("bowerbird_slots_held", SLOTS)
+
+        def asks(seed: int, headers: dict[str, str]) -> httpx2.Response:
+            body = {"prompt": PROMPT, "seed": seed, "steps": 4}
+            return gateway.client.post("/v1/images/generations", json=body, headers=headers | authorized(CROWD))
+
+        keyed = threads.submit(asks, 101, {"Idempotency-Key": "one"})
+        patient = threads.submit(asks, 102, {"Prefer": "respond-async, wait=600"})
+        gateway.until("bowerbird_waiting_requests", 2)
+        job = gateway.client.get("/v1/jobs", headers=authorized(CROWD)).json()["data"][0]["id"]
+        heard = threads.submit(gateway.client.get, f"/v1/jobs/{job}/events", headers=authorized(CROWD))
+        gateway.signal(signal.SIGTERM)
+        assert (keyed.result().status_code, keyed.result().json()["error"]["code"]) == (503, "gateway_stopping")
+        assert patient.result().status_code == 202
+        assert "job.succeeded" not in heard.result().text
+        stages.held = False
+        assert_drawn(drawing)
+        assert gateway.process.wait(120) == 0
+
+
+def test_who_waits_for_an_order_that_nobody_will_keep_is_sent_elsewhere(
+    stages: Stages, postgresql: RunningPostgreSQL, tmp_path: Path, crowd: Crowd
+) -> None:
+    name = f"t{secrets.token_hex(6)}"
+    with gateways_before(stages, postgresql.create(name), tmp_path, count=1) as gateways:
+        [gateway] = gateways.members
+        stages.held = True
+        drawing = crowd.send(gateway, SLOTS)
+        gateway.until("bowerbird_slots_held", SLOTS)
+        waiting = crowd.send(gateway, 4)
+        gateway.until("bowerbird_waiting_requests", 4)
+        gateway.signal(signal.SIGTERM)
+        for answer in waiting.values():
+            assert (answer.result().status_code, answer.result().json()["error"]["code"]) == (503, "gateway_stopping")
+            assert int(answer.result().headers["retry-after"]) >= 1
+        stages.held = False
+        assert_drawn(drawing)
+        assert gateway.process.wait(120) == 0
+    postgresql.drop(name)
 
 
 def test_who_waits_is_drawn_although_the_database_was_away(tmp_path: Path, crowd: Crowd) -> None:

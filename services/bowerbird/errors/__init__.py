@@ -53,6 +53,7 @@
     ├── StageUnavailable               503  a stage is down or starting: try again
     │   ├── RecordsUnavailable         503  the database or the picture store cannot be asked: try again
     │   ├── GatewayStopping            503  this gateway is about to stop: another, or its successor, will answer
+    │   ├── GatewayFull                429  no more are answered at once than are: try again
     │   ├── StageFull                  429  all slots of a stage are taken: try again
     │   ├── GrantStale                 409  the slot was granted by a former owner of the queue: ask the present one
     │   ├── QueueFull                  429  no more may wait than do: try again
@@ -144,6 +145,7 @@ from bowerbird.errors.rights import ErasureUnknown, ExportUnknown
 from bowerbird.errors.safety import CrisisSupport, ImageRefused, PolicyInvalid, PromptRefused
 from bowerbird.errors.stages import (
     DeadlineExceeded,
+    GatewayFull,
     GatewayStopping,
     GrantStale,
     QueueFull,
@@ -185,6 +187,7 @@ __all__ = [
     "FieldUnknown",
     "FileInUse",
     "FileUnknown",
+    "GatewayFull",
     "GatewayStopping",
     "GrantStale",
     "IdempotencyKeyReused",

@@ -20,7 +20,7 @@ class RecordsUnavailable(StageUnavailable):
 
 
 class GatewayStopping(StageUnavailable):
-    """The gateway is told to stop: it finishes what is computed and lets nobody wait any more."""
+    """The gateway is about to stop, and too little time is left to draw this; another one will, or its successor."""
 
     code = "gateway_stopping"
 
@@ -38,6 +38,14 @@ class StageFull(StageUnavailable):
     status = 429
     type = "rate_limit_error"
     code = "stage_full"
+
+
+class GatewayFull(StageUnavailable):
+    """As many requests are being answered as may be at once, whatever they wait for; asking again may succeed."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "gateway_full"
 
 
 class QueueFull(StageUnavailable):

@@ -62,6 +62,8 @@ class Call:
     """The tenant's share of the model."""
     queue_part: float | None = None
     """The part of the queue that the tenant may fill; None: as the settings say."""
+    accepted: bool = False
+    """A job or a line of a batch: the queue refuses it no more."""
     picture_pixels: int | None = None
     """The largest picture that the tenant may have; None: as large as the model draws."""
     window_units: float | None = None

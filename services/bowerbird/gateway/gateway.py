@@ -60,11 +60,16 @@ class Gateway:
     """Of the owner of the order of clips."""
 
     def stop(self) -> None:
-        """Told to end: who waits is sent elsewhere at once, what is computed is finished."""
-        self.admission.stop()
-        self.animators.admission.stop()
-        self.demand.stop()
-        self.jobs.carrier.stop_claiming()
+        """Told to end, in `Settings.drain_seconds`.
+
+        Requests that wait are computed and what is computed is finished, as far as that time suffices; jobs that wait,
+        and batches, are given back.
+        """
+        seconds = self.settings.drain_seconds
+        self.admission.stop(seconds)
+        self.animators.admission.stop(seconds)
+        self.demand.stop(seconds)
+        self.jobs.carrier.end_within(seconds, alone=not self.elections)
         self.batches.carrier.stop_claiming()
         for election in self.elections:
             election.stop()

@@ -45,10 +45,11 @@ class Holder:
         self._told: set[int] = set()
 
     def tell(self, number: int, _: FrameType | None = None) -> None:
-        """Passes a signal on, to the gateway that runs, or to the one that is about to."""
+        """Passes a signal on, to the gateway that runs, or to the one that is about to; who comes now is refused."""
         self._told.add(number)
         if self._gateway is not None:
             self._gateway.send_signal(number)
+            self._listener.close()
 
     def run(self) -> int:
         """Serves until the gateway has ended for good; the status to end with."""
@@ -68,7 +69,7 @@ class Holder:
         self._liveness.started()
         self._gateway = subprocess.Popen(COMMAND, env=environment, pass_fds=(descriptor,))  # noqa: S603 - our own module
         for number in tuple(self._told):  # it came before there was anybody to pass it on to
-            self._gateway.send_signal(number)
+            self.tell(number)
         return self._gateway.wait()
 
 

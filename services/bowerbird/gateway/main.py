@@ -91,7 +91,7 @@ class Server(ServerBeside):
         settle_heap()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Sends those elsewhere who wait, then waits for those who are computed."""
+        """Lets others keep what is shared, and finishes what was begun."""
         gateway: Gateway | None = getattr(self._gateway_app.state, "gateway", None)
         if gateway is not None:
             gateway.stop()

@@ -44,13 +44,14 @@ from bowerbird.contracts import (
 )
 from bowerbird.errors import CrisisSupport, ImageRefused, PromptRefused, StageBroken, StageUnavailable
 from bowerbird.gateway.admission.admission import Tell
+from bowerbird.gateway.asking_again import again
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan, compute_units
 from bowerbird.gateway.previews import Offer, previewing
-from bowerbird.gateway.publishing import label_of, publish, source_of
+from bowerbird.gateway.publishing import Published, label_of, publish, source_of
 from bowerbird.gateway.recall import recall_or_draw
 from bowerbird.gateway.results.key import Subject
 from bowerbird.gateway.results.metrics import Source
@@ -141,8 +142,12 @@ async def compute(plan: Plan, allowed: Allowed, attempt: Attempt, gateway: Gatew
         wanted = order(drawn.done, plan, allowed, chosen, call)
         with call.stage("publish"):
             source = await source_of(plan)
-            body = await whole(wanted, frames, [each.frame for each in chosen], source)
-            published = await publish(wanted, body, call, upstream)
+            indices = [each.frame for each in chosen]
+
+            async def ask() -> Published:
+                return await publish(wanted, await whole(wanted, frames, indices, source), call, upstream)
+
+            published = await again(ask)
     call.seconds.update({f"draw.{phase}": seconds for phase, seconds in drawn.done.seconds.items()})
     return Result(facts_of(drawn, chosen, published.curation, call), published.pictures, published.digests)
 
@@ -166,9 +171,8 @@ def facts_of(drawn: Drawn, chosen: list[Chosen], curation: CurationDescription, 
 async def check_prompt(plan: Plan | ClipPlan, call: Call, upstream: Upstream) -> Allowed:
     """The prompt when safety lets it through; raises PromptRefused or CrisisSupport when it does not."""
     with call.stage("check_prompt"):
-        decision = await upstream.check_prompt(
-            PromptCheck(prompt=plan.prompt, negative_prompt=plan.negative_prompt, locale=call.locale), call
-        )
+        asked = PromptCheck(prompt=plan.prompt, negative_prompt=plan.negative_prompt, locale=call.locale)
+        decision = await again(lambda: upstream.check_prompt(asked, call))
     if decision.action.stops:
         raise refusal_of(decision)
     if decision.redacted_prompt is None or (plan.negative_prompt and decision.redacted_negative_prompt is None):
@@ -208,11 +212,11 @@ async def draw_judge_and_check(
 
     async def judge() -> Judgement:
         with call.stage("judge"):
-            return await upstream.judge(upload(to_judge, frames, everything), call)
+            return await again(lambda: upstream.judge(upload(to_judge, frames, everything), call))
 
     async def check() -> ImageDecisions:
         with call.stage("check_images"):
-            return await upstream.check_images(upload(to_check, frames, everything), call)
+            return await again(lambda: upstream.check_images(upload(to_check, frames, everything), call))
 
     try:
         async with asyncio.TaskGroup() as stages:

@@ -2,9 +2,9 @@
 
 The story calls these. What comes back is either what the contract promises or a fact of `errors`: an error that a stage
 stated arrives as the same class; a stage that cannot be reached is `StageUnavailable` with its name; one that answers
-otherwise than its contract says is `StageBroken`. Nothing is retried here. Which of several endpoints
-draws is admission's to say: `at` gives an upstream that draws there. Of several endpoints of another stage the one that
-has the least of this process is asked.
+otherwise than its contract says is `StageBroken`. Nothing is retried here (`asking_again` does). Which of several
+endpoints draws is admission's to say: `at` gives an upstream that draws there. Of several endpoints of another stage
+the one that has the least of this process is asked, and one that died a moment ago only where there is no other.
 
 The deadline is the story's (`asyncio.timeout` around all of it); only connecting is bounded here.
 """
@@ -302,6 +302,7 @@ class _Exchange(AbstractAsyncContextManager[Answer]):
         if isinstance(error, StageBroken):
             error.details.setdefault("stage", str(stage))  # a broken stream does not know whose it was
         elif isinstance(error, Unreachable | BrokenOff):
+            self._upstream._in_flight.avoid(self._endpoint)
             if self._answer is not None:
                 raise StageBroken(f"The stage {stage} broke off its answer.", details={"stage": stage}) from error
             raise unavailable(stage, "cannot be reached") from error

@@ -50,6 +50,7 @@ def ticket_of(plan: Plan, call: Call, settings: Settings) -> Ticket:
         work_class=call.work_class,
         weight=call.weight,
         queue_part=call.queue_part,
+        accepted=call.accepted,
         held_bytes=HELD_BYTES
         + 4 * (len(plan.prompt) + len(plan.negative_prompt or ""))
         + sum(map(len, plan.begins_with)),

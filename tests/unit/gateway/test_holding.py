@@ -109,6 +109,41 @@ def test_a_gateway_that_hangs_is_not_alive_and_one_that_is_started_again_is(tmp_
                 time.sleep(0.05)
 
 
+def test_who_comes_while_it_ends_is_refused_and_who_came_before_is_not(tmp_path: Path) -> None:
+    with held(tmp_path) as (process, url), httpx2.Client(base_url=url, timeout=SECONDS, trust_env=False) as client:
+        listens(url)
+        assert is_alive(url)
+        body = begun_body(process)
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(client.post, "/v1/images/generations", content=body)
+            time.sleep(0.5)  # its head has arrived
+            ends_at = time.monotonic() + SECONDS
+            while accepts(url):
+                assert time.monotonic() < ends_at
+                time.sleep(0.01)
+            assert process.poll() is None
+            assert asked.result().status_code == httpx2.codes.BAD_REQUEST
+        assert process.wait(SECONDS) == 0
+
+
+def begun_body(process: subprocess.Popen[str]) -> Iterator[bytes]:
+    """A request's body between whose two halves the process is told to end, and has a while for that."""
+    yield b"{"
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    yield b"]"
+
+
+def accepts(url: str) -> bool:
+    """Whether somebody listens."""
+    try:
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def test_what_it_is_told_it_passes_on_and_waits_for(tmp_path: Path) -> None:
     with held(tmp_path) as (process, url):
         listens(url)

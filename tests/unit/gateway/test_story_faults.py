@@ -246,3 +246,19 @@ def test_decision_ids_tell_which_verdicts_refused(gateway: httpx2.Client, stages
 
 def _all_blocked(count: int) -> ImageDecisions:
     return verdicts(count, blocked=frozenset(range(count)))
+
+
+@pytest.fixture
+def address(_stand_ins: tuple[StandIns, str]) -> str:
+    """Below which the stand-ins are."""
+    return _stand_ins[1]
+
+
+@pytest.mark.parametrize("stage", ["safety", "curation"])
+def test_an_endpoint_that_is_dead_costs_no_picture_where_there_is_another(
+    start_gateway: StartGateway, stages: StandIns, address: str, stage: str
+) -> None:
+    gateway = start_gateway(**{f"{stage}_url": f"{closed_url()}/{stage}, {address}/{stage}"})
+    answers = [draw(gateway, seed=seed) for seed in range(3)]
+    assert [each.status_code for each in answers] == [200] * 3
+    assert len(stages.asked("/draw")) == 3, "what was drawn is not drawn again"

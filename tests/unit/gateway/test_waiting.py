@@ -20,6 +20,7 @@ from bowerbird.contracts import Picture
 from bowerbird.errors import BowerbirdError, StageFull
 
 from .conftest import PROMPT, StartGateway, closed_url, draw, pictures
+from .identity.gateways import ADMIN, Administrator, bearer
 from .leaving import leave_when
 from .stand_ins import MODEL, StandIns, frame, served
 
@@ -200,6 +201,18 @@ def test_stage_is_told_class_and_weight(start_gateway: StartGateway, stages: Sta
     assert told == [("batch", "2.5"), ("interactive", "2.5")]
 
 
+def test_stage_is_told_the_weight_of_a_tenants_row_for_its_jobs_too(
+    start_gateway: StartGateway, stages: StandIns
+) -> None:
+    gateway = start_gateway(admin_keys=frozenset({ADMIN}))
+    admin = Administrator(gateway)
+    key = admin.key(admin.tenant(weight=2.5))
+    for headers in ({}, {"Idempotency-Key": "k"}):
+        assert draw(gateway, {**bearer(key), **headers}).status_code == 200
+
+    assert [each.headers["bowerbird-weight"] for each in stages.asked("/draw")] == ["2.5", "2.5"]
+
+
 # ---------------------------------------------------------------------------------------------------- full and dead
 
 
@@ -377,3 +390,20 @@ def until_both_draw(gateway: httpx2.Client, *stages: StandIns) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("an endpoint was not asked again")
+
+
+def test_no_more_is_answered_at_once_than_may_be_whatever_it_waits_for(
+    start_gateway: StartGateway, stages: StandIns, behind: Callable[..., Future[httpx2.Response]]
+) -> None:
+    gateway = start_gateway(requests_at_once=2)
+    stages.behaviour.until_frames = threading.Event()
+    held = [behind(gateway, seed=seed) for seed in range(2)]
+    while figure(gateway, "bowerbird_requests_in_flight") < 3:  # the two, and who asks for the metrics
+        time.sleep(0.01)
+    refused = draw(gateway, seed=2)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "gateway_full")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert gateway.get("/readyz").is_success
+    stages.behaviour.until_frames.set()
+    assert all(each.result().is_success for each in held)
+    assert draw(gateway, seed=2).is_success

@@ -9,8 +9,8 @@ However the block is left, by a result, an error, a cancelled task or a deadline
 no longer and holds no slot. So a request that nobody waits for takes nothing with it.
 
 The turns of this process are the truth about its tickets. When another keeper takes over, everything that is
-outstanding is announced to it, and whoever waits here or draws notices nothing. A process that stops refuses those who
-wait, so that they can go elsewhere, and lets those finish who draw.
+outstanding is announced to it, and whoever waits here or draws notices nothing. In a process that stops they wait on
+and draw as long as it lasts; who cannot be finished in that time is sent elsewhere while there is time to say so.
 
 Endpoints are reported by whoever looks at them (`stages`): `seen_ready`, `seen_away`, `seen_gone`. The looks of the
 process that keeps the order count; the others' are ready for the day on which they keep it.
@@ -39,6 +39,8 @@ from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, 
 TELL_SECONDS = 2.0
 """How often somebody who waits is told its place."""
 STOPPING_RETRY_SECONDS = 1
+LAST_WORDS_SECONDS = 1.0
+"""Before a process ends, everybody who still waits is told so."""
 
 Tell = Callable[[Place], None]
 
@@ -67,7 +69,9 @@ class Admission:
         self._owner: Owner | None = None
         self._keeper: Keeper = Interregnum(self.bounds)
         self._overrun = Overrun()
-        self._stopping = False
+        self._unit_seconds = 0.0
+        """As a keeper said last: one that has just begun to keep the order does not know it yet."""
+        self._ends_at = math.inf
 
     @classmethod
     def alone(cls, order: Order) -> Admission:
@@ -79,11 +83,12 @@ class Admission:
     @asynccontextmanager
     async def place(self, ticket: Ticket, tell: Tell | None = None) -> AsyncIterator[Turn]:
         """A place in the queue for as long as the block runs; raises QueueFull, or TenantQueueFull."""
-        if self._stopping:
+        if not math.isinf(self._ends_at) and time.monotonic() + self._needed_seconds(ticket) >= self._ends_at:
             raise stopping()
         turn = self._turns[ticket.id] = Turn(self, ticket, tell)
         try:
             self._keeper.offer(ticket)
+            self._refuse_in_time(turn)
             yield turn
             if turn.granted_at is not None:
                 computing = ticket.cost * self._keeper.unit_seconds()
@@ -93,11 +98,12 @@ class Admission:
             if turn.close():
                 self._keeper.leave(ticket.id)
 
-    def stop(self) -> None:
-        """Who waits is told to go elsewhere; who has a slot keeps it."""
-        self._stopping = True
+    def stop(self, seconds: float) -> None:
+        """This process ends in so many seconds: who waits is told to go elsewhere when too few are left to compute it,
+        and who has a slot keeps it."""
+        self._ends_at = time.monotonic() + seconds - LAST_WORDS_SECONDS
         for turn in self._turns.values():
-            turn.refuse(stopping())
+            self._refuse_in_time(turn)
 
     # ------------------------------------------------------------------------------------------ who keeps the order
 
@@ -138,8 +144,8 @@ class Admission:
 
     # ------------------------------------------------------------------------------------------- what turns ask for
 
-    async def forecast(self, ticket: Ticket) -> Place:
-        """Where a ticket that waits stands."""
+    async def forecast(self, ticket: Ticket) -> Place | None:
+        """Where a ticket that waits stands; None where nobody says so."""
         return await self._keeper.forecast(ticket)
 
     def latest_start(self, ticket: Ticket) -> float:
@@ -148,8 +154,7 @@ class Admission:
         Answers that come late count no more than computing itself: whoever has twice that time is given a chance, and
         shows whether they still do.
         """
-        computing = ticket.cost * self._keeper.unit_seconds()
-        return min(ticket.wait_until, ticket.finish_by - computing - min(computing, self._overrun.seconds))
+        return min(ticket.wait_until, ticket.finish_by - self._needed_seconds(ticket))
 
     def settle(self, grant: Grant) -> None:
         """The grant's work is finished."""
@@ -157,8 +162,7 @@ class Admission:
 
     def put_back(self, grant: Grant, why: PutBack, pause_seconds: float) -> None:
         """The grant's ticket is next again."""
-        if self._stopping:
-            self._turns[grant.ticket_id].refuse(stopping())
+        self._refuse_in_time(self._turns[grant.ticket_id])
         self._keeper.put_back(grant, why, pause_seconds)
         if why is PutBack.STALE:
             self.on_doubt()
@@ -215,6 +219,20 @@ class Admission:
         self._looks.pop(url, None)
         if self._owner is not None:
             self._owner.seen_gone(url)
+
+    def _needed_seconds(self, ticket: Ticket) -> float:
+        self._unit_seconds = self._keeper.unit_seconds() or self._unit_seconds
+        computing = ticket.cost * self._unit_seconds
+        return computing + min(computing, self._overrun.seconds)
+
+    def _refuse_in_time(self, turn: Turn) -> None:
+        if math.isinf(self._ends_at):
+            return
+        left = self._ends_at - self._needed_seconds(turn.ticket) - time.monotonic()
+        if left <= 0:
+            turn.refuse(stopping())
+        else:
+            asyncio.get_running_loop().call_later(left, turn.refuse, stopping())
 
     def _report(self, url: str) -> None:
         if self._owner is None:
@@ -326,11 +344,23 @@ class Turn:
     async def _wait(self) -> None:
         while not self._granted.done():
             if self._tell is not None:
-                self._tell(await self._admission.forecast(self.ticket))
+                await self._tell_place(self._tell)
             await asyncio.wait({self._granted}, timeout=None if self._tell is None else TELL_SECONDS)
 
+    async def _tell_place(self, tell: Tell) -> None:
+        """Unless its wait is over before that is known: another process may be asked."""
+        asking = asyncio.create_task(self._admission.forecast(self.ticket))
+        try:
+            either: set[asyncio.Future[Any]] = {asking, self._granted}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not self._granted.done() and (place := asking.result()) is not None:
+                tell(place)
+        finally:
+            asking.cancel()
+
     async def _too_late(self) -> QueueTimeout:
-        eta = (await self._admission.forecast(self.ticket)).eta_seconds
+        place = await self._admission.forecast(self.ticket)
+        eta = None if place is None else place.eta_seconds
         retry_after = UNKNOWN_RETRY_SECONDS if eta is None else max(1, math.ceil(eta))
         return QueueTimeout(
             "No slot was free early enough; the place in the queue is given up.",
@@ -341,6 +371,6 @@ class Turn:
 def stopping() -> GatewayStopping:
     """The fact that this process gives no place any more."""
     return GatewayStopping(
-        "This gateway is about to stop and lets nobody wait any more; try again.",
+        "This gateway is about to stop and has no time left to draw it; try again.",
         retry_after_seconds=STOPPING_RETRY_SECONDS,
     )

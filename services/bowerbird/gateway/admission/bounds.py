@@ -4,7 +4,8 @@ queue that grows until memory ends is none.
 Three amounts are bounded: requests (each has a connection and a task), compute units (how long the queue is in time)
 and bytes (what the requests hold in memory). Each is bounded in all, and for one tenant by a part of that, so that a
 tenant that floods the gateway fills its own part and not the queue. What was admitted once is not refused later: a
-ticket that is put back counts, but is not checked.
+ticket that is put back counts, but is not checked. What was accepted before it came (a job, a line of a batch) neither
+counts nor is checked: no more of it waits than the gateways have hands for.
 """
 
 from __future__ import annotations
@@ -70,29 +71,41 @@ class Excess:
 
 @dataclass(slots=True)
 class Occupancy:
-    """What waits, in all and by tenant."""
+    """What waits, in all and by tenant; what was accepted apart from it."""
 
     bounds: Bounds
     all: Amount = field(default_factory=Amount)
     tenants: dict[str, Amount] = field(default_factory=dict)
+    accepted: dict[str, Amount] = field(default_factory=dict)
 
     def add(self, ticket: Ticket) -> None:
         """It waits."""
-        self.all.add(ticket)
-        self.tenants.setdefault(ticket.tenant, Amount()).add(ticket)
+        if not ticket.accepted:
+            self.all.add(ticket)
+        self._those_of(ticket).setdefault(ticket.tenant, Amount()).add(ticket)
 
     def remove(self, ticket: Ticket) -> None:
         """It waits no more."""
-        self.all.add(ticket, -1)
-        self.tenants[ticket.tenant].add(ticket, -1)
-        if not self.tenants[ticket.tenant].requests:
-            del self.tenants[ticket.tenant]
+        if not ticket.accepted:
+            self.all.add(ticket, -1)
+        tenants = self._those_of(ticket)
+        tenants[ticket.tenant].add(ticket, -1)
+        if not tenants[ticket.tenant].requests:
+            del tenants[ticket.tenant]
+
+    def units(self, tenant: str | None = None) -> float:
+        """What all that waits will be computed with, or all of one tenant: what was accepted, too."""
+        if tenant is None:
+            return self.all.units + sum(each.units for each in self.accepted.values())
+        return sum(amounts[tenant].units for amounts in (self.tenants, self.accepted) if tenant in amounts)
 
     def excess(self, ticket: Ticket) -> Excess | None:
         """The first bound that the ticket does not fit below, the tenant's before all others'.
 
         One request may always wait, however much it is, where nobody else does: else it could never be drawn.
         """
+        if ticket.accepted:
+            return None
         own, part = self.tenants.get(ticket.tenant, Amount()), ticket.queue_part or self.bounds.tenant_part
         return self._above(own, ticket, part) or self._above(self.all, ticket, 1.0)
 
@@ -105,6 +118,9 @@ class Occupancy:
             max(0.0, min(bounds.units * part - own.units, bounds.units - whole.units)),
             max(0, min(math.floor(bounds.held_bytes * part) - own.held_bytes, bounds.held_bytes - whole.held_bytes)),
         )
+
+    def _those_of(self, ticket: Ticket) -> dict[str, Amount]:
+        return self.accepted if ticket.accepted else self.tenants
 
     def _above(self, waiting: Amount, ticket: Ticket, part: float) -> Excess | None:
         if not waiting.requests:

@@ -51,8 +51,8 @@ class Keeper(Protocol):
     def put_back(self, grant: Grant, why: PutBack, pause_seconds: float) -> None:
         """The ticket was not served there, and is next again."""
 
-    async def forecast(self, ticket: Ticket) -> Place:
-        """Where a ticket that waits stands."""
+    async def forecast(self, ticket: Ticket) -> Place | None:
+        """Where a ticket that waits stands; None where nobody says so."""
 
     def unit_seconds(self) -> float:
         """How long a slot computes one unit while every slot is taken; 0 where that is not known."""

@@ -186,8 +186,8 @@ class Order:
         if not rate or not slots:
             return None
         if ticket is None:
-            return self._occupancy.all.units / (rate * slots)
-        return self._occupancy.tenants[ticket.tenant].units / (rate * slots * self._lines.share_of(ticket))
+            return self._occupancy.units() / (rate * slots)
+        return self._occupancy.units(ticket.tenant) / (rate * slots * self._lines.share_of(ticket))
 
     # ------------------------------------------------------------------------------------------------- the books
 

@@ -31,6 +31,8 @@ class Ticket:
     """When it began to wait, on the monotonic clock: its place in its tenant's line when the order is made anew."""
     queue_part: float | None = None
     """The part of the queue that its tenant may fill; None: `Bounds.tenant_part`."""
+    accepted: bool = False
+    """Its client has the word that it will be drawn: no bound refuses it, and it takes nobody's part of the queue."""
 
 
 @dataclass(frozen=True, slots=True)

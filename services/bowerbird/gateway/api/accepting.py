@@ -19,7 +19,8 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bowerbird.errors import DeadlineExceeded, IdempotencyKeyReused
+from bowerbird.errors import BowerbirdError, DeadlineExceeded, IdempotencyKeyReused, RecordsUnavailable
+from bowerbird.gateway.admission.admission import stopping
 from bowerbird.gateway.api.idempotency import keyed_request, read_key
 from bowerbird.gateway.api.image_drawing import plan_of
 from bowerbird.gateway.api.image_request import GenerateImages
@@ -33,7 +34,7 @@ from bowerbird.gateway.hang_up import unless_hung_up
 from bowerbird.gateway.jobs.request import job_request
 from bowerbird.gateway.plan import Plan, compute_units
 from bowerbird.gateway.prompt_length import require_readable
-from bowerbird.gateway.records.idempotency import KeyedRequest
+from bowerbird.gateway.records.idempotency import KeyedRequest, Remembered
 from bowerbird.gateway.records.job import Job, JobKind, NewJob
 from bowerbird.gateway.records.uploads import Upload
 from bowerbird.gateway.story import Allowed, check_prompt
@@ -131,20 +132,30 @@ async def job_of(
 async def awaited(request: Request, call: Call, job_id: str, acceptance: Acceptance) -> Response:
     """The job's result, or the job, as the caller is content with; raises DeadlineExceeded where there is neither."""
     gateway: Gateway = request.app.state.gateway
-    settings = gateway.settings
-    seconds = settings.queue_timeout_seconds + settings.request_timeout_seconds
-    until = time.monotonic() + (acceptance.wait_seconds if acceptance.respond_async else seconds)
-    waiting = _finished(request, job_id, min(call.patience.at, until), or_too_late=acceptance.respond_async)
-    job = await unless_hung_up(request, waiting)
+    job = await waited_for(request, call, job_id, acceptance.wait_seconds if acceptance.respond_async else None)
     if job.state.final:
         return await result_response(job, gateway)
     if acceptance.respond_async:
         return accepted_job(job, gateway)
+    if gateway.jobs.carrier.waits_in_vain(job_id):
+        raise stopping()
     raise DeadlineExceeded(
         "The deadline passed before the pictures were finished. They will be: ask again with the same Idempotency-Key.",
         retry_after_seconds=1,
         details={"job": job_id},
     )
+
+
+async def waited_for(request: Request, call: Call, job_id: str, seconds: float | None = None) -> Job:
+    """The job when it has ended, or as it is when the caller waits no longer; raises ClientGone.
+
+    Who is content with the job waits `seconds`, and less where those are known to be in vain; who is not (None), as
+    long as a request may take.
+    """
+    settings = request.app.state.gateway.settings
+    longest = settings.queue_timeout_seconds + settings.request_timeout_seconds
+    until = min(call.patience.at, time.monotonic() + (longest if seconds is None else seconds))
+    return await unless_hung_up(request, _finished(request, job_id, until, or_too_late=seconds is not None))
 
 
 async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequest | None) -> str | None:
@@ -169,16 +180,35 @@ async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequ
         )
 
     job = await unless_hung_up(request, checked())
-    await call.charge(job.cost)
-    uploads = gateway.records.uploads
-    if wanted.begins_with is not None:
-        upload = Upload(job.id, job.tenant, job.person)
-        await uploads.keep(upload, await wanted.begins_with(), gateway.files.files.require_room)
-    remembered = await gateway.records.jobs.submit(job, keyed)
-    if wanted.begins_with is not None and remembered.job_id != job.id:
-        await uploads.forget(job.id)
+    if wanted.begins_with is None:
+        remembered = await _charge_and_submit(job, keyed, call, gateway)
+    else:
+        remembered = await _keep_and_submit(job, await wanted.begins_with(), keyed, call, gateway)
     gateway.jobs.carrier.wake(JobKind.of(job.id))
     return remembered.job_id
+
+
+async def _charge_and_submit(job: NewJob, keyed: KeyedRequest | None, call: Call, gateway: Gateway) -> Remembered:
+    await call.charge(job.cost)
+    return await gateway.records.jobs.submit(job, keyed)
+
+
+async def _keep_and_submit(
+    job: NewJob, picture: bytes, keyed: KeyedRequest | None, call: Call, gateway: Gateway
+) -> Remembered:
+    """Keeps the picture first: what there is no room for is not charged, and what becomes no job is not kept."""
+    uploads = gateway.records.uploads
+    await uploads.keep(Upload(job.id, job.tenant, job.person), picture, gateway.files.files.require_room)
+    try:
+        remembered = await _charge_and_submit(job, keyed, call, gateway)
+    except RecordsUnavailable:  # the job may have been accepted all the same; if not, the sweeper finds its picture
+        raise
+    except BowerbirdError:
+        await uploads.forget(job.id)
+        raise
+    if remembered.job_id != job.id:
+        await uploads.forget(job.id)
+    return remembered
 
 
 async def _finished(request: Request, job_id: str, until: float, *, or_too_late: bool) -> Job:
@@ -189,7 +219,9 @@ async def _finished(request: Request, job_id: str, until: float, *, or_too_late:
         left = until - time.monotonic()
         if job.state.final or left <= 0 or (or_too_late and _queued_for_longer(gateway, job_id, left)):
             return job
-        await gateway.jobs.watch.wait(job_id, job.events, min(left, LOOK_SECONDS))
+        if gateway.jobs.carrier.waits_in_vain(job_id):
+            return job
+        await gateway.jobs.watch.wait(job_id, job.events, min(left, LOOK_SECONDS, gateway.jobs.carrier.left_seconds))
 
 
 def _queued_for_longer(gateway: Gateway, job_id: str, seconds: float) -> bool:

@@ -20,7 +20,7 @@ from functools import partial
 
 from bowerbird.contracts import WorkClass
 from bowerbird.deadline import Deadline
-from bowerbird.errors import BowerbirdError, CrisisSupport, LimitReached, RecordsUnavailable, TenantDisabled
+from bowerbird.errors import BowerbirdError, CrisisSupport, LimitReached, RecordsUnavailable
 from bowerbird.gateway.api.batch_bodies import MODERATIONS
 from bowerbird.gateway.api.batch_edit import EditPictures, upload_of
 from bowerbird.gateway.api.batch_line import ReadLine, answered, max_line_bytes, read_line, refused, request_id_of
@@ -146,6 +146,7 @@ async def _call(claim: BatchClaim, line: ReadLine, gateway: Gateway) -> Call:
         work_class=WorkClass.BATCH,
         weight=principal.weight,
         queue_part=principal.tier.queue_part,
+        accepted=True,
         picture_pixels=principal.tier.picture_pixels,
         charge=partial(gateway.limits.charge, principal),
         any_by_default=settings.tenant_caches.get(claim.tenant, principal.cache) == Cache.ANY,
@@ -163,7 +164,7 @@ def _drawn(drawing: Drawing, claim: BatchClaim, call: Call) -> Answered:
 
 def _rest(error: Exception, attempts: int) -> PutBack | None:
     """How the line rests before it is tried again; None when this is its answer."""
-    if isinstance(error, LimitReached | TenantDisabled):
+    if isinstance(error, LimitReached):
         seconds = error.retry_after_seconds or LONGEST_REST_SECONDS
         return PutBack(error.code, min(LONGEST_REST_SECONDS, float(seconds)))
     ending = ending_of(error, attempts)

@@ -28,7 +28,7 @@ from bowerbird.gateway.api.image_drawing import (
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.beginning import begun
 from bowerbird.gateway.clips.endpoints import CHAIN
-from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip, refuse_beyond
+from bowerbird.gateway.clips.plan import Bounds, ClipPlan, compute_units, plan_clip, refuse_beyond
 from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.clips.story import LOOKERS, Clip, tell_clip
 from bowerbird.gateway.editing import Read
@@ -117,17 +117,16 @@ class ClipDrawing:
 async def plan_of_clip(asked: ClipRequest, call: Call, gateway: Gateway) -> ClipPlan:
     """What will be drawn, by the model that moves pictures now.
 
-    Raises what `plan_clip` raises, TierExceeded for frames larger than the tenant's pictures or a clip that takes more
-    than it may use, FeatureUnavailable where nothing moves, or StageUnavailable.
+    Raises what `plan_clip` and `refuse_beyond` raise, TierExceeded for frames larger than the tenant's pictures,
+    FeatureUnavailable where nothing moves, or StageUnavailable.
     """
-    plan = plan_clip(asked, await gateway.animators.model(call), gateway.settings.max_clip_pixels)
+    plan = plan_clip(asked, await gateway.animators.model(call))
     pixels = plan.size.width * plan.size.height
     if call.picture_pixels is not None and pixels > call.picture_pixels:
         raise TierExceeded(
             f"size: {plan.size} has {pixels} pixels. Accepted by your tier: up to {call.picture_pixels}.", param="size"
         )
-    if call.window_units is not None:
-        refuse_beyond(call.window_units, plan, asked.length_field)
+    refuse_beyond(Bounds(gateway.settings.max_clip_pixels, call.window_units), plan, asked.length_field)
     return plan
 
 
@@ -180,6 +179,6 @@ def usage_of_clip(drawing: ClipDrawing, work_id: str, tenant: str, compute_units
         model_digest=plan.model.digest,
         variant=plan.model.name,
         compute_units=compute_units,
-        pixels=plan.all_frames * plan.size.width * plan.size.height,
+        pixels=plan.all_pixels,
         pictures=1,
     )

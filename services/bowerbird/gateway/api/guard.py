@@ -13,13 +13,15 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bowerbird.errors import RequestInvalid, ScopeMissing
+from bowerbird.errors import GatewayFull, RequestInvalid, ScopeMissing
 from bowerbird.gateway.api.query import check_query
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.identity.configured import LOCAL_TENANT, is_loopback
 from bowerbird.gateway.identity.principal import Principal
 from bowerbird.gateway.identity.scopes import SCOPES_OF, Role
 from bowerbird.gateway.identity.scopes import Scope as Permission
+
+FULL_RETRY_SECONDS = 1
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -35,12 +37,13 @@ class Guard:
         self._administers = needed not in SCOPES_OF[Role.TENANT]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; raises KeyInvalid and its kinds, TenantDisabled, ScopeMissing, RequestInvalid or
-        LimitReached."""
+        """Serves one request; raises GatewayFull, KeyInvalid and its kinds, TenantDisabled, ScopeMissing,
+        RequestInvalid or LimitReached."""
         gateway: Gateway = scope["app"].state.gateway
         principal = await gateway.identity.identify(_authorization(scope))
         state = scope["state"]
         state["principal"], state["tenant"] = principal, principal.tenant
+        _require_room(gateway)
         if self._needed not in principal.scopes:
             raise ScopeMissing(
                 f"This key may not do that: it lacks the scope {self._needed}.",
@@ -77,6 +80,15 @@ class Guard:
             await self._app(scope, receive, send_with_limits)
         finally:
             gateway.limits.leave(account)
+
+
+def _require_room(gateway: Gateway) -> None:
+    """Raises GatewayFull for one request more than may be answered at once: what waits is bounded before it has asked
+    for anything, by whoever it would wait for."""
+    most = gateway.settings.requests_at_once
+    if gateway.metrics.in_flight > most:
+        fact = f"{most} requests are being answered here, which is all that may be at once."
+        raise GatewayFull(fact, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
 def limit_headers(request: Request) -> Headers:

@@ -188,7 +188,8 @@ class GenerateImages(ImageRequest):
     output_format: Annotated[ImageFormat, WithJsonSchema(_PICTURE_OR_GIF)] = Field(
         default=ImageFormat.PNG,
         description="How the pictures are encoded. gif moves, and webp does with `frame_count` or `frame_duration_ms`: "
-        "with n 1, without `stream`, and drawn as a job (see /v1/videos).",
+        "with n 1, without `stream`, and drawn as a job (see /v1/videos), which ends with the request unless that has "
+        "an Idempotency-Key or prefers respond-async.",
         examples=["png"],
     )
     frame_count: int | None = Field(

@@ -92,12 +92,8 @@ async def result_response(job: Job, gateway: Gateway) -> Response:
     if job.state is not JobState.SUCCEEDED or job.result is None:
         raise no_result(job)
     result = JobResult.model_validate_json(job.result)
-    try:
-        bodies = await _pictures(job.id, len(result.body["data"]), gateway)
-    except PictureLost:
-        await gateway.records.jobs.get(job.tenant, job.id)  # its row goes before its pictures
-        raise
-    for image, body in zip(result.body["data"], bodies, strict=True):
+    pictures = await read_pictures(job, len(result.body["data"]), gateway)
+    for image, (_, body) in zip(result.body["data"], pictures, strict=True):
         image["b64_json"] = pybase64.b64encode_as_string(body)
     headers = {**result.headers, "Location": job_path(job.id)}
     return Response(json.dumps(result.body), 200, headers, "application/json")
@@ -122,15 +118,23 @@ def no_result(job: Job) -> BowerbirdError:
     return JobUnfinished(fact, param="id", retry_after_seconds=RETRY_AFTER_SECONDS, details={"state": job.state})
 
 
-async def _pictures(job_id: str, count: int, gateway: Gateway) -> list[bytes]:
-    pictures = await gateway.records.jobs.pictures(job_id)
-    if len(pictures) != count:
-        raise PictureLost(f"{count} pictures were stored, {len(pictures)} are there.")
-    return await asyncio.gather(*(read_picture(picture, gateway) for picture in pictures))
+async def read_pictures(job: Job, count: int, gateway: Gateway) -> list[tuple[StoredPicture, bytes]]:
+    """The pictures of a job that succeeded, with their bytes, which are those that were stored.
+
+    Raises JobUnknown where it was removed since it was looked up, or PictureLost.
+    """
+    try:
+        pictures = await gateway.records.jobs.pictures(job.id)
+        if len(pictures) != count:
+            raise PictureLost(f"{count} pictures were stored, {len(pictures)} are there.")
+        bodies = await asyncio.gather(*(_read(picture, gateway) for picture in pictures))
+    except PictureLost:
+        await gateway.records.jobs.get(job.tenant, job.id)  # its row goes before its pictures
+        raise
+    return list(zip(pictures, bodies, strict=True))
 
 
-async def read_picture(picture: StoredPicture, gateway: Gateway) -> bytes:
-    """Its bytes, which are those that were stored; raises PictureLost."""
+async def _read(picture: StoredPicture, gateway: Gateway) -> bytes:
     body = await gateway.records.pictures.get(picture.key)
     if f"sha256:{hashlib.sha256(body).hexdigest()}" != picture.digest:
         raise PictureLost("A stored picture is not the one that was stored.")

@@ -17,6 +17,7 @@ from bowerbird.gateway.clips.endpoints import CHAIN as CLIP_CHAIN
 from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
+from bowerbird.gateway.identity.principal import Principal
 from bowerbird.gateway.jobs.carrying import Drawn
 from bowerbird.gateway.jobs.request import JobRequest, JobResult, read_job_request
 from bowerbird.gateway.records.job import Claim, JobKind
@@ -34,14 +35,14 @@ LONGER_THAN_PREDICTED = 4.0
 async def draw_job(
     gateway: Gateway, claim: Claim, progress: Callable[[str], None], place: Callable[[Place], None]
 ) -> Drawn:
-    """The pictures, or the clip, and the answer of a job; raises what the story raises.
+    """The pictures, or the clip, and the answer of a job; raises what the story raises, and TenantDisabled.
 
     Nobody's connection waits for it, so that a job which takes longer than a request may is given twice the time after
     each failure of its own. Which one it was shows when its time is over: a stage that hangs is not ready by then, and
     the job is not to blame.
     """
     request = read_job_request(claim.request)
-    call = _call_of(claim, request, gateway, progress)
+    call = _call_of(claim, request, await gateway.identity.of_tenant(claim.tenant), gateway, progress)
     if isinstance(request.asked, ClipRequest):
         with _blamed_if_too_long(call, CLIP_CHAIN, gateway):
             clip = await draw_clip(request.asked, request.action, call, gateway, place)
@@ -55,7 +56,9 @@ async def draw_job(
     return Drawn(drawing.told.result.pictures, _result(drawing.body, drawing.headers), _usage(drawing, claim))
 
 
-def _call_of(claim: Claim, request: JobRequest, gateway: Gateway, progress: Callable[[str], None]) -> Call:
+def _call_of(
+    claim: Claim, request: JobRequest, principal: Principal, gateway: Gateway, progress: Callable[[str], None]
+) -> Call:
     settings = gateway.settings
     moves, model = isinstance(request.asked, ClipRequest), gateway.animators.known_model
     costs = model.costs if moves and model is not None else None
@@ -66,7 +69,9 @@ def _call_of(claim: Claim, request: JobRequest, gateway: Gateway, progress: Call
         locale=request.locale,
         flow=flow_of(claim.tenant),
         work_class=claim.work_class,
-        weight=settings.tenant_weights.get(claim.tenant, 1.0),
+        weight=principal.weight,
+        queue_part=principal.tier.queue_part,
+        accepted=True,
         patience=Deadline.after(claim.remaining_seconds),
         queue_seconds=claim.remaining_seconds,
         computing_seconds=computing_seconds(claim, settings.request_timeout_seconds, costs),

@@ -53,7 +53,10 @@ async def _told(gateway: Gateway, job: Job, after: int) -> AsyncGenerator[str]:
                     return
             if events:
                 continue
-            if await gateway.jobs.watch.wait(job_id, after, HEARTBEAT_SECONDS):
+            if gateway.jobs.carrier.waits_in_vain(job_id):
+                return  # the client comes back, with the number of what it heard last
+            seconds = min(HEARTBEAT_SECONDS, gateway.jobs.carrier.left_seconds)
+            if await gateway.jobs.watch.wait(job_id, after, seconds):
                 await gateway.records.jobs.get(job.tenant, job_id)  # that it is gone is news, too
             else:
                 yield _heartbeat(gateway, job_id, phase)

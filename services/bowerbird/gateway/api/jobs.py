@@ -54,9 +54,7 @@ async def get_job(request: Request) -> Response:
 async def cancel_job(request: Request) -> Response:
     """Ends a job that is not finished; what computes for it stops after the present step."""
     gateway = gateway_of(request)
-    job = await gateway.records.jobs.cancel(request.state.tenant, request.path_params["job"])
-    gateway.jobs.carrier.stop(job.id)
-    gateway.jobs.watch.notify(job.id)
+    job = await gateway.jobs.cancel(request.state.tenant, request.path_params["job"])
     return Response(job_body(job, gateway).model_dump_json(), media_type="application/json")
 
 

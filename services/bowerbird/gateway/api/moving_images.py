@@ -1,19 +1,32 @@
 """`POST /v1/images/generations` for pictures that move: `output_format` gif, or webp with a frame count or duration.
 
 It is a clip like those of `/v1/videos`, and so always a job: answered with its file when that is there, or with the job
-where the caller prefers that. When the client leaves, the job goes on.
+where the caller prefers that. Who sent a key, or prefers the job, can find it again, and it goes on when the client
+leaves. The job of a plain request belongs to its connection, since nobody else learns of it: it ends with that.
 """
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bowerbird.contracts import MAX_CLIPS, ClipFormat, MotionDescription
-from bowerbird.errors import FieldUnknown, RequestInvalid
-from bowerbird.gateway.api.accepting import Acceptance, Wanted, awaited, job_of
+from bowerbird.errors import (
+    DeadlineExceeded,
+    FieldUnknown,
+    JobFinished,
+    JobUnknown,
+    RecordsUnavailable,
+    RequestInvalid,
+)
+from bowerbird.gateway.admission.admission import stopping
+from bowerbird.gateway.api.accepting import Acceptance, Wanted, awaited, job_of, waited_for
 from bowerbird.gateway.api.clip_drawing import wanted_clip
 from bowerbird.gateway.api.image_request import GenerateImages, ImageFormat, Quality
+from bowerbird.gateway.api.job_body import result_response
+from bowerbird.gateway.background import to_its_end
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.request import DEFAULT_QUALITY, ClipRequest
 from bowerbird.gateway.gateway import Gateway
@@ -22,7 +35,6 @@ from bowerbird.gateway.results.lookup import Cache
 
 DEFAULT_FRAMES, DEFAULT_DURATION_MS = 9, 200
 """OpenAI's."""
-AT_ONCE = Acceptance(key=None, respond_async=False, wait_seconds=0.0)
 
 
 async def draw_moving(
@@ -34,9 +46,27 @@ async def draw_moving(
     async def wanted() -> Wanted:
         return await wanted_clip(clip_of(asked, await gateway.animators.model(call)), call, gateway)
 
-    accepted = acceptance or AT_ONCE
-    job_id = await job_of(request, call, accepted.key, asked.as_stated, wanted)
-    return await awaited(request, call, job_id, accepted)
+    job_id = await job_of(request, call, acceptance.key if acceptance else None, asked.as_stated, wanted)
+    return await (awaited(request, call, job_id, acceptance) if acceptance else _held(request, call, job_id, gateway))
+
+
+async def _held(request: Request, call: Call, job_id: str, gateway: Gateway) -> Response:
+    """The clip of a job that belongs to the connection: whatever ends the wait for it ends the job."""
+    try:
+        job = await waited_for(request, call, job_id)
+        if not job.state.final and gateway.jobs.carrier.waits_in_vain(job_id):
+            raise stopping()
+        if not job.state.final:
+            raise DeadlineExceeded("The deadline passed before the clip was finished.", retry_after_seconds=1)
+    except BaseException:
+        await to_its_end(_let_go(gateway, request.state.tenant, job_id))
+        raise
+    return await result_response(job, gateway)
+
+
+async def _let_go(gateway: Gateway, tenant: str, job_id: str) -> None:
+    with suppress(JobFinished, JobUnknown, RecordsUnavailable):  # what ended the wait is what the caller is told
+        await gateway.jobs.cancel(tenant, job_id)
 
 
 def refuse_unless_one_clip(asked: GenerateImages) -> None:

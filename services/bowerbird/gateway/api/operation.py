@@ -35,6 +35,7 @@ WITH_KEY = (
     errors.ScopeMissing,
     errors.TenantDisabled,
     errors.LimitReached,
+    errors.GatewayFull,
     errors.RequestInvalid,
     errors.FieldUnknown,
     errors.StageUnavailable,

@@ -22,7 +22,7 @@ from bowerbird.gateway.api.body import shown_value
 from bowerbird.gateway.api.byte_range import range_of
 from bowerbird.gateway.api.clip_drawing import KIND, wanted_clip
 from bowerbird.gateway.api.idempotency import read_key
-from bowerbird.gateway.api.job_body import RETRY_AFTER_SECONDS, no_result, read_picture
+from bowerbird.gateway.api.job_body import RETRY_AFTER_SECONDS, no_result, read_pictures
 from bowerbird.gateway.api.paging import ID, LIMIT_SCHEMA, limit_of, text_of
 from bowerbird.gateway.api.video_body import VideoDeleted, VideoList, video_of
 from bowerbird.gateway.api.video_request import read_video
@@ -96,9 +96,7 @@ async def delete_video(request: Request) -> Response:
     gateway, tenant = gateway_of(request), request.state.tenant
     job = await _asked_for(request)
     with suppress(JobFinished):
-        await gateway.records.jobs.cancel(tenant, job.id)
-        gateway.jobs.carrier.stop(job.id)
-        gateway.jobs.watch.notify(job.id)
+        await gateway.jobs.cancel(tenant, job.id)
     await gateway.records.pictures.delete(await gateway.records.jobs.remove(tenant, job.id))
     return Response(VideoDeleted(id=job.id).model_dump_json(), media_type="application/json")
 
@@ -112,13 +110,10 @@ async def get_video_content(request: Request) -> Response:
     gateway, job = gateway_of(request), await _asked_for(request)
     if job.state is not JobState.SUCCEEDED:
         raise no_result(job)
-    stored = await gateway.records.jobs.pictures(job.id)
-    if not stored:
-        await _asked_for(request)  # it was removed since it was looked up
-    content = await read_picture(stored[0], gateway)
+    [(stored, content)] = await read_pictures(job, 1, gateway)
     asked = read_job_request(job.request).asked
     assert isinstance(asked, ClipRequest)  # noqa: S101 - its id says so
-    return _content(request, content, MEDIA_TYPES[asked.format], f'"{stored[0].digest.removeprefix("sha256:")[:32]}"')
+    return _content(request, content, MEDIA_TYPES[asked.format], f'"{stored.digest.removeprefix("sha256:")[:32]}"')
 
 
 def _content(request: Request, content: bytes, media_type: str, entity_tag: str) -> Response:

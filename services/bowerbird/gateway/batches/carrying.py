@@ -65,8 +65,11 @@ class BatchCarrier:
         self._wake.set()
 
     def stop_claiming(self) -> None:
-        """Takes no more batches: this process is about to end, and others are there, or will be."""
+        """Gives back those that it has, and takes no more: this process is about to end, and others are there, or will
+        be."""
         self._claiming = False
+        for hand in self._hands.values():
+            hand.running.stop(cancelled=False)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

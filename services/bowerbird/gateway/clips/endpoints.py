@@ -21,7 +21,7 @@ from bowerbird.gateway.background import in_background
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.demand.waking import Waking
 from bowerbird.gateway.stages import POLL_TIMEOUT
-from bowerbird.gateway.upstream import Stage, as_contract, unavailable
+from bowerbird.gateway.upstream import Stage, as_contract, broken, unavailable
 
 CHAIN = (Stage.SAFETY, Stage.ANIMATION, Stage.CURATION)
 """What a clip needs."""
@@ -69,6 +69,11 @@ class Animators:
         if self._moves_none:
             raise FeatureUnavailable("Moving pictures are not drawn by this deployment: it serves no model that moves.")
         raise unavailable(Stage.ANIMATION, "has not been ready yet")
+
+    def require(self, model: MotionDescription) -> None:
+        """Raises StageBroken when clips are drawn with another by now: what was planned for this is planned anew."""
+        if self._model is not None and self._model.digest != model.digest:
+            raise broken(Stage.ANIMATION, "draws with another model than when this was planned")
 
     def forget_model(self) -> None:
         """Has it described again, after animation drew with another than it had described."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from bisect import bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 from bowerbird.contracts import (
@@ -68,9 +68,19 @@ class ClipPlan:
         return self.frames / self.frames_per_second
 
     @property
+    def repeats(self) -> bool:
+        """Whether its file begins again at its end: GIF and WebP say so in themselves, a loop is put where it does."""
+        return self.loop or self.format is not ClipFormat.MP4
+
+    @property
     def all_frames(self) -> int:
         """Of all candidates; frame f of candidate k is frame `k * frames + f`."""
         return self.candidates * self.frames
+
+    @property
+    def all_pixels(self) -> int:
+        """Of all frames of all candidates."""
+        return self.all_frames * self.size.width * self.size.height
 
     @property
     def passes(self) -> int:
@@ -121,8 +131,26 @@ class ClipPlan:
         return asked.model_copy(update=values)
 
 
-def plan_clip(asked: ClipRequest, model: MotionDescription, max_pixels: int) -> ClipPlan:
-    """The plan of a clip; raises ModelUnknown, SizeUnsupported, FieldUnknown or RequestInvalid, naming the field."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a clip may take, beside what its model draws at most."""
+
+    pixels: int
+    """Of all frames of all candidates."""
+    units: float | None = None
+    """Compute units; None: as many as it will."""
+
+    def hold(self, plan: ClipPlan) -> bool:
+        """Whether a clip is within these, and within its model's longest."""
+        return (
+            plan.drawn_frames <= plan.model.max_frames
+            and plan.all_pixels <= self.pixels
+            and (self.units is None or compute_units(plan) <= self.units)
+        )
+
+
+def plan_clip(asked: ClipRequest, model: MotionDescription) -> ClipPlan:
+    """The plan of a clip, however long; raises ModelUnknown, SizeUnsupported, FieldUnknown or RequestInvalid."""
     if asked.model not in (None, model.name):
         raise ModelUnknown(
             f"model: {asked.model!r} moves no pictures here. Accepted: {model.name!r}, or no model at all.",
@@ -148,7 +176,6 @@ def plan_clip(asked: ClipRequest, model: MotionDescription, max_pixels: int) -> 
     ).of_length(asked.frames)
     _refuse_ineffective(plan)
     _refuse_too_much_of_the_model(plan)
-    _refuse_too_long(plan, asked.length_field, max_pixels)
     return plan
 
 
@@ -164,19 +191,23 @@ def compute_units(plan: ClipPlan) -> float:
     return costs.encode + read + steps * costs.step + plan.all_frames * costs.decode
 
 
-def refuse_beyond(units: float, plan: ClipPlan, field: str) -> None:
-    """Raises TierExceeded, naming the longest clip that takes no more, where this one takes more than `units`."""
-    cost = compute_units(plan)
-    if cost <= units:
-        return
-    lengths = range(MIN_CLIP_FRAMES, plan.frames)
-    fitting = bisect_right(lengths, units, key=lambda frames: compute_units(plan.of_length(frames)))
-    within = lengths[fitting - 1] if fitting else 0
-    accepted = _accepted(field, within, plan.frames_per_second, "fewer steps or candidates, or a smaller size")
-    raise TierExceeded(
-        f"{field}: this clip takes {cost:.0f} compute units, and your tier has {units:g} a minute. {accepted}",
-        param=field,
-    )
+def refuse_beyond(bounds: Bounds, plan: ClipPlan, field: str) -> None:
+    """Raises RequestInvalid or TierExceeded where a clip is too long or takes too much.
+
+    They name the bound, and the longest clip of this frame rate, size, steps and candidates that is within all of them.
+    """
+    model, other = plan.model, "fewer frames a second or candidates, or a smaller size"
+    if plan.drawn_frames > model.max_frames:
+        fact = f"{plan.drawn_frames} frames would be drawn, and {model.name} draws at most {model.max_frames}"
+        raise RequestInvalid(f"{field}: {fact}. {_accepted(bounds, plan, field, other)}", param=field)
+    if plan.all_pixels > bounds.pixels:
+        fact = f"{plan.candidates} x {plan.frames} frames of {plan.size} are {plan.all_pixels} pixels"
+        accepted = _accepted(bounds, plan, field, other)
+        raise RequestInvalid(f"{field}: {fact}, of at most {bounds.pixels}. {accepted}", param=field)
+    if bounds.units is not None and (cost := compute_units(plan)) > bounds.units:
+        fact = f"this clip takes {cost:.0f} compute units, and your tier has {bounds.units:g} a minute"
+        accepted = _accepted(bounds, plan, field, "fewer steps or candidates, or a smaller size")
+        raise TierExceeded(f"{field}: {fact}. {accepted}", param=field)
 
 
 def _size(asked: str, model: MotionDescription) -> Size:
@@ -240,29 +271,15 @@ def _refuse_too_much_of_the_model(plan: ClipPlan) -> None:
         )
 
 
-def _refuse_too_long(plan: ClipPlan, field: str, max_pixels: int) -> None:
-    """Refusals say the longest clip of this frame rate, size and number of candidates that is accepted."""
-    model, rate = plan.model, plan.frames_per_second
-    if plan.drawn_frames > model.max_frames:
-        most = model.max_frames * rate / model.frames_per_second
-        fact = f"{plan.drawn_frames} frames would be drawn, and {model.name} draws at most {model.max_frames}"
-        raise _too_long(field, fact, math.floor(most), rate)
-    each = plan.size.width * plan.size.height * plan.candidates
-    if plan.frames * each > max_pixels:
-        fact = f"{plan.candidates} x {plan.frames} frames of {plan.size} are {plan.frames * each} pixels"
-        raise _too_long(field, f"{fact}, of at most {max_pixels}", max_pixels // each, rate)
-
-
-def _too_long(field: str, fact: str, frames: int, frames_per_second: float) -> RequestInvalid:
-    accepted = _accepted(field, frames, frames_per_second, "fewer frames a second or candidates, or a smaller size")
-    return RequestInvalid(f"{field}: {fact}. {accepted}", param=field)
-
-
-def _accepted(field: str, frames: int, frames_per_second: float, otherwise: str) -> str:
+def _accepted(bounds: Bounds, plan: ClipPlan, field: str, otherwise: str) -> str:
     """What is, in the caller's own unit: up to so many frames, or, where no clip is so short, something else."""
-    seconds = math.floor(10 * frames / frames_per_second) / 10
+    lengths = range(MIN_CLIP_FRAMES, plan.frames)  # within the bounds up to one, and beyond them from there
+    fitting = bisect_left(lengths, True, key=lambda frames: not bounds.hold(plan.of_length(frames)))
+    frames = lengths[fitting - 1] if fitting else 0
+    rate = plan.frames_per_second
+    seconds = math.floor(10 * frames / rate) / 10
     in_seconds = field == "seconds"
-    if (seconds < MIN_SECONDS) if in_seconds else (frames < MIN_CLIP_FRAMES):
+    if (seconds < MIN_SECONDS) if in_seconds else not frames:
         return f"Accepted: {otherwise}."
     longest = f"{seconds:g} s" if in_seconds else f"{frames} frames"
-    return f"Accepted: up to {longest} at {frames_per_second:g} frames a second."
+    return f"Accepted: up to {longest} at {rate:g} frames a second."

@@ -33,6 +33,7 @@ from bowerbird.contracts import (
 )
 from bowerbird.errors import ImageRefused, StageBroken, StageUnavailable
 from bowerbird.gateway.admission.admission import Tell
+from bowerbird.gateway.asking_again import again
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.beginning import begun
 from bowerbird.gateway.clips.endpoints import CHAIN
@@ -41,7 +42,7 @@ from bowerbird.gateway.clips.progress import Hearing
 from bowerbird.gateway.clips.waiting import admit, ticket_of
 from bowerbird.gateway.editing import Read
 from bowerbird.gateway.gateway import Gateway
-from bowerbird.gateway.publishing import label_of, published, source_of
+from bowerbird.gateway.publishing import Published, label_of, published, source_of
 from bowerbird.gateway.spool import FrameSpool, frame_spool
 from bowerbird.gateway.story import FORGIVEN_LOSSES, Allowed, check_prompt, upload
 from bowerbird.gateway.upstream import Stage, as_contract, broken, facts_as
@@ -90,6 +91,7 @@ async def tell_clip(
             gateway.demand.demand.look(Stage.ANIMATION)
             while True:
                 attempt = await admit(turn, call, gateway)
+                gateway.animators.require(plan.model)
                 try:
                     return await _compute(plan, allowed, attempt, gateway)
                 except (StageUnavailable, StageBroken):
@@ -120,8 +122,12 @@ async def _compute(plan: ClipPlan, allowed: Allowed, attempt: Attempt, gateway: 
             source=None if plan.original is None else plan.original.media_type,
         )
         with call.stage("publish"):
-            body = upload(wanted, frames, own, await source_of(plan))
-            files = await published(1, upstream.publish_clip(body, call))
+
+            async def ask() -> Published:
+                body = upload(wanted, frames, own, await source_of(plan))
+                return await published(1, upstream.publish_clip(body, call))
+
+            files = await again(ask)
     call.seconds.update({f"animate.{phase}": seconds for phase, seconds in drawn.done.seconds.items()})
     return Clip(files.pictures[0], allowed, seed, drawn.judgement.clips[best], drawn, files.curation)
 
@@ -131,16 +137,16 @@ async def _animate_judge_and_check(plan: ClipPlan, allowed: Allowed, frames: Fra
     call, upstream = attempt.call, attempt.upstream
     form = {"clips": plan.candidates, "frames": plan.frames, "frames_per_second": plan.frames_per_second}
     to_judge = JudgeClips.model_validate({**form, "prompt": allowed.prompt, "loop": plan.loop})
-    to_check = ClipCheck.model_validate(form)
+    to_check = ClipCheck.model_validate({**form, "repeats": plan.repeats})
     everything = range(plan.all_frames)
 
     async def judge() -> ClipJudgement:
         with call.stage("judge"):
-            return await upstream.judge_clips(upload(to_judge, frames, everything), call)
+            return await again(lambda: upstream.judge_clips(upload(to_judge, frames, everything), call))
 
     async def check() -> ClipDecisions:
         with call.stage("check_clips"):
-            return await upstream.check_clips(upload(to_check, frames, everything), call)
+            return await again(lambda: upstream.check_clips(upload(to_check, frames, everything), call))
 
     try:
         async with asyncio.TaskGroup() as stages:

@@ -31,6 +31,7 @@ def ticket_of(plan: ClipPlan, call: Call, settings: Settings) -> Ticket:
         work_class=call.work_class,
         weight=call.weight,
         queue_part=call.queue_part,
+        accepted=call.accepted,
         held_bytes=HELD_BYTES,
     )
 

@@ -1,7 +1,8 @@
 """Stages on their way up, looked at once a second while they are needed: how far, why not, and since when.
 
 Needed is what somebody here waits for, and what is to have pods whatever the work (a floor, a schedule, pre-warm).
-Three questions to the API server for each such stage (its Deployment, its pods, its ScaledObject), none for the others.
+Three questions to the API server for each such stage (its Deployment, its pods, its ScaledObject), a fourth about a pod
+whose containers are not made yet and whose status does not say why, and none for the others.
 From the answers follow the `Progress` that held requests are told (`waking`), the seconds of each phase, and one deed:
 KEDA can miss what it was told (its stream's `true` is dropped while it discovers metrics or believes in pods that are
 gone, and its retries are up to a minute apart), so a Deployment that is still at 0 after FIRST_POD_SECONDS gets its
@@ -14,15 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from bowerbird.gateway.background import in_background
-from bowerbird.gateway.demand.phase import Phase, Progress, is_paused, progress_of
+from bowerbird.gateway.demand.phase import Phase, Progress, is_paused, last_warning, progress_of
 from bowerbird.gateway.discovery.api_server import ApiServer, ApiServerAway, ApiServerRefused, Json
 from bowerbird.gateway.stages import Stages, StageState
 from bowerbird.gateway.upstream import Stage
@@ -34,6 +35,7 @@ NOT_FOUND = 404
 
 DEPLOYMENT = "/apis/apps/v1/namespaces/{namespace}/deployments/"
 PODS = "/api/v1/namespaces/{namespace}/pods"
+EVENTS = "/api/v1/namespaces/{namespace}/events"
 SCALED_OBJECT = "/apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects/"
 COMPONENT = "app.kubernetes.io/component"
 
@@ -124,7 +126,10 @@ class Climbs:
         selector = f"app.kubernetes.io/name=bowerbird,{COMPONENT}={variant}"
         pods = (await self._server.get(PODS, labelSelector=selector)).get("items") or []
         scaled_object = await self._scaled_object(variant)
-        self._note(variant, climb, progress_of(deployment, pods, scaled_object))
+        progress = progress_of(deployment, pods, scaled_object)
+        if progress.phase in (Phase.PULL, Phase.START) and progress.reason is None:
+            progress = replace(progress, reason=await self._warning(pods))
+        self._note(variant, climb, progress)
         if deployment["spec"].get("replicas") == 0 and scaled_object is not None and not is_paused(scaled_object):
             await self._make_first_pod(variant, climb)
 
@@ -135,6 +140,17 @@ class Climbs:
             if error.status != NOT_FOUND:
                 raise
             return None
+
+    async def _warning(self, pods: Sequence[Json]) -> str | None:
+        """What Kubernetes complains of last about one of these pods."""
+        for pod in pods:
+            if pod["metadata"].get("deletionTimestamp"):
+                continue
+            about = f"involvedObject.kind=Pod,involvedObject.name={pod['metadata']['name']}"
+            events = (await self._server.get(EVENTS, fieldSelector=about)).get("items") or []
+            if warning := last_warning(events):
+                return warning
+        return None
 
     async def _make_first_pod(self, variant: str, climb: _Climb) -> None:
         if climb.helped or time.monotonic() - climb.began < FIRST_POD_SECONDS:

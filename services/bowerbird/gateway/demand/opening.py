@@ -57,11 +57,12 @@ class DemandRoom:
         """Whether a stage without pods is to have one: somebody here waits for it, or pods are wanted in any case."""
         return self.demand.is_raised(stage) or (self.sharing is not None and self.sharing.wants_pods(stage))
 
-    def stop(self) -> None:
-        """This process is about to end: who waits for what sleeps, and KEDA's streams, go to another."""
-        self.waking.stop()
-        if self.scaler is not None:
-            self.scaler.end()
+    def stop(self, seconds: float) -> None:
+        """This process ends in so many seconds: who waits for what sleeps goes to another in time.
+
+        KEDA's streams are told to the end: it would open them here again, on the connection that it has.
+        """
+        self.waking.stop(seconds)
 
 
 @asynccontextmanager

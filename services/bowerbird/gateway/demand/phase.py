@@ -9,7 +9,8 @@
     ready       it is ready, and the gateway has not heard so yet
     first_step  it may be asked; the first step of what it was woken for, or its first answer, is still to come
 
-A reason is Kubernetes' own sentence, one line of it. `hopeless` is what does not pass by waiting: somebody has to act,
+A reason is Kubernetes' own sentence, one line of it. A volume that cannot be mounted (its Secret is missing, say) is in
+no pod's status but in its events (`last_warning`). `hopeless` is what does not pass by waiting: somebody has to act,
 and who waits is told so instead of being held (https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/).
 """
 
@@ -68,6 +69,14 @@ def progress_of(deployment: Json, pods: Sequence[Json], scaled_object: Json | No
     return Progress()
 
 
+def last_warning(events: Sequence[Json]) -> str | None:
+    """What the newest event of a pod says, where that is a warning: what follows upon one ends it."""
+    newest = max(events, key=_when, default=None)
+    if newest is None or newest.get("type") != "Warning":
+        return None
+    return _line(newest.get("reason"), newest.get("message"))
+
+
 def is_paused(scaled_object: Json) -> bool:
     """Whether somebody told KEDA to leave this one alone."""
     annotations = scaled_object["metadata"].get("annotations") or {}
@@ -119,6 +128,12 @@ def _stuck(container: Json) -> Progress | None:
         last = (container.get("lastState") or {}).get("terminated") or {}
         return Progress(Phase.LOAD, _line(CRASHES, last.get("message") or waiting.get("message")), hopeless=True)
     return None
+
+
+def _when(event: Json) -> str:
+    """When it was seen last, RFC 3339 in UTC: their order is the text's."""
+    seen = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return str(seen or event["metadata"].get("creationTimestamp") or "")
 
 
 def _condition(of: Json, kind: str) -> Json | None:

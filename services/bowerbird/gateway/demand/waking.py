@@ -7,7 +7,8 @@ waits for the named ones, so that a cold start takes as long as its slowest stag
 its own (`wake_seconds`, and beside it `node_seconds` while a node is provisioned): the time to compute begins after.
 
 What does not pass by waiting (`phase.Progress.hopeless`) ends the wait with its reason, as do the bound and the end of
-this process: a pod's grace need not cover a cold start, since nothing has begun of what is sent elsewhere.
+this process, as soon as too little of it is left to compute anything: a pod's grace need not cover a cold start, since
+nothing has begun of what is sent elsewhere.
 
 A cold start is over when something is computed: each stage that a request was held for, or that woke meanwhile, is
 listened to until that request's first step there (`phase.Phase.FIRST_STEP`).
@@ -16,6 +17,7 @@ listened to until that request's first step there (`phase.Phase.FIRST_STEP`).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -55,12 +57,13 @@ class Waking:
         self._demand = demand
         self._wake_seconds = settings.wake_seconds
         self._node_seconds = settings.node_seconds
-        self._stopped = False
+        self._computing_seconds = settings.request_timeout_seconds
+        self._ends_at = math.inf
         self._reasons: Mapping[Stage, str] = {}
 
-    def stop(self) -> None:
-        """Holds nobody any more: who waits, and who comes, is told that this gateway is about to stop."""
-        self._stopped = True
+    def stop(self, seconds: float) -> None:
+        """This process ends in so many seconds: who waits, or comes, is told so when there is no time to compute."""
+        self._ends_at = time.monotonic() + seconds - self._computing_seconds
 
     async def until_awake(self, needed: Sequence[Stage], call: Call, chain: Sequence[Stage] = ()) -> None:
         """Returns when each of these stages is ready, or is none that sleeps; raises StageUnavailable with the reason,
@@ -121,7 +124,7 @@ class Waking:
     async def _wait(self, needed: Sequence[Stage], chain: Sequence[Stage], call: Call) -> None:
         left = {True: self._node_seconds, False: self._wake_seconds}
         while asleep := self.asleep(needed):
-            if self._stopped:
+            if time.monotonic() >= self._ends_at:
                 raise stopping()
             stage, progress = self._slowest(asleep)
             self._remember((*needed, *chain))
@@ -139,7 +142,7 @@ class Waking:
                             await self._stages.change()
                     self._remember((*needed, *chain))
                     left[for_node] -= time.monotonic() - began
-                    if self._stopped or left[for_node] <= 0:
+                    if time.monotonic() >= self._ends_at or left[for_node] <= 0:
                         break
 
     def _slowest(self, asleep: Sequence[Stage]) -> tuple[Stage, Progress]:

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,7 +36,9 @@ from bowerbird.gateway.records.usage import UsageEntry
 
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
-"""A cancel in another replica is noticed after this long; three renewals may fail before a lease is lost."""
+"""Three may fail before a lease is lost. A cancel in another replica is noticed with the next one, and asks for it."""
+DOUBT_SECONDS = 0.1
+"""Between two renewals, however many cancels are heard of: one finds them all."""
 LOOK_SECONDS = 1.0
 """How often jobs of other replicas, rested and orphaned ones are looked for; own submits are claimed at once."""
 CLAIM_SECONDS = 0.05
@@ -47,6 +49,8 @@ CLIPS_IN_HAND = 64
 FREE_ENOUGH = 16
 """Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
 AGAIN_SECONDS = 1.0
+LAST_WORDS_SECONDS = 1.0
+"""Before a process ends, whoever waits for a job in it is told so."""
 BEFORE_COMPUTING = frozenset({"waiting", "wake", "check_prompt", "admit"})
 """Phases, to their first dot, in which a job has not met the model yet."""
 
@@ -116,7 +120,11 @@ class Carrier:
         self._look_at = 0.0
         self._claimed_at = -math.inf
         self._claiming = True
+        self._alone = False
+        self._ends_at = math.inf
+        self._giving_back: asyncio.Task[None] | None = None
         self._can_draw: CanDraw = _any_kind
+        self._doubt = asyncio.Event()
 
     def wake(self, kind: JobKind) -> None:
         """A job of this kind was submitted here, or hands for such are free."""
@@ -128,14 +136,37 @@ class Carrier:
         hand = self._hands.get(job_id)
         return hand.progress if hand else None
 
-    def stop_claiming(self) -> None:
-        """Takes no more jobs: this process is about to end, and others are there, or will be."""
-        self._claiming = False
+    def end_within(self, seconds: float, *, alone: bool) -> None:
+        """This process ends in so many seconds: what is computed is finished, what waits is given back, and no more is
+        taken. `alone`: nobody takes it before a successor starts."""
+        self._claiming, self._alone = False, alone
+        self._ends_at = time.monotonic() + seconds - LAST_WORDS_SECONDS
+        waiting = [hand for hand in self._hands.values() if not hand.has_computed]
+        self._giving_back = asyncio.create_task(self._put_back(waiting))
+        self._watch.notify_all()
+
+    @property
+    def left_seconds(self) -> float:
+        """Until whoever waits for a job here is to be told to go elsewhere; without end before `end_within`."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def waits_in_vain(self, job_id: str) -> bool:
+        """Whether whoever waits for this job here is to ask again elsewhere, or later.
+
+        This process is about to end, and nobody carries the job before it has, or its time is over.
+        """
+        if math.isinf(self._ends_at):
+            return False
+        return self.left_seconds == 0 or (self._alone and job_id not in self._hands)
 
     def stop(self, job_id: str) -> None:
         """Ends the work on a job at once, whose claim is void: it was cancelled here."""
         if (hand := self._hands.get(job_id)) and hand.task:
             hand.task.cancel()
+
+    def doubt(self) -> None:
+        """A job was cancelled somewhere: claims that are void are found at once."""
+        self._doubt.set()
 
     @asynccontextmanager
     async def running(self, can_draw: CanDraw = _any_kind) -> AsyncIterator[None]:
@@ -149,10 +180,13 @@ class Carrier:
         try:
             yield
         finally:
+            for task in loops[:1]:
+                task.cancel()
+            await self._until_computed()
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            await self._put_everything_back()
+            await self._put_back(list(self._hands.values()))
 
     async def _claim(self) -> None:
         with suppress(TimeoutError):
@@ -184,7 +218,11 @@ class Carrier:
         return max(0, hands - sum(JobKind.of(job_id) is kind for job_id in self._hands))
 
     async def _renew(self) -> None:
-        await asyncio.sleep(RENEW_SECONDS)
+        await asyncio.sleep(DOUBT_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_SECONDS - DOUBT_SECONDS):
+                await self._doubt.wait()
+        self._doubt.clear()
         hands = list(self._hands.values())
         if not hands:
             return
@@ -266,8 +304,13 @@ class Carrier:
             with suppress(RecordsUnavailable):  # the sweeper finds them
                 await self._records.pictures.delete([picture.key for picture in ending.pictures])
 
-    async def _put_everything_back(self) -> None:
-        hands = list(self._hands.values())
+    async def _until_computed(self) -> None:
+        """Returns when nothing is computed any more, or the time is over that `end_within` left."""
+        computing = [hand.task for hand in self._hands.values() if hand.task and hand.has_computed]
+        if computing and not math.isinf(self._ends_at):
+            await asyncio.wait(computing, timeout=self.left_seconds)
+
+    async def _put_back(self, hands: Sequence[_InHand]) -> None:
         tasks = [hand.task for hand in hands if hand.task]
         for task in tasks:
             task.cancel()

@@ -15,6 +15,9 @@ from bowerbird.gateway.jobs.backlog import Backlog
 from bowerbird.gateway.jobs.carrying import CanDraw, Carrier, Draw
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.watching import JobWatch
+from bowerbird.gateway.records.job import Job
+from bowerbird.gateway.records.jobs import CHANNEL
+from bowerbird.gateway.records.listening import Listener
 from bowerbird.gateway.records.opening import Records
 from bowerbird.settings import Settings
 
@@ -46,11 +49,21 @@ class JobRoom:
         carrier = Carrier(records, watch, draw, metrics)
         return cls(records, carrier, watch, Backlog(records.jobs, settings.job_backlog), metrics)
 
+    async def cancel(self, tenant: str, job_id: str) -> Job:
+        """Ends an unfinished job, and what computes for it after the present step; raises JobUnknown or JobFinished."""
+        job = await self.records.jobs.cancel(tenant, job_id)
+        self.carrier.stop(job.id)
+        self.watch.notify(job.id)
+        return job
+
     @asynccontextmanager
     async def running(self, can_draw: CanDraw) -> AsyncIterator[None]:
         """Carries (what `can_draw` says that can be drawn), watches and sweeps until the context ends."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.watch.running())
+            if self.records.database.is_postgresql:
+                listener = Listener(self.records.login)
+                await stack.enter_async_context(listener.listening(CHANNEL, self.carrier.doubt))
             await stack.enter_async_context(self.carrier.running(can_draw))
             tasks = [asyncio.create_task(work()) for work in (self._sweep_again_and_again, self._count_again_and_again)]
             try:

@@ -58,6 +58,11 @@ class JobWatch:
         for listener in self._listeners.get(job_id, ()):
             listener.news.set()
 
+    def notify_all(self) -> None:
+        """Something happened to this process: everybody who listens looks again."""
+        for job_id in self._listeners:
+            self.notify(job_id)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks for news from other replicas until the context ends."""

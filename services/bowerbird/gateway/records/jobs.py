@@ -34,11 +34,14 @@ from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.idempotency import IdempotencyKeys, KeyedRequest, KeyTarget, Remembered
 from bowerbird.gateway.records.job import Job, JobState, NewJob, StoredPicture, Unfinished
 from bowerbird.gateway.records.job_events import FIRST_EVENT, JobEvents
+from bowerbird.gateway.records.listening import notify
 from bowerbird.gateway.records.reader import GroupedReads
 from bowerbird.gateway.records.tables import job_pictures, jobs
 from bowerbird.gateway.records.uploads import forget_uploads
 from bowerbird.gateway.records.writer import Writer
 
+CHANNEL = "bowerbird_jobs_ended"
+"""On which carriers in other replicas hear that claims became void."""
 MAX_PAGE = 100
 MAX_ID_CHARACTERS = 40
 UNFINISHED = (JobState.QUEUED.value, JobState.RUNNING.value)
@@ -154,6 +157,7 @@ class Jobs:
             naming = select(job_pictures.c.key).where(job_pictures.c.job_id == job_id)
             keys = (await connection.execute(naming)).scalars().all()
             await connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            await notify(connection, CHANNEL)
             return [*keys, *await forget_uploads(connection, [job_id])]
 
     async def pictures(self, job_id: str) -> list[StoredPicture]:
@@ -187,6 +191,7 @@ class Jobs:
                 raise JobFinished(fact, param="id", details={"state": state})
             job = _job(row._mapping)
             await self._events.insert(connection, [(job.id, job.events, job.state, {})])
+            await notify(connection, CHANNEL)
             return job
 
     async def queued(self, tenant: str | None = None) -> int:

@@ -12,12 +12,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from bowerbird.gateway.records.database import Login
 
 AGAIN_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
+
+
+async def notify(connection: AsyncConnection, channel: str) -> None:
+    """Has whoever listens look, when this transaction is committed; on SQLite nobody does."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": channel})
 
 
 class Listener:

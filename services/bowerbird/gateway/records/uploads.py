@@ -2,19 +2,20 @@
 
 `api.accepting` keeps one before it submits the job, and whoever carries the job out reads it. A row names it before
 its file is put (as with files, `files.tables`), so that a file which no row names may be removed at any time by
-anybody. What becomes of no job, because the gateway died in between, `sweep` removes.
+anybody. What becomes of no job is forgotten at once; where the gateway died in between, `sweep` removes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bowerbird.errors import PictureLost
+from bowerbird.errors import PictureLost, RecordsUnavailable
 from bowerbird.gateway.pictures import PictureStore
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.tables import job_uploads, jobs
@@ -55,7 +56,11 @@ class JobUploads:
         async with self._database.writing() as connection:
             await require_room(connection, upload.tenant, len(body))
             await connection.execute(insert(job_uploads).values(created_ms=self._database.now(), **row))
-        await self._pictures.put(upload_key(upload.job_id), body)
+        try:
+            await self._pictures.put(upload_key(upload.job_id), body)
+        except RecordsUnavailable:
+            await self.forget(upload.job_id)
+            raise
 
     async def read(self, job_id: str) -> bytes:
         """What was kept; raises PictureLost, where it was erased as well."""
@@ -70,10 +75,11 @@ class JobUploads:
         return body
 
     async def forget(self, job_id: str) -> None:
-        """Removes what was kept for a job that was not accepted after all."""
-        async with self._database.writing() as connection:
-            keys = await forget_uploads(connection, [job_id])
-        await self._pictures.delete(keys)
+        """Removes what was kept for a job that was not accepted after all; what cannot be now, `sweep` removes."""
+        with suppress(RecordsUnavailable):
+            async with self._database.writing() as connection:
+                keys = await forget_uploads(connection, [job_id])
+            await self._pictures.delete(keys)
 
     async def sweep(self) -> int:
         """Removes what was left behind of requests that never became jobs; how many."""

@@ -37,6 +37,9 @@ MARGIN_SECONDS = 0.5
 """By which the right to grant ends early: what two clocks may drift apart within a lease, and much more."""
 LOOK_SECONDS = 0.5
 """How often who does not own the order looks who does."""
+ABANDONED_SECONDS = 3.0
+"""For how long nobody may own the order before a process that is about to stop believes that nobody will: whoever wants
+it looks several times meanwhile."""
 GATHER_SECONDS = 1.5
 """For how long a new owner only listens: the others look, connect, and say what they hold."""
 
@@ -85,6 +88,7 @@ class Election:
         self._link: asyncio.Task[None] | None = None
         self._linked_to = 0
         self._stopping = False
+        self._owned_at = 0.0
         self._wake = asyncio.Event()
         admission.queue = hashlib.sha256(b"order" + follower.secret).hexdigest()[:16]
         admission.on_doubt = self._wake.set
@@ -119,8 +123,11 @@ class Election:
             await self._give_back()
 
     def stop(self) -> None:
-        """Leaves the order to the others; what is computed here is finished as a follower's."""
-        self._stopping = True
+        """Leaves the order to the others; what waits here and is computed here is so as a follower's.
+
+        Where there are no others, who waits is sent elsewhere.
+        """
+        self._stopping, self._owned_at = True, time.monotonic()
         self._wake.set()
 
     async def _look_again_and_again(self) -> None:
@@ -130,6 +137,7 @@ class Election:
                 pause = await self._look()
             except RecordsUnavailable:
                 logger.warning("the order's lease cannot be looked at")
+                self._owned_at = time.monotonic()  # who owned it may take it again when the database is back
             except Exception:  # a bug: a replica that looks no more would never grant or be granted again
                 logger.exception("the order's lease was not looked at")
             try:
@@ -150,10 +158,19 @@ class Election:
                 self._abdicate()
         holder = await self._leases.holder(self._lease_name)
         if holder is None:
-            if not self._stopping and await self._take():
-                return RENEW_SECONDS
-        elif holder.owner != self._follower.name and not self._is_linked(holder):
+            return await self._fill()
+        self._owned_at = time.monotonic()
+        if holder.owner != self._follower.name and not self._is_linked(holder):
             self._follow(holder)
+        return LOOK_SECONDS
+
+    async def _fill(self) -> float:
+        """What is done where nobody owns the order; gives the seconds until the next look."""
+        if self._stopping:
+            if time.monotonic() - self._owned_at >= ABANDONED_SECONDS:
+                self._admission.stop(0.0)
+        elif await self._take():
+            return RENEW_SECONDS
         return LOOK_SECONDS
 
     async def _renew(self, tenure: _Tenure) -> bool:

@@ -18,7 +18,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from pydantic import ValidationError
@@ -52,6 +52,10 @@ REPLICA_HEADER = "bowerbird-replica"
 EPOCH_HEADER = "bowerbird-epoch"
 NONCE_HEADER = "bowerbird-nonce"
 PROOF_HEADER = "bowerbird-proof"
+HEARS_HEADER = "bowerbird-hears"
+"""In the owner's answer: what it understands that owners of earlier releases do not, who take no field that they do not
+know. They are told nothing of it, and check what was accepted as they do everything."""
+ACCEPTED = "accepted"
 
 CONNECT_SECONDS = 2.0
 FORECAST_SECONDS = 1.0
@@ -92,6 +96,8 @@ class Link:
 
     def __init__(self, follower: Follower) -> None:
         self.outbox = Outbox(Beat)
+        self.hears_accepted = True
+        """Whether the owner understands which tickets were accepted."""
         self._follower = follower
         self._unit_seconds = 0.0
         self._left: dict[str, Amount] = {}
@@ -101,16 +107,18 @@ class Link:
     def announce(self, standings: Sequence[Standing]) -> None:
         """See `Keeper`."""
         self._tenants.update({each.ticket.id: each.ticket.tenant for each in standings})
-        self.outbox.put(Announce.of(list(standings), time.monotonic()))
+        told = [replace(each, ticket=self._told(each.ticket)) for each in standings]
+        self.outbox.put(Announce.of(told, time.monotonic()))
 
     def offer(self, ticket: Ticket) -> None:
         """The owner decides; the replica hears when it is refused."""
         self._tenants[ticket.id] = ticket.tenant
-        self.outbox.put(Offer(ticket=TicketFacts.of(ticket, time.monotonic())))
+        self.outbox.put(Offer(ticket=TicketFacts.of(self._told(ticket), time.monotonic())))
 
     def leave(self, ticket_id: str) -> None:
         """See `Keeper`."""
         self._tenants.pop(ticket_id, None)
+        self._asked.pop(ticket_id, None)
         self.outbox.put(Leave(ticket_id=ticket_id))
 
     def settle(self, grant: Grant) -> None:
@@ -122,8 +130,8 @@ class Link:
         """See `Keeper`."""
         self.outbox.put(PutBackAt(grant=grant, why=why, pause_seconds=pause_seconds))
 
-    async def forecast(self, ticket: Ticket) -> Place:
-        """Asks; says that nothing is known when the owner does not answer."""
+    async def forecast(self, ticket: Ticket) -> Place | None:
+        """Asks; None when the owner does not answer."""
         asked = self._asked.get(ticket.id)
         if asked is None:
             asked = self._asked[ticket.id] = asyncio.get_running_loop().create_future()
@@ -132,7 +140,7 @@ class Link:
         if asked.done():
             return asked.result()
         self._asked.pop(ticket.id, None)
-        return Place(1, None)
+        return None
 
     def unit_seconds(self) -> float:
         """As the owner measured it."""
@@ -161,12 +169,16 @@ class Link:
                 replica.renewed(grant)
             case Refused(ticket_id=ticket_id, left=left):
                 self._note(ticket_id, left.amount())
+                self._asked.pop(ticket_id, None)
                 replica.refused(ticket_id, message.refusal())
             case Stands(ticket_id=ticket_id, position=position, eta_seconds=eta_seconds):
                 if asked := self._asked.pop(ticket_id, None):
                     asked.set_result(Place(position, eta_seconds))
             case OwnerBeat(unit_seconds=unit_seconds):
                 self._unit_seconds = unit_seconds
+
+    def _told(self, ticket: Ticket) -> Ticket:
+        return ticket if self.hears_accepted else replace(ticket, accepted=False)
 
     def _note(self, ticket_id: str, left: Amount) -> None:
         tenant = self._tenants.get(ticket_id)
@@ -199,6 +211,7 @@ async def linked(follower: Follower, lease: Lease) -> AsyncIterator[tuple[Link, 
         shown = answer.headers.get(PROOF_HEADER, "")
         if answer.status != 200 or not hmac.compare_digest(shown.encode(), expected.encode()):
             raise LinkFailed(f"the owner of the order answered with status {answer.status}")
+        link.hears_accepted = ACCEPTED in answer.headers.get(HEARS_HEADER, "")
         yield link, heard(answer.content.iter_any())
     finally:
         answer.close()

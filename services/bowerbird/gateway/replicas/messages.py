@@ -44,6 +44,8 @@ class TicketFacts(Message):
     held_bytes: int
     queue_part: float | None
     age_seconds: float
+    accepted: bool = Field(default=False, exclude_if=lambda said: not said)
+    """Said only where it is so, and to whom it means something (`link.HEARS_HEADER`)."""
 
     @classmethod
     def of(cls, ticket: Ticket, now: float) -> TicketFacts:
@@ -57,6 +59,7 @@ class TicketFacts(Message):
             held_bytes=ticket.held_bytes,
             queue_part=ticket.queue_part,
             age_seconds=now - ticket.arrived,
+            accepted=ticket.accepted,
         )
 
     def ticket(self, now: float) -> Ticket:
@@ -71,6 +74,7 @@ class TicketFacts(Message):
             held_bytes=self.held_bytes,
             arrived=now - self.age_seconds,
             queue_part=self.queue_part,
+            accepted=self.accepted,
         )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bowerbird.errors import GatewayStopping, QueueFull, QueueTimeout
 from bowerbird.gateway.admission import admission as front
-from bowerbird.gateway.admission.admission import Admission
+from bowerbird.gateway.admission.admission import LAST_WORDS_SECONDS, Admission
 from bowerbird.gateway.admission.bounds import Bounds
 from bowerbird.gateway.admission.endpoints import Pauses
 from bowerbird.gateway.admission.order import Order
@@ -248,16 +248,33 @@ async def test_a_refused_ticket_leaves_no_trace() -> None:
 # -------------------------------------------------------------------------------------------------- told to stop
 
 
-async def test_who_waits_in_a_process_that_stops_is_sent_elsewhere_and_who_draws_is_not(admission: Admission) -> None:
+async def test_who_waits_in_a_process_that_stops_has_its_turn(admission: Admission) -> None:
     admission.seen_ready(A, 1, None)
     drawn: list[str] = []
     hold = asyncio.Event()
     drawing = asyncio.create_task(draw(admission, "1", drawn, hold))
     waiting = asyncio.create_task(draw(admission, "2", drawn))
     await until_waiting(admission, 1)
-    admission.stop()
+    admission.stop(60)
+    late = asyncio.create_task(draw(admission, "3", drawn))  # its request had come before, and was checked till now
+    await until_waiting(admission, 2)
+    hold.set()
+    await asyncio.gather(drawing, waiting, late)
+    assert drawn == ["1", "2", "3"]
+
+
+async def test_who_waits_is_sent_elsewhere_before_the_process_ends_and_who_draws_is_not(admission: Admission) -> None:
+    admission.seen_ready(A, 1, None)
+    drawn: list[str] = []
+    hold = asyncio.Event()
+    drawing = asyncio.create_task(draw(admission, "1", drawn, hold))
+    waiting = asyncio.create_task(draw(admission, "2", drawn))
+    await until_waiting(admission, 1)
+    ends_at = time.monotonic() + LAST_WORDS_SECONDS + 0.2
+    admission.stop(ends_at - time.monotonic())
     with pytest.raises(GatewayStopping) as refused:
         await waiting
+    assert ends_at - LAST_WORDS_SECONDS <= time.monotonic() < ends_at
     assert (refused.value.retry_after_seconds or 0) >= 1
     with pytest.raises(GatewayStopping):
         await draw(admission, "3", drawn)
@@ -267,11 +284,19 @@ async def test_who_waits_in_a_process_that_stops_is_sent_elsewhere_and_who_draws
     assert admission.waiting == admission.holding == 0
 
 
-async def test_who_loses_its_slot_in_a_process_that_stops_is_sent_elsewhere(admission: Admission) -> None:
+async def test_who_comes_too_late_to_be_drawn_in_time_is_told_so_although_a_slot_is_free(admission: Admission) -> None:
+    admission.seen_ready(A, 1, 10.0)  # seconds for a ticket's one unit
+    admission.stop(LAST_WORDS_SECONDS + 5)
+    with pytest.raises(GatewayStopping):
+        await draw(admission, "1", [])
+    assert admission.waiting == admission.holding == 0
+
+
+async def test_who_loses_its_slot_when_no_time_is_left_is_sent_elsewhere(admission: Admission) -> None:
     admission.seen_ready(A, 1, None)
     async with admission.place(ticket("1")) as turn:
         await turn.grant()
-        admission.stop()
+        admission.stop(0)
         turn.put_back(PutBack.FULL, pause_seconds=0.0)
         with pytest.raises(GatewayStopping):
             await turn.grant()
@@ -279,7 +304,7 @@ async def test_who_loses_its_slot_in_a_process_that_stops_is_sent_elsewhere(admi
 
 async def test_who_waits_for_a_stage_is_refused_as_soon_as_it_is(admission: Admission) -> None:
     async with admission.place(ticket("1")) as turn:
-        asyncio.get_running_loop().call_soon(admission.stop)
+        asyncio.get_running_loop().call_soon(admission.stop, 0)
         with pytest.raises(GatewayStopping):
             await turn.unless_refused(asyncio.sleep(3600))
 

@@ -116,13 +116,41 @@ def test_one_request_may_always_wait_however_much_it_is() -> None:
     assert order.grant(0.0)
 
 
+def test_what_was_accepted_is_not_refused_and_leaves_the_queue_to_the_others() -> None:
+    order = order_with(requests=4, units=8.0, held_bytes=100, tenant_part=0.5)
+    order.offer(ticket("first", "flood"))
+    order.offer(ticket("second", "flood"))
+    for number in range(100):
+        order.offer(replace(ticket(f"job {number}", "flood", cost=50.0, held_bytes=90), accepted=True))
+    with pytest.raises(TenantQueueFull):
+        order.offer(ticket("third", "flood"))
+    order.offer(ticket("quiet", "quiet"))
+
+    assert order.waiting == 103
+    assert order.left("quiet").requests == 1
+
+
+def test_retry_after_reckons_with_what_was_accepted() -> None:
+    """Two units and eight that were accepted wait before one of the two is gone; a slot makes one unit in 2 s."""
+    order = order_with(requests=2)
+    order.endpoints.seen_ready(URLS[0], 1, 2.0, 0.0)
+    order.offer(replace(ticket("job", cost=8.0), accepted=True))
+    order.offer(ticket("x"))
+    order.offer(ticket("y"))
+    with pytest.raises(QueueFull) as refused:
+        order.offer(ticket("more", "another"))
+    assert refused.value.retry_after_seconds == 10
+
+
 def test_a_tenant_of_whom_nothing_waits_takes_no_memory() -> None:
     occupancy = Occupancy(BOUNDS)
     for number in range(100):
-        occupancy.add(ticket(str(number), tenant=str(number)))
-        occupancy.remove(ticket(str(number), tenant=str(number)))
+        for accepted in (False, True):
+            waits = replace(ticket(str(number), tenant=str(number)), accepted=accepted)
+            occupancy.add(waits)
+            occupancy.remove(waits)
 
-    assert occupancy.tenants == {}
+    assert occupancy.tenants == occupancy.accepted == {}
     assert occupancy.all == Amount()
 
 

@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import httpx2
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,9 +23,12 @@ from bowerbird.errors import StageFull, error_body
 from bowerbird.parts import CONTENT_TYPE
 
 from ...engine.gated_backend import GatedBackend
-from .conftest import GatewayBefore
-from .test_videos import completed, content, create, ended, frames
+from ...engine.tiny_bundle import Tiny, write_tiny_bundle
+from .conftest import MAX_FRAMES, AnimatingWith, GatewayBefore
+from .test_videos import completed, content, create, ended, frames, until
 
+SLOTS = 2
+"""Of the animation in the fixtures."""
 ROOT = Path(__file__).parents[4]
 
 
@@ -56,6 +61,50 @@ def test_a_clip_outlives_an_animation_that_is_full_and_one_that_dies(
     assert not unlucky.fates
     assert 'bowerbird_put_back_total{reason="full"} 1.0' in told
     assert 'bowerbird_put_back_total{reason="lost"} 1.0' in told
+
+
+class Replaced:
+    """Animation at an address where another one answers from some moment on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+def test_a_clip_that_waits_while_the_model_is_replaced_is_planned_anew_and_drawn_once(
+    animator: Starlette,
+    animating: AnimatingWith,
+    gateway_before: GatewayBefore,
+    backend: GatedBackend,
+    tmp_path: Path,
+) -> None:
+    tiny = Tiny(side=64, gain=0.08, motion=True, stills=False, encoder=True, shared_noise=0.96, max_frames=MAX_FRAMES)
+    other = write_tiny_bundle(tmp_path / "other", tiny)
+    successor = GatedBackend(gate_open=True)
+    place = Replaced(animator)
+    backend.gate_open = False
+    with gateway_before(place, tmp_path / "home", stage_poll_seconds=0.1) as client:
+        before = [create(client, seed=seed)["id"] for seed in range(SLOTS)]
+        until(lambda: len(backend.begun) > 0 and all(phase(client, each) == "animate" for each in before))
+        waits = create(client, seed=SLOTS)["id"]
+        until(lambda: phase(client, waits) == "admit")
+        place.app = animating(other, successor)
+        until(lambda: client.get("/readyz").is_success)
+        time.sleep(0.5)  # several looks: the gateway knows what draws now
+        backend.gate_open = True
+        backend.allowed.release(999)
+        assert all(ended(client, each)["error"] is None for each in (*before, waits))
+        passes = len(successor.begun)
+        assert ended(client, create(client, seed=SLOTS + 1)["id"])["error"] is None
+    assert len(successor.begun) == 2 * passes, "the one that waited was drawn as often as the one that came later"
+
+
+def phase(client: httpx2.Client, video_id: str) -> str | None:
+    """Where a clip is."""
+    found: str | None = client.get(f"/v1/jobs/{video_id}").json()["phase"]
+    return found
 
 
 @contextmanager

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from bowerbird.client import Client
 from bowerbird.contracts import MAX_FILE_BYTES
@@ -20,6 +22,7 @@ from bowerbird.gateway.clips.plan import USUAL_STRENGTH
 
 from ..clip_stand_ins import clip_frame
 from ..conftest import GatewayIn
+from ..identity.gateways import ADMIN, Administrator, bearer
 from ..jobs.test_job_api import ended
 from ..stand_ins import StandIns, verdicts
 
@@ -54,6 +57,11 @@ def accepted(gateway: httpx2.Client, picture: bytes = BIRD, **fields: str) -> st
 def drawn(gateway: httpx2.Client, video_id: str) -> bytes:
     assert ended(gateway, video_id)["error"] is None
     return gateway.get(f"{VIDEOS}/{video_id}/content").content
+
+
+def uploads_in(home: Path) -> list[Path]:
+    """The files of pictures that jobs begin with."""
+    return list((home / "pictures" / "jobs").rglob("upload"))
 
 
 def kept_in(home: Path) -> set[bytes]:
@@ -197,6 +205,46 @@ def test_a_key_stands_for_the_pictures_bytes_as_well(gateway_in: GatewayIn, tmp_
         assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
         drawn(gateway, first)
         assert kept_in(tmp_path) == {BIRD, CLIP}
+
+
+def test_two_requests_at_once_under_one_key_leave_one_clip_and_one_picture(
+    gateway_in: GatewayIn, stages: StandIns, tmp_path: Path
+) -> None:
+    async def once_both_ask() -> AsyncIterator[str]:
+        while len(stages.asked("/check_images")) < 2:  # noqa: ASYNC110 - so both have asked what the key stands for
+            await asyncio.sleep(0.01)
+        yield verdicts(1).model_dump_json()
+
+    stages.behaviour.answers["/check_images"] = lambda: StreamingResponse(
+        once_both_ask(), media_type="application/json"
+    )
+    with gateway_in(tmp_path) as gateway, ThreadPoolExecutor(2) as pool:
+        keyed = {"Idempotency-Key": "clip-2"}
+        answers = list(pool.map(lambda picture: create(gateway, picture, keyed), (BIRD, OTHER)))
+        [first] = [each.json()["id"] for each in answers if each.status_code == 200]
+        [other] = [each.json()["error"]["code"] for each in answers if each.status_code != 200]
+        assert other == "idempotency_key_reused"
+        assert [each["id"] for each in gateway.get(VIDEOS).json()["data"]] == [first]
+        assert [each.parent.name for each in uploads_in(tmp_path)] == [first]
+
+
+def test_what_there_is_no_room_for_is_not_charged_and_what_is_beyond_the_minute_is_not_kept(
+    gateway_in: GatewayIn, tmp_path: Path
+) -> None:
+    tiers = tmp_path / "tiers.toml"
+    tiers.write_text("[some]\ncompute_units_per_minute = 60\n")
+    changes = {"tenant_file_bytes": len(BIRD), "admin_keys": frozenset({ADMIN}), "tiers": tiers}
+    with gateway_in(tmp_path, **changes) as gateway:
+        admin = Administrator(gateway)
+        headers = bearer(admin.key(admin.tenant("birds", tier="some")))
+        full = create(gateway, BIRD + OTHER, headers, steps="20")
+        assert (full.status_code, full.json()["error"]["code"]) == (StorageFull.status, "storage_full")
+        assert '"compute-units-per-minute";r=60;' in full.headers["ratelimit"]
+        accepted_ids = set()
+        while (answer := create(gateway, BIRD[:1], headers, steps="20")).status_code == 200:
+            accepted_ids.add(answer.json()["id"])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert {each.parent.name for each in uploads_in(tmp_path)} == accepted_ids
 
 
 def test_it_counts_in_what_the_tenant_stores_and_goes_with_its_clip(gateway_in: GatewayIn, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from bowerbird.contracts import ClipFormat, ModelCosts, MotionDescription, Size, SizeCosts, WorkClass
 from bowerbird.engine.bundle import MotionFacts
 from bowerbird.engine.model.clip import ClipForm
-from bowerbird.errors import RangeUnsatisfiable, RequestInvalid, TierExceeded
+from bowerbird.errors import BowerbirdError, RangeUnsatisfiable, RequestInvalid, TierExceeded
 from bowerbird.gateway.api.byte_range import range_of
 from bowerbird.gateway.api.job_drawing import computing_seconds
-from bowerbird.gateway.clips.plan import ClipPlan, compute_units, plan_clip, refuse_beyond
+from bowerbird.gateway.clips.plan import Bounds, ClipPlan, compute_units, plan_clip, refuse_beyond
 from bowerbird.gateway.clips.progress import Hearing, per_cent
 from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.records.job import Claim
@@ -23,6 +23,8 @@ from ..stand_ins import MODEL
 
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # a gateway's thread may
 
+NO_BOUNDS = Bounds(1 << 30)
+"""But the model's own."""
 COSTS = ModelCosts(
     unit_seconds=0.1, guided_rows=2, sizes=[SizeCosts(size=Size(width=32, height=32), encode=0.5, step=2, decode=0.25)]
 )
@@ -35,7 +37,15 @@ def moving(window: int = 16, overlap: int = 4, max_frames: int = 120) -> MotionD
 
 def planned(frames: int = 24, fps: float = 8, model: MotionDescription | None = None, **fields: object) -> ClipPlan:
     asked = {"prompt": "a robin", "frames": frames, "frames_per_second": fps, "format": ClipFormat.GIF, **fields}
-    return plan_clip(ClipRequest.model_validate(asked), model or moving(), 1 << 30)
+    return plan_clip(ClipRequest.model_validate(asked), model or moving())
+
+
+def refused(bounds: Bounds, plan: ClipPlan) -> BowerbirdError | None:
+    try:
+        refuse_beyond(bounds, plan, "frame_count")
+    except BowerbirdError as error:
+        return error
+    return None
 
 
 @settings(deadline=None)
@@ -55,6 +65,12 @@ def test_a_loop_of_a_model_that_draws_circles_is_whole_ones(frames: int, drawn: 
     model = moving(16, 4).model_copy(update={"circle": True})
     assert planned(frames, model=model, loop=True).drawn_frames == drawn
     assert planned(frames, model=model).drawn_frames == planned(frames, loop=True).drawn_frames == frames
+
+
+@pytest.mark.parametrize("clip_format", ClipFormat)
+def test_a_file_repeats_where_its_format_says_so_or_it_is_a_loop(clip_format: ClipFormat) -> None:
+    assert planned(format=clip_format).repeats == (clip_format is not ClipFormat.MP4)
+    assert planned(format=clip_format, loop=True).repeats
 
 
 def test_a_clip_costs_its_prompt_its_windows_and_its_frames() -> None:
@@ -85,9 +101,9 @@ def test_as_many_frames_are_drawn_as_the_clip_has_at_the_models_rate(fps: float,
 
 def test_a_stored_request_is_the_same_plan_again() -> None:
     asked = ClipRequest(prompt="a robin", frames=24, frames_per_second=12, format=ClipFormat.MP4, candidates=3)
-    plan = plan_clip(asked, moving(), 1 << 30)
+    plan = plan_clip(asked, moving())
     kept = ClipRequest.model_validate_json(plan.settled(asked, "a robin", None).model_dump_json())
-    assert plan_clip(kept, moving(), 1 << 30) == plan
+    assert plan_clip(kept, moving()) == plan
 
 
 @pytest.mark.parametrize(
@@ -95,7 +111,7 @@ def test_a_stored_request_is_the_same_plan_again() -> None:
     [
         (24, 12, "seconds", "Accepted: fewer frames a second or candidates, or a smaller size"),
         (6, 16, "seconds", "up to 2 s"),
-        (24, 12, "frame_count", "up to 36 frames"),
+        (24, 12, "frame_count", "up to 37 frames"),
         (8, 12, "frame_count", "up to 12 frames"),
         (2, 12, "frame_count", "up to 3 frames"),
         (1, 12, "frame_count", "Accepted: fewer frames a second"),
@@ -104,48 +120,31 @@ def test_a_stored_request_is_the_same_plan_again() -> None:
 def test_too_long_a_clip_is_refused_in_the_callers_own_words(
     fps: float, max_frames: int, field: str, says: str
 ) -> None:
-    with pytest.raises(RequestInvalid, match=says) as refused:
-        planned(72, fps, moving(max_frames=max_frames), length_field=field)
-    assert refused.value.param == field
+    with pytest.raises(RequestInvalid, match=says) as error:
+        refuse_beyond(NO_BOUNDS, planned(72, fps, moving(max_frames=max_frames)), field)
+    assert error.value.param == field
 
 
 @settings(deadline=None)
-@given(st.integers(2, 120), st.integers(1, 24), st.integers(2, 120))
-def test_the_longest_that_a_refusal_names_is_accepted(frames: int, fps: int, max_frames: int) -> None:
-    model = moving(window=2, overlap=1, max_frames=max_frames)
-    if round(frames / fps * model.frames_per_second) <= max_frames:
-        assert planned(frames, fps, model).frames == frames
-        return
-    with pytest.raises(RequestInvalid, match=r"Accepted: (up to|fewer)") as refused:
-        planned(frames, fps, model, length_field="frame_count")
-    accepted = re.search(r"up to (\d+) frames", refused.value.message)
-    if accepted:
-        longest = int(accepted[1])
-        assert planned(longest, fps, model, length_field="frame_count").frames == longest < frames
-
-
-def refused_beyond(units: float, plan: ClipPlan) -> TierExceeded | None:
-    try:
-        refuse_beyond(units, plan, "frame_count")
-    except TierExceeded as error:
-        return error
-    return None
-
-
-@settings(deadline=None)
-@given(st.integers(2, 120), st.sampled_from([8, 12, 24]), st.floats(1, 3000))
-def test_a_clip_beyond_the_tenants_budget_is_refused_with_the_longest_that_is_within(
-    frames: int, fps: int, units: float
-) -> None:
-    plan = planned(frames, fps, steps=10)
-    error = refused_beyond(units, plan)
-    assert (error is not None) == (compute_units(plan) > units)
+@given(st.data())
+def test_the_longest_that_a_refusal_names_is_accepted_and_the_next_is_not(data: st.DataObject) -> None:
+    model = moving(window=data.draw(st.integers(2, 16)), overlap=1, max_frames=data.draw(st.integers(2, 120)))
+    model = model.model_copy(update={"circle": data.draw(st.booleans())})
+    frames, fps = data.draw(st.integers(2, 120)), data.draw(st.integers(1, 24))
+    most_frames, units = data.draw(st.integers(1, 130)), data.draw(st.none() | st.floats(1, 3000))
+    plan = planned(frames, fps, model, steps=10, loop=data.draw(st.booleans()))
+    bounds = Bounds(most_frames * plan.size.width * plan.size.height, units)
+    error = refused(bounds, plan)
+    too_long = plan.drawn_frames > model.max_frames or frames > most_frames
+    too_costly = units is not None and compute_units(plan) > units
+    assert type(error) is (RequestInvalid if too_long else TierExceeded if too_costly else type(None))
     if error is not None:
-        accepted = re.search(r"up to (\d+) frames", error.message)
+        accepted = re.search(r"Accepted: up to (\d+) frames at", error.message)
         longest = int(accepted[1]) if accepted else 1
-        assert longest == 1 or compute_units(plan.of_length(longest)) <= units
-        assert compute_units(plan.of_length(longest + 1)) > units
-        assert accepted or "fewer steps" in error.message
+        assert longest < frames
+        assert longest == 1 or refused(bounds, plan.of_length(longest)) is None
+        assert refused(bounds, plan.of_length(longest + 1)) is not None
+        assert accepted or "Accepted: fewer" in error.message
 
 
 def test_progress_is_told_by_tens_and_never_goes_back() -> None:

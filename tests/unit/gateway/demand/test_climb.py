@@ -101,6 +101,44 @@ async def test_who_waits_is_told_each_phase_and_each_is_measured(cluster: Cluste
         assert stage.figure("bowerbird_wake_seconds_count", phase="total") == 0, "it was given up"
 
 
+@pytest.mark.parametrize(("waits", "phase"), [("ContainerCreating", Phase.PULL), ("PodInitializing", Phase.START)])
+async def test_a_pod_whose_secret_is_missing_says_so_by_its_events_until_it_is_there(
+    cluster: Cluster, waits: str, phase: Phase
+) -> None:
+    async with climbing(cluster) as stage:
+        with stage.demand.raised(DRAWS):
+            pod(cluster, containerStatuses=[{"state": {"waiting": {"reason": waits}}}])
+            event(cluster, "someone-elses", about="another", type="Warning", reason="FailedMount", message="theirs")
+            event(cluster, "scheduled", about="pod", type="Normal", reason="Scheduled", message="to cpu")
+            await stage.until(phase)
+            assert stage.climbs.progress(DRAWS).reason is None
+            missing = 'MountVolume.SetUp failed for volume "bucket" : secret "models" not found'
+            event(cluster, "mount", about="pod", type="Warning", reason="FailedMount", message=missing)
+            await until(lambda: stage.climbs.progress(DRAWS) == Progress(phase, f"FailedMount: {missing}"))
+            event(cluster, "pulling", about="pod", type="Normal", reason="Pulling", message="the image")
+            await until(lambda: stage.climbs.progress(DRAWS) == Progress(phase))
+
+
+def event(cluster: Cluster, name: str, about: str, **facts: str) -> None:
+    """What somebody says of a pod, after all that was said before."""
+    seen = f"2026-11-23T12:00:{len(cluster.objects['events']):02d}Z"
+    involved = {"kind": "Pod", "name": about}
+    cluster.put("events", name, involvedObject=involved, lastTimestamp=seen, **facts)
+
+
+async def test_what_is_said_of_a_pod_that_goes_is_no_reason_of_the_one_that_comes(cluster: Cluster) -> None:
+    async with climbing(cluster) as stage:
+        with stage.demand.raised(DRAWS):
+            pod(cluster, name="before")
+            cluster.objects["pods"]["before"]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+            event(cluster, "unhealthy", about="before", type="Warning", reason="Unhealthy", message="not ready")
+            pod(cluster, name="next")
+            await stage.until(Phase.PULL)
+            looks = cluster.lists
+            await until(lambda: cluster.lists > looks + 4)
+            assert stage.climbs.progress(DRAWS) == Progress(Phase.PULL)
+
+
 async def test_nothing_is_asked_while_nothing_is_needed(cluster: Cluster) -> None:
     async with climbing(cluster):
         await asyncio.sleep(0.1)

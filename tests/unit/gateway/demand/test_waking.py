@@ -4,6 +4,7 @@ when nobody looks."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from bowerbird.deadline import Deadline
-from bowerbird.errors import StageUnavailable
+from bowerbird.errors import GatewayStopping, StageUnavailable
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.demand.level import Demand
@@ -63,6 +64,15 @@ async def asleep(**settings: Any) -> AsyncIterator[Asleep]:
         admission = Admission()
         stages = Stages(session, {stage: () for stage in Stage}, 1.0, admission, [stage.value for stage in CHAIN])
         yield Asleep(Waking(stages, Demand({Stage.TEXT_TO_IMAGE: admission}, InFlight()), Settings(**settings)))
+
+
+async def test_who_waits_in_a_process_that_ends_waits_on_while_there_is_time_to_compute() -> None:
+    async with asleep(request_timeout_seconds=1) as chain, chain.waited_for() as waiting:
+        began = time.monotonic()
+        chain.waking.stop(1.5)
+        with pytest.raises(GatewayStopping):
+            await waiting
+        assert 0.5 <= time.monotonic() - began < 1.5
 
 
 async def test_what_keeps_the_last_of_a_chain_is_known_to_who_waits_for_the_first() -> None:

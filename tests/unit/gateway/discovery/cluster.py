@@ -25,7 +25,13 @@ from ..stand_ins import served
 
 Json = dict[str, Any]
 
-KINDS = {"endpointslices": "EndpointSlice", "pods": "Pod", "deployments": "Deployment", "scaledobjects": "ScaledObject"}
+KINDS = {
+    "endpointslices": "EndpointSlice",
+    "pods": "Pod",
+    "events": "Event",
+    "deployments": "Deployment",
+    "scaledobjects": "ScaledObject",
+}
 
 
 @dataclass
@@ -110,6 +116,7 @@ class Cluster:
                 Route(base, self._of("endpointslices")),
                 Route("/api/v1/namespaces/birds/pods", self._of("pods")),
                 Route("/api/v1/namespaces/birds/pods/{name}", self._one("pods"), methods=["GET", "PATCH"]),
+                Route("/api/v1/namespaces/birds/events", self._of("events")),
                 Route(apps + "/{name}", self._one("deployments")),
                 Route(apps + "/{name}/scale", self._scale, methods=["GET", "PATCH"]),
                 Route(keda + "/scaledobjects/{name}", self._one("scaledobjects")),
@@ -130,7 +137,10 @@ class Cluster:
             selects = _selector(request.query_params.get("labelSelector", ""))
             if "watch" not in request.query_params:
                 self.lists += 1
-                found = [each for each in self.objects[resource].values() if selects(each)]
+                concerns = request.query_params.get("fieldSelector", "")
+                found = [
+                    each for each in self.objects[resource].values() if selects(each) and _concerns(each, concerns)
+                ]
                 metadata = {"resourceVersion": str(self.version)}
                 return JSONResponse({"kind": f"{KINDS[resource]}List", "metadata": metadata, "items": found})
             assert request.query_params["allowWatchBookmarks"] == "true"
@@ -186,6 +196,12 @@ class Cluster:
         body: Json = await request.json()
         self.patches.append((path, body))
         return body
+
+
+def _concerns(event: Json, selector: str) -> bool:
+    """Whether an event is about the object that a field selector names."""
+    wanted = (each.partition("=") for each in filter(None, selector.split(",")))
+    return all(event["involvedObject"][field.removeprefix("involvedObject.")] == value for field, _, value in wanted)
 
 
 def endpoint(address: str, pod: str = "", **conditions: bool) -> Json:

@@ -153,7 +153,7 @@ def test_who_waits_for_a_chain_that_sleeps_is_sent_elsewhere_when_the_gateway_en
     gateway = start(stages_asleep=frozenset(SERVICES[:3]))
     until(gateway, dict.fromkeys(SERVICES[:3], "asleep"))
     held = [behind(gateway, seed=5), behind(gateway, headers={"Prefer": "respond-async"})]
-    apps[0].state.gateway.demand.stop()
+    apps[0].state.gateway.demand.stop(0)
     for each in held:
         answer = each.result()
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gateway_stopping"), answer.text
@@ -252,7 +252,7 @@ def test_keda_hears_at_one_gateway_of_what_another_has_admitted(
         assert not held.done()
         for stream in streams:
             stream.cancel()
-    apps[1].state.gateway.demand.stop()
+    apps[1].state.gateway.demand.stop(0)
     assert held.result().json()["error"]["code"] == "gateway_stopping"
 
 

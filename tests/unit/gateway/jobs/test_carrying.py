@@ -25,6 +25,8 @@ class Drawing:
     """Draws when it is let; counts."""
 
     def __init__(self) -> None:
+        self.phase = "draw"
+        """In which the next ones are until they are let."""
         self.begun: list[str] = []
         self.cancelled: list[str] = []
         self.let = asyncio.Event()
@@ -32,7 +34,7 @@ class Drawing:
     async def __call__(self, claim: Claim, progress: Callable[[str], None], place: Callable[[Place], None]) -> Drawn:
         self.begun.append(claim.job_id)
         place(Place(3, 1.5))
-        progress("draw")
+        progress(self.phase)
         try:
             await self.let.wait()
         except asyncio.CancelledError:
@@ -110,6 +112,39 @@ async def test_a_cancel_in_another_replica_stops_the_drawing(settings: Settings)
         await until_let_go(carrier, job.id)
         assert drawing.cancelled == [job.id]
         assert await files(records) == []
+
+
+async def test_a_process_that_ends_gives_back_what_waits_and_finishes_what_is_drawn(settings: Settings) -> None:
+    ending, other = Drawing(), Drawing()
+    other.let.set()
+    drawn, waits = new_job(), new_job()
+    async with open_records(settings) as records:
+        async with replica(settings, ending) as (_, carrier):
+            await records.jobs.submit(drawn)
+            await until(records, drawn.id, lambda job: job.state is JobState.RUNNING)
+            ending.phase = "admit"
+            await records.jobs.submit(waits)
+            await until(records, waits.id, lambda job: job.state is JobState.RUNNING)
+            carrier.end_within(60, alone=False)
+            async with replica(settings, other):
+                assert (await until(records, waits.id, finished)).state is JobState.SUCCEEDED
+            assert ending.cancelled == [waits.id]
+            asyncio.get_running_loop().call_later(0.2, ending.let.set)
+        job = await records.jobs.get(TENANT, drawn.id)
+        assert (job.state, job.attempts) == (JobState.SUCCEEDED, 1)
+
+
+async def test_a_process_whose_time_is_over_gives_back_what_it_draws(settings: Settings) -> None:
+    drawing, job = Drawing(), new_job()
+    async with open_records(settings) as records:
+        async with replica(settings, drawing) as (_, carrier):
+            await records.jobs.submit(job)
+            await until(records, job.id, lambda job: job.state is JobState.RUNNING)
+            carrier.end_within(carrying.LAST_WORDS_SECONDS + 0.2, alone=True)
+            assert not carrier.waits_in_vain(job.id)
+        assert carrier.waits_in_vain(job.id)
+        assert drawing.cancelled == [job.id]
+        assert (await records.jobs.get(TENANT, job.id)).state is JobState.QUEUED
 
 
 async def test_who_was_paused_and_overtaken_finishes_nothing_and_leaves_no_file(

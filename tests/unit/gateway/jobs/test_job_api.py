@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from starlette.responses import Response
 
-from bowerbird.contracts import Action, ModelCosts, SizeCosts
+from bowerbird.contracts import Action, ModelCosts, ModelDescription, SizeCosts
 from bowerbird.errors import DrawingFailed, StageUnavailable
 from bowerbird.gateway.records.database import FILE_NAME
 
@@ -105,11 +105,18 @@ def test_a_caller_who_waits_a_little_gets_the_pictures_when_they_are_there(
     assert draw(gateway, {"Prefer": "respond-async, wait=1"}, steps=30).status_code == 202
 
 
-def test_a_wait_that_would_be_too_long_turns_into_a_job(start_gateway: StartGateway, stages: StandIns) -> None:
+def costly(unit_seconds: float) -> ModelDescription:
+    """One slot, in which a step takes so long by its own account."""
     costs = ModelCosts(
-        unit_seconds=1000, guided_rows=2, sizes=[SizeCosts(size=MODEL.sizes[0], encode=0, step=1, decode=0)]
+        unit_seconds=unit_seconds,
+        guided_rows=2,
+        sizes=[SizeCosts(size=MODEL.sizes[0], encode=0, step=1, decode=0)],
     )
-    stages.behaviour.described = MODEL.model_copy(update={"slots": 1, "costs": costs})
+    return MODEL.model_copy(update={"slots": 1, "costs": costs})
+
+
+def test_a_wait_that_would_be_too_long_turns_into_a_job(start_gateway: StartGateway, stages: StandIns) -> None:
+    stages.behaviour.described = costly(unit_seconds=1000)
     stages.behaviour.until_frames = threading.Event()
     gateway = start_gateway()
     first = [submit(gateway, steps=30) for _ in range(2)]
@@ -163,20 +170,29 @@ def test_who_listens_while_a_job_is_drawn_hears_it_as_it_happens(gateway: httpx2
 
 
 def test_heartbeats_say_phase_position_and_eta_and_have_no_number(
-    gateway: httpx2.Client, stages: StandIns, monkeypatch: pytest.MonkeyPatch
+    start_gateway: StartGateway, stages: StandIns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bowerbird.gateway.api.job_stream.HEARTBEAT_SECONDS", 0.05)
+    stages.behaviour.described = costly(unit_seconds=1)
     stages.behaviour.seconds_per_step = 0.05
+    gateway = start_gateway()
     jobs = [submit(gateway, steps=30) for _ in range(stages.behaviour.described.slots + 2)]
+    first, last = jobs[0], jobs[-1]
     beats: dict[str, list[dict[str, Any]]] = {}
-    for job_id in (jobs[0], jobs[-1]):
-        told = heard(gateway, job_id)
+    with ThreadPoolExecutor(2) as threads:
+        streams = {job_id: threads.submit(heard, gateway, job_id) for job_id in (first, last)}
+    for job_id, stream in streams.items():
+        told = stream.result()
         beats[job_id] = [json.loads(event["data"]) for event in told if event["event"] == "heartbeat"]
         numbers = [int(event["id"]) for event in told if event["event"] != "heartbeat"]
         assert numbers == list(range(1, len(numbers) + 1))
         assert all("id" not in event for event in told if event["event"] == "heartbeat")
-    assert any(beat["phase"] in ("draw", "judge", "check_images") for beat in beats[jobs[0]])
-    assert all(set(beat) == {"id", "phase", "position", "eta_seconds"} for beat in beats[jobs[0]])
+        assert all(set(beat) == {"id", "phase", "position", "eta_seconds"} for beat in beats[job_id])
+    assert any(beat["phase"] in ("draw", "judge", "check_images") for beat in beats[first])
+    waited = [beat for beat in beats[last] if beat["phase"] == "admit"]
+    assert waited
+    assert {beat["position"] for beat in waited} <= {1, 2}
+    assert all(beat["eta_seconds"] > 0 for beat in waited)
     for job_id in jobs:
         ended(gateway, job_id)
 

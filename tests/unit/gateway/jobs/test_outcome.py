@@ -27,6 +27,10 @@ def test_a_broken_stage_is_not_the_jobs_fault() -> None:
     assert not ending.own_failure
 
 
+def test_a_tenant_that_is_switched_off_does_not_lose_its_jobs() -> None:
+    assert ending_of(errors.TenantDisabled("off"), attempts=1) == PutBack("tenant_disabled", LONGEST_REST_SECONDS)
+
+
 @pytest.mark.parametrize("error", [errors.DrawingFailed("NaN"), errors.LabelFailed("no"), ZeroDivisionError("a bug")])
 def test_what_a_healthy_stage_says_of_this_picture_and_our_bugs_are_its_own(error: Exception) -> None:
     ending = ending_of(error, attempts=1)
@@ -48,7 +52,7 @@ def test_a_foreign_exceptions_text_is_not_kept() -> None:
     assert "a robin" not in str(ending_of(ValueError("a robin for Jane Doe"), attempts=1))
 
 
-def test_rests_grow_to_a_bound_and_are_never_shorter_than_was_asked_for() -> None:
+def test_rests_grow_to_a_bound_and_are_as_long_as_was_asked_for_within_it() -> None:
     def rest(attempts: int, retry_after: int | None = None) -> float:
         ending = ending_of(errors.StageUnavailable("down", retry_after_seconds=retry_after), attempts)
         assert isinstance(ending, PutBack)
@@ -58,3 +62,4 @@ def test_rests_grow_to_a_bound_and_are_never_shorter_than_was_asked_for() -> Non
     assert rests == sorted(rests)
     assert rests[-1] == LONGEST_REST_SECONDS
     assert rest(1, retry_after=30) == 30
+    assert rest(1, retry_after=3600) == LONGEST_REST_SECONDS

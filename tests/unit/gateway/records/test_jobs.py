@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import URL
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import JobFinished, JobUnknown, RequestInvalid
 from bowerbird.gateway.records.job import JobState
+from bowerbird.gateway.records.jobs import CHANNEL
+from bowerbird.gateway.records.listening import Listener
 
 from .conftest import NOON_MS, Records
 from .rows import LEASE_SECONDS, TENANT, new_job, success
@@ -128,6 +131,21 @@ async def test_a_cancel_makes_the_running_claim_void(records: Records, other: Re
     assert (await records.jobs.get(TENANT, job.id)).state is JobState.CANCELLED
     assert await records.jobs.pictures(job.id) == []
     assert await records.usage.read(TENANT, 0, 100_000) == []
+
+
+async def test_whoever_listens_hears_that_a_job_was_ended_before_its_time(records: Records, url: URL) -> None:
+    if not records.database.is_postgresql:
+        pytest.skip("SQLite has one process, and nobody to tell")
+    heard = asyncio.Event()
+    async with asyncio.timeout(60), Listener(lambda: url).listening(CHANNEL, heard.set):
+        await heard.wait()  # it listens
+        for end in (records.jobs.cancel, records.jobs.remove):
+            heard.clear()
+            job = new_job()
+            await records.jobs.submit(job)
+            assert not heard.is_set()
+            await end(TENANT, job.id)
+            await heard.wait()
 
 
 async def test_a_finished_job_cannot_be_cancelled_and_says_how_it_ended(records: Records) -> None:

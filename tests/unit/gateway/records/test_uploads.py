@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bowerbird.errors import PictureLost, StorageFull
+from bowerbird.errors import PictureLost, RecordsUnavailable, StorageFull
 from bowerbird.gateway.records.tables import job_uploads
 from bowerbird.gateway.records.uploads import LEFT_BEHIND_MS, Upload, upload_key
 
@@ -51,6 +51,13 @@ async def test_what_there_is_no_room_for_is_not_named_either(records: Records) -
     with pytest.raises(StorageFull, match=str(len(PICTURE))):
         await records.uploads.keep(Upload("job_1", TENANT, None), PICTURE, no_room)
     assert (await rows(records), await files(records)) == (0, [])
+
+
+async def test_what_cannot_be_put_counts_in_nothing(records: Records) -> None:
+    await records.pictures.put("jobs/job_1", b"where a folder would have to be")
+    with pytest.raises(RecordsUnavailable):
+        await records.uploads.keep(Upload("job_1", TENANT, None), PICTURE, room_for_all)
+    assert await rows(records) == 0
 
 
 async def test_it_is_kept_as_long_as_its_job(records: Records) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 import httpx2
@@ -13,18 +18,22 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
+from bowerbird.errors import QueueFull
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.admission.bounds import Bounds, Occupancy
 from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.admission.owner import Owner
+from bowerbird.gateway.admission.ticket import Standing, Ticket
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.leases import Lease, Leases
 from bowerbird.gateway.replicas.doorway import DoorwayASGI
 from bowerbird.gateway.replicas.election import Election
 from bowerbird.gateway.replicas.followers import Followers
 from bowerbird.gateway.replicas.link import (
+    ACCEPTED,
     CLIPS,
     EPOCH_HEADER,
+    HEARS_HEADER,
     NONCE_HEADER,
     PICTURES,
     PROOF_HEADER,
@@ -121,3 +130,59 @@ async def test_follower_tells_nothing_to_who_cannot_show_that_it_knows_the_secre
                 async with linked(follower(session), Lease("queue_owner", "b", 3, address)):
                     raise AssertionError("it is followed")
     assert b"ticket" not in b"".join(heard)
+
+
+@pytest.mark.parametrize("hears", [{}, {HEARS_HEADER: ACCEPTED}])
+async def test_owner_is_told_what_was_accepted_unless_it_is_of_a_release_that_does_not_know_that(
+    hears: Mapping[str, str],
+) -> None:
+    heard: list[dict[str, Any]] = []
+    everything = threading.Event()
+
+    async def owner(scope: Scope, receive: Receive, send: Send) -> None:
+        nonce = dict(scope["headers"])[NONCE_HEADER.encode()].decode()
+        said = {PROOF_HEADER: proof(SECRET, "owner", "replica", "3", nonce), **hears}
+        headers = [(name.encode(), value.encode()) for name, value in said.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        while (message := await receive())["type"] != "http.disconnect":
+            heard.extend(json.loads(line) for line in message["body"].splitlines())
+            if any(each["kind"] == "offer" for each in heard):
+                everything.set()
+
+    job = Ticket("job", "t", 1.0, wait_until=60.0, accepted=True)
+    with served(owner) as address:
+        async with (
+            aiohttp.ClientSession() as session,
+            linked(follower(session), Lease("queue_owner", "b", 3, address)) as (link, _),
+        ):
+            link.announce([Standing(job)])
+            link.offer(job)
+            assert await asyncio.to_thread(everything.wait, 60)
+    [announced] = [each for each in heard if each["kind"] == "announce"]
+    [offered] = [each for each in heard if each["kind"] == "offer"]
+    expected = True if hears else None
+    assert announced["standings"][0]["ticket"].get("accepted") is expected
+    assert offered["ticket"].get("accepted") is expected
+
+
+async def test_what_was_accepted_is_not_refused_by_an_owner_elsewhere(url: str, app: Starlette) -> None:
+    full = Followers(Owner(Order(Bounds(requests=1, tenant_part=1.0))))
+    app.state.elections[PATH].followers_in = {"3": full}.get
+    async with aiohttp.ClientSession() as session:
+        admission = Admission(BOUNDS)
+        replica = Follower("replica", admission, Occupancy(BOUNDS), session, SECRET)
+        async with linked(replica, Lease("queue_owner", "b", 3, url)) as (link, lines), AsyncExitStack() as places:
+            admission.follow(link)
+            listening = asyncio.create_task(link.listen(lines))
+            turns = {}
+            for name, accepted in (("first", False), ("job", True), ("second", False)):
+                ticket = Ticket(name, "t", 1.0, time.monotonic() + 60, accepted=accepted)
+                turns[name] = await places.enter_async_context(admission.place(ticket))
+            with pytest.raises(QueueFull):  # the last that was asked, so that the others' answers would be here
+                await turns["second"].grant()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await turns["job"].grant()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)

@@ -77,6 +77,28 @@ async def running(
             yield election, admission
 
 
+async def test_an_outage_of_the_database_is_no_reason_to_send_those_elsewhere_who_wait(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ABANDONED_SECONDS", 1.0)
+    leases = Reachable(database)
+    async with running(leases, slots=0) as (election, admission):
+        await until(election, Role.OWNER)
+        async with admission.place(Ticket("1", "t", 1.0, time.monotonic() + 60, arrived=time.monotonic())) as turn:
+            waiting = asyncio.create_task(turn.grant())
+            admission.stop(60)
+            election.stop()
+            leases.away = True
+            await asyncio.sleep(1.2)
+            leases.away = False
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            async with running(Reachable(database), "b") as (other, _):
+                await until(other, Role.OWNER)
+                assert not waiting.done()
+            waiting.cancel()
+
+
 async def until(election: Election, role: Role) -> None:
     async with asyncio.timeout(60):
         while election.role is not role:  # noqa: ASYNC110 - it says so to nobody

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from ..conftest import draw, pictures
-from ..identity.gateways import bearer
+from ..identity.gateways import ADMIN, bearer
 from ..jobs.test_job_api import ended, submit
 from ..stand_ins import StandIns, frame
 from .conftest import Office, Place
@@ -140,6 +140,24 @@ def test_a_job_that_is_drawn_is_stopped_and_leaves_nothing(office: Office, stage
     assert stages.draws_stopped.wait(60)
     assert client.get(f"/v1/jobs/{job}", headers=headers).status_code == 404
     assert found(office.place.folders, office.them.needles()) == set()
+
+
+def test_a_job_that_another_gateway_draws_is_stopped_at_once(
+    place: Place, stages: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place.postgresql is None:
+        pytest.skip("SQLite has one gateway")
+    monkeypatch.setattr("bowerbird.gateway.jobs.carrying.RENEW_SECONDS", 3600.0)  # it is told
+    monkeypatch.setattr("bowerbird.gateway.jobs.carrying.LEASE_SECONDS", 3600.0)
+    stages.behaviour.until_frames = threading.Event()
+    gateways = place.start(), place.start()
+    them = Someone("zyzzyva-3", "quetzaltenango", 553_101, ADMIN)
+    headers = bearer(them.key)
+    job = submit(gateways[0], headers, steps=30, **them.fields)
+    until(lambda: stages.asked("/draw"))
+    [other] = [each for each in gateways if not each.get(f"/v1/jobs/{job}", headers=headers).json()["phase"]]
+    erased(other, them.key, safety_identifier=them.identifier)
+    assert stages.draws_stopped.wait(10)
 
 
 def test_a_job_that_comes_while_an_erasure_runs_is_swept_with_the_rest(

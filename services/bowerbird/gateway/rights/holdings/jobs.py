@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Table, delete, exists, func, select, updat
 
 from bowerbird.gateway.records.job import JobState
 from bowerbird.gateway.records.job_events import JobEvents
-from bowerbird.gateway.records.jobs import UNFINISHED
+from bowerbird.gateway.records.jobs import CHANNEL, UNFINISHED
+from bowerbird.gateway.records.listening import notify
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.retention import JOB_PICTURES
 from bowerbird.gateway.records.tables import idempotency_keys, job_events, job_pictures, job_uploads, jobs
@@ -119,6 +120,7 @@ class JobHolding:
         async with self._database.writing() as connection:
             rows = (await connection.execute(ending)).all()
             await self._events.insert(connection, [(row.id, row.events, "cancelled", {}) for row in rows])
+            await notify(connection, CHANNEL)
         return [row.id for row in rows]
 
     async def _remove_uploads(self, subject: Subject, count: Count) -> None:
