@@ -9,6 +9,7 @@ from . import cluster
 from .addons import images, keda_manifests
 from .binaries import build_missing, missing, program
 from .chart import write_derived
+from .leftovers import STEPS, leftovers
 from .product_images import differing
 from .release import loaded
 
@@ -57,6 +58,16 @@ def status() -> None:
     print(exports(found) if found else "no cluster runs here")
 
 
+def killed() -> None:
+    """Kills a start at each of its steps, takes it away, and says whether anything is left."""
+    left = leftovers()
+    for step, traces in left.items():
+        print(f"left of one that was killed after {step or 'its first machine'!r}:", *traces, sep="\n    ")
+    if left:
+        raise SystemExit("`down` does not take away everything.")
+    print(f"killed at {len(STEPS)} steps of its start, a cluster leaves nothing behind `down`")
+
+
 def bench() -> None:
     """Measures how long all of it takes, on a cluster of its own."""
     from .bench import bench as measure
@@ -89,6 +100,7 @@ COMMANDS = {
     "load": load,
     "rebuild": rebuild,
     "down": down,
+    "leftovers": killed,
     "status": status,
     "bench": bench,
     "wakes": wakes,

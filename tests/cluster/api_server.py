@@ -25,8 +25,9 @@ NEEDED = ("etcd", "kube-apiserver", "kubectl")
 
 
 @contextmanager
-def running_api_server(folder: Path) -> Iterator[Cluster]:
-    """One that answers and knows every kind that the chart names, with its files in `folder`; ends with the block."""
+def running_api_server(folder: Path, *, bare: bool = False) -> Iterator[Cluster]:
+    """One that answers and knows every kind that the chart names, or `bare` none but Kubernetes' own, with its files in
+    `folder`; ends with the block."""
     etcd, peer, port = free_port(), free_port(), free_port()
     authority = Authority(folder)
     commands = {
@@ -46,9 +47,10 @@ def running_api_server(folder: Path) -> Iterator[Cluster]:
             stack.enter_context(running(folder, name, options))
         cluster = Cluster(folder, {}, kubeconfig)
         cluster.until(lambda: cluster.kubectl("get", "--raw", "/readyz") == "ok", "an API server", READY_SECONDS)
-        for kinds in definitions():
-            cluster.kubectl("apply", "--server-side", "-f", str(kinds))
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", f"--timeout={READY_SECONDS:.0f}s")
+        if not bare:
+            for kinds in definitions():
+                cluster.kubectl("apply", "--server-side", "-f", str(kinds))
+            cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", f"--timeout={READY_SECONDS:.0f}s")
         yield cluster
 
 

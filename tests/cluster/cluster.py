@@ -163,6 +163,8 @@ def down() -> None:
         machine.kill()
     remove_bridge()
     remove_cgroups()
+    with ThreadPoolExecutor() as threads:  # layers of images, each on each node: a disk is asked for many at once
+        list(threads.map(partial(shutil.rmtree, ignore_errors=True), home().glob("*/var/lib/containerd/*/snapshots/*")))
     shutil.rmtree(home(), ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ LOOKS = {"list,watch discovery.k8s.io/endpointslices", "list,patch pods"}
 def wakes(services: str) -> dict[str, set[str]]:
     """What it takes to wake these, and to install them with no pod."""
     deeds = {"get apps/deployments", "get,patch apps/deployments/scale", "get keda.sh/scaledobjects"}
-    gateway = LOOKS | {f"{deed} {services}" for deed in deeds}
+    gateway = LOOKS | {"list events"} | {f"{deed} {services}" for deed in deeds}
     return {"gateway": gateway, "own-replicas": {f"patch apps/deployments {services}"}}
 
 

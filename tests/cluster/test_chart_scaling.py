@@ -28,6 +28,22 @@ def claimed(*options: str) -> list[Any]:
     return objects(render(None, *KEYS, "--set", f"{DRAWS}.accelerator.deviceClass=gpu.nvidia.com", *options))
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "keys"),
+    [
+        ("resource=nvidia.com/gpu", ["nvidia.com/gpu"]),
+        ("resource=nvidia.com/mig-3g.40gb", ["nvidia.com/mig-3g.40gb", "nvidia.com/gpu"]),
+        ("resource=nvidia.com/gpu.shared", ["nvidia.com/gpu.shared", "nvidia.com/gpu"]),
+        ("resource=example.com/chip", ["example.com/chip"]),
+        ("deviceClass=gpu.nvidia.com", ["nvidia.com/gpu"]),
+        ("deviceClass=chip.example.com", []),
+    ],
+)
+def test_the_taints_of_nodes_that_have_its_accelerator_are_tolerated(accelerator: str, keys: list[str]) -> None:
+    pod = pod_of(objects(render(None, *KEYS, "--set", f"{DRAWS}.accelerator.{accelerator}")), "text-to-image")
+    assert [each["key"] for each in pod.get("tolerations", ())] == keys
+
+
 def templates(rendered: list[Any]) -> list[Any]:
     """ResourceClaimTemplates."""
     return [each for each in rendered if each["kind"] == "ResourceClaimTemplate"]

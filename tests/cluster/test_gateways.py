@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from openai import DEFAULT_MAX_RETRIES
 
 from ..postgresql import RunningPostgreSQL
 from ..s3 import RunningS3
@@ -28,8 +27,6 @@ pytestmark = [pytest.mark.own_cluster, pytest.mark.timeout(900)]
 NAMESPACE = "shared"
 COOLDOWN_SECONDS = 2
 NEW = {**PICTURE, "cache": "fresh"}
-AGAIN = DEFAULT_MAX_RETRIES
-"""Who waits for a turn at a gateway that ends is sent to another, by a 503 that OpenAI's client tries again after."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +78,7 @@ def test_gateways_are_evicted_one_by_one_and_what_they_were_drawing_is_answered(
 
 def test_gateways_are_replaced_under_load_and_every_picture_comes(release: Release) -> None:
     before = release.pods("gateway")
-    with release.reached_by_node() as client, drawing(client, AGAIN) as told, drawing(client, AGAIN, n=2) as others:
+    with release.reached_by_node() as client, drawing(client) as told, drawing(client, n=2) as others:
         release.cluster.until(lambda: told.pictures > 0 and others.pictures > 0, "pictures", seconds=READY_SECONDS)
         release.upgrade("--set", "services.gateway.podAnnotations.round=two")
         time.sleep(2)
@@ -101,7 +98,7 @@ def test_the_next_release_migrates_under_load_and_this_one_goes_on_where_it_was(
 ) -> None:
     load_next_gateway(release.cluster, tmp_path)
     same = "services.gateway.podAnnotations.round=two"
-    with release.reached_by_node() as client, drawing(client, AGAIN) as told, drawing(client, AGAIN, n=2) as others:
+    with release.reached_by_node() as client, drawing(client) as told, drawing(client, n=2) as others:
         jobs = [accepted(client)]
         release.upgrade("--set", same, "--set", f"services.gateway.image={IMAGE}")
         assert revision(postgresql) == REVISION

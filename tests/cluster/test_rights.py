@@ -22,6 +22,7 @@ LOOKING = {"list,watch discovery.k8s.io/endpointslices", "list,patch pods"}
 """What the gateway may do where a service has several pods: find them, and say which of them are busy."""
 COUNTING = {
     *LOOKING,
+    "list events",
     f"get apps/deployments {OF_MODELS}",
     f"get,patch apps/deployments/scale {OF_MODELS}",
     f"get keda.sh/scaledobjects {OF_MODELS}",

@@ -82,12 +82,16 @@ def test_what_a_paused_service_cannot_do_is_told_within_seconds(release: Release
     fall_asleep(release)
 
 
-def test_one_request_wakes_the_whole_chain_at_once_and_is_answered(release: Release) -> None:
+def test_one_request_wakes_the_whole_chain_at_once_hears_how_far_it_is_and_is_answered(release: Release) -> None:
     with release.watched("deployments", REPLICAS) as changes, release.reached() as client:
-        answer = client.post("/v1/images/generations", json=PICTURE, timeout=300)
+        streamed = {**PICTURE, "stream": True}
+        answer = client.post("/v1/images/generations", json=streamed, timeout=300)
         release.cluster.until(lambda: are_awake(client.get("/metrics").text), "services whose wakes are counted")
         metrics = client.get("/metrics").text
-    assert answer.status_code == httpx2.codes.OK, answer.text
+    assert "event: image_generation.completed" in answer.text, answer.text
+    phases = re.findall(r'"phase": ?"wake\.(\w+)"', answer.text)
+    assert phases[0] == "decide"
+    assert {"start", "load"} & set(phases), "what a kubelet does"
     assert counts(release) == AWAKE
     told = sorted(woken(changes).values())
     assert len(told) == len(MODELS)
@@ -120,6 +124,19 @@ def test_a_pod_that_is_told_to_end_finishes_its_picture(release: Release) -> Non
         release.cluster.until(lambda: annotated(release), "a pod of text-to-image that is known as busy")
         release.kubectl("delete", "pod", "--wait=false", *release.pods("text-to-image"))
         answer = drawing.result()
+    assert answer.status_code == httpx2.codes.OK, answer.text
+    assert len(answer.json()["data"]) == several["n"]
+
+
+def test_what_a_pod_has_no_time_left_for_is_drawn_by_another(release: Release) -> None:
+    with release.reached() as client, ThreadPoolExecutor(1) as thread:
+        client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=300).raise_for_status()
+        several = {**PICTURE, "cache": "fresh", "n": 4, "steps": 50}
+        drawing = thread.submit(client.post, "/v1/images/generations", json=several, timeout=300)
+        release.cluster.until(lambda: annotated(release), "a pod of text-to-image that is known as busy")
+        release.kubectl("delete", "pod", "--wait=false", "--grace-period=1", *release.pods("text-to-image"))
+        answer = drawing.result()
+        assert 'bowerbird_put_back_total{reason="lost"}' in client.get("/metrics").text
     assert answer.status_code == httpx2.codes.OK, answer.text
     assert len(answer.json()["data"]) == several["n"]
 

@@ -75,10 +75,11 @@ spec:
       {{- with $service.nodeSelector }}
       nodeSelector: {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if or $service.tolerations $service.accelerator.resource }}
+      {{- $taints := include "bowerbird.taints" . | fromJsonArray }}
+      {{- if or $service.tolerations $taints }}
       tolerations:
-        {{- if $service.accelerator.resource }}
-        - {key: {{ $service.accelerator.resource }}, operator: Exists, effect: NoSchedule}
+        {{- range $taints }}
+        - {key: {{ . }}, operator: Exists, effect: NoSchedule}
         {{- end }}
         {{- with $service.tolerations }}
         {{- toYaml . | nindent 8 }}

@@ -63,6 +63,20 @@ says what is in it. Takes {name, service}. */}}
 {{- end -}}
 {{- end -}}
 
+{{/* Taints of nodes that have what a service takes, a JSON list: named like the resource, and those of NVIDIA's devices, whole
+or in parts, by resource or claim, `nvidia.com/gpu`, as its own guides have it. Takes {service}. */}}
+{{- define "bowerbird.taints" -}}
+{{- $accelerator := .service.accelerator -}}
+{{- $taints := list -}}
+{{- if $accelerator.resource -}}
+{{- $taints = append $taints $accelerator.resource -}}
+{{- end -}}
+{{- if or (hasPrefix "nvidia.com/" $accelerator.resource) (hasSuffix ".nvidia.com" $accelerator.deviceClass) -}}
+{{- $taints = append $taints "nvidia.com/gpu" -}}
+{{- end -}}
+{{- $taints | uniq | toJson -}}
+{{- end -}}
+
 {{/* Seconds that a service has by one of its settings, rounded up; 120, as settings.py has it, where it says nothing. Takes
 {service, setting}. */}}
 {{- define "bowerbird.settingSeconds" -}}
