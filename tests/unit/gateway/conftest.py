@@ -48,10 +48,13 @@ def _gateway(_stand_ins: tuple[StandIns, str], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def stages(_stand_ins: tuple[StandIns, str]) -> StandIns:
-    """The stages, behaving until a test says otherwise."""
+def stages(_stand_ins: tuple[StandIns, str]) -> Iterator[StandIns]:
+    """The stages, behaving until a test says otherwise, and again after it: the next file may ask for no fixture of
+    this one's.
+    """
     _stand_ins[0].reset()
-    return _stand_ins[0]
+    yield _stand_ins[0]
+    _stand_ins[0].reset()
 
 
 @pytest.fixture
