@@ -12,7 +12,7 @@ from starlette.responses import Response
 from bowerbird.errors import BowerbirdError, StageUnavailable
 
 from .conftest import PROMPT
-from .jobs.test_job_api import ended, submit
+from .jobs.submitting import ended, submit
 from .stand_ins import StandIns
 
 

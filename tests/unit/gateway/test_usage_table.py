@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from .conftest import StartGateway, draw
-from .jobs.test_job_api import ended, submit
+from .jobs.submitting import ended, submit
 
 
 @pytest.mark.parametrize(

@@ -390,20 +390,3 @@ def until_both_draw(gateway: httpx2.Client, *stages: StandIns) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("an endpoint was not asked again")
-
-
-def test_no_more_is_answered_at_once_than_may_be_whatever_it_waits_for(
-    start_gateway: StartGateway, stages: StandIns, behind: Callable[..., Future[httpx2.Response]]
-) -> None:
-    gateway = start_gateway(requests_at_once=2)
-    stages.behaviour.until_frames = threading.Event()
-    held = [behind(gateway, seed=seed) for seed in range(2)]
-    while figure(gateway, "bowerbird_requests_in_flight") < 3:  # the two, and who asks for the metrics
-        time.sleep(0.01)
-    refused = draw(gateway, seed=2)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "gateway_full")
-    assert int(refused.headers["retry-after"]) >= 1
-    assert gateway.get("/readyz").is_success
-    stages.behaviour.until_frames.set()
-    assert all(each.result().is_success for each in held)
-    assert draw(gateway, seed=2).is_success

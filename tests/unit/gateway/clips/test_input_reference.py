@@ -23,7 +23,7 @@ from bowerbird.gateway.clips.plan import USUAL_STRENGTH
 from ..clip_stand_ins import clip_frame
 from ..conftest import GatewayIn
 from ..identity.gateways import ADMIN, Administrator, bearer
-from ..jobs.test_job_api import ended
+from ..jobs.submitting import ended
 from ..stand_ins import StandIns, verdicts
 
 VIDEOS = "/v1/videos"

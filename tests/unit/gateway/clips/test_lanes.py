@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..conftest import StartGateway, closed_url
-from ..jobs.test_job_api import ended, submit
+from ..jobs.submitting import ended, submit
 
 
 def test_a_clip_is_drawn_where_nobody_draws_pictures(start_gateway: StartGateway) -> None:

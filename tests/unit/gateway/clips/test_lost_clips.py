@@ -14,7 +14,7 @@ import httpx2
 from bowerbird.gateway.records.database import FILE_NAME
 
 from ..conftest import GatewayIn
-from ..jobs.test_job_api import ended
+from ..jobs.submitting import ended
 
 VIDEO = {"prompt": "a small red bird", "seconds": 2, "fps": 8, "seed": 7}
 

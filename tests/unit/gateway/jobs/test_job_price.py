@@ -9,7 +9,7 @@ from bowerbird.errors import StageUnavailable
 
 from ..conftest import StartGateway, until_ready
 from ..stand_ins import MODEL, StandIns
-from .test_job_api import ended, submit
+from .submitting import ended, submit
 
 
 def costing(step: float) -> ModelDescription:

@@ -11,7 +11,7 @@ from bowerbird.gateway.records import claims
 
 from ..conftest import StartGateway
 from ..stand_ins import StandIns
-from .test_job_api import ended, submit
+from .submitting import ended, submit
 
 TIMEOUT_SECONDS = 0.4
 

@@ -10,7 +10,7 @@ from bowerbird.errors import PromptTooLong
 
 from ..conftest import PROMPT
 from ..stand_ins import StandIns
-from .test_job_api import ASYNC, ended
+from .submitting import ASYNC, ended
 
 LONG = "a robin " * 10
 

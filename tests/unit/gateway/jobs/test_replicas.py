@@ -17,7 +17,7 @@ from tests.s3 import RunningS3
 
 from ..conftest import GatewayIn, draw, pictures
 from ..stand_ins import StandIns
-from .test_job_api import ended, heard, submit
+from .submitting import ended, heard, submit
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from ..conftest import draw, pictures
 from ..identity.gateways import ADMIN, bearer
-from ..jobs.test_job_api import ended, submit
+from ..jobs.submitting import ended, submit
 from ..stand_ins import StandIns, frame
 from .conftest import Office, Place
 from .traces import Someone, erased, finished, found, leave, until

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from ..identity.gateways import bearer
-from ..jobs.test_job_api import ended
+from ..jobs.submitting import ended
 from .conftest import Office
 from .test_export import exported
 from .traces import Someone, erased, found

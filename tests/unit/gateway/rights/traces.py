@@ -12,7 +12,7 @@ import httpx2
 
 from ..conftest import draw, pictures
 from ..identity.gateways import bearer
-from ..jobs.test_job_api import ended, submit
+from ..jobs.submitting import ended, submit
 from ..stand_ins import frame
 
 FINISH_SECONDS = 60.0

@@ -6,92 +6,23 @@ the last test has the real ones.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from starlette.requests import Request
-from starlette.responses import Response
 
-from bowerbird.contracts import DrawRequest
-from bowerbird.engine.serving.fence import Fence
-from bowerbird.errors import GrantStale, StageFull
-
-from ..embedded_stack import RunningStack
-from ..gateways import RunningGateway, RunningGateways, running_gateways
-from ..postgresql import RunningPostgreSQL, running_postgresql
-from ..unit.gateway.stand_ins import MODEL, Seen, StandIns, _response, frame, served
+from ...embedded_stack import RunningStack
+from ...gateways import RunningGateway, RunningGateways, running_gateways
+from ...postgresql import RunningPostgreSQL, running_postgresql
+from .crowd import CROWD, PART, PROMPT, QUIET, SLOTS, Crowd, Stages, assert_drawn, authorized, gateways_before
 
 pytestmark = pytest.mark.timeout(300)
 
-PROMPT = "an american robin perched on a branch in winter"
-SLOTS = 2
-PART = 16
-"""Requests of one tenant that may wait."""
 OWNERLESS_SECONDS = 10.0
 """From an owner's death until its successor grants something, at most."""
-CROWD, QUIET = "key-of-the-crowd", "key-of-the-quiet"
-"""API keys of two tenants."""
-
-Answers = dict[int, Future[httpx2.Response]]
-"""Seed -> the answer to come."""
-
-
-class Stages(StandIns):
-    """Stages whose text-to-image has slots and a fence, and counts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fence = Fence()
-        self.drawing = 0
-        self.reset()
-
-    def reset(self) -> None:
-        super().reset()
-        self.behaviour.described = MODEL.model_copy(update={"slots": SLOTS})
-        self.behaviour.seconds_per_step = 0.05
-        self.held = False
-        """Whoever is drawn stays at the first step."""
-        self.most = self.full = self.stale = 0
-        self.finished: list[int] = []
-        """Seeds, in the order in which they were drawn to their end."""
-
-    async def _draw(self, request: Request, seen: Seen) -> Response:
-        try:
-            self.fence.pass_through(request.headers)
-        except GrantStale as error:
-            self.stale += 1
-            return _response(error)
-        if self.drawing >= SLOTS:
-            self.full += 1
-            return _response(StageFull("full", retry_after_seconds=1))
-        return await super()._draw(request, seen)
-
-    async def _drawing(self, asked: DrawRequest) -> AsyncIterator[bytes]:
-        self.drawing += 1
-        self.most = max(self.most, self.drawing)
-        try:
-            while self.held:  # noqa: ASYNC110 - another thread says so
-                await asyncio.sleep(0.01)
-            async for part in super()._drawing(asked):
-                yield part
-            self.finished.append(asked.seed)
-        finally:
-            self.drawing -= 1
-
-
-@pytest.fixture(scope="module")
-def _stages() -> Stages:
-    return Stages()
 
 
 @pytest.fixture(scope="module")
@@ -105,71 +36,10 @@ def _gateways(
 
 
 @pytest.fixture
-def stages(_stages: Stages) -> Stages:
-    """The stand-ins; nothing was drawn yet."""
-    _stages.reset()
-    return _stages
-
-
-@pytest.fixture
 def gateways(_gateways: RunningGateways, stages: Stages) -> RunningGateways:
     """Two gateways before the stand-ins, one of them the owner."""
     _gateways.make_whole()
     return _gateways
-
-
-@contextmanager
-def gateways_before(stages: Stages, database: str | None, folder: Path, count: int = 2) -> Iterator[RunningGateways]:
-    """So many on a PostgreSQL, or one with a SQLite of its own."""
-    names = ("safety", "text-to-image", "animation", "curation")
-    with served(stages.app()) as url:
-        environment = {f"BOWERBIRD_{name.upper().replace('-', '_')}_URL": f"{url}/{name}" for name in names} | {
-            **({} if database is None else {"BOWERBIRD_DATABASE_URL": database}),
-            "BOWERBIRD_RESULT_BYTES": "0",
-            "BOWERBIRD_DRAIN_SECONDS": "60",
-            "BOWERBIRD_API_KEYS": json.dumps([CROWD, QUIET]),
-            "BOWERBIRD_QUEUE_REQUESTS": str(4 * PART),
-            "BOWERBIRD_QUEUE_TENANT_PART": "0.25",
-        }
-        with running_gateways(folder, count, **environment) as running:
-            yield running
-
-
-class Crowd:
-    """Many clients at once, whose seeds are all different."""
-
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self._threads = threads
-        self._seed = 0
-
-    def send(self, gateway: RunningGateway, count: int, steps: int = 4, key: str = CROWD) -> Answers:
-        """The answers to come."""
-        answers: Answers = {}
-        for _ in range(count):
-            self._seed += 1
-            body = {"prompt": PROMPT, "seed": self._seed, "steps": steps}
-            answers[self._seed] = self._threads.submit(
-                gateway.client.post, "/v1/images/generations", json=body, headers=authorized(key)
-            )
-        return answers
-
-
-@pytest.fixture
-def crowd() -> Iterator[Crowd]:
-    with ThreadPoolExecutor(64) as threads:
-        yield Crowd(threads)
-
-
-def assert_drawn(answers: Answers) -> None:
-    """Everybody has the picture of the own seed."""
-    for seed, answer in answers.items():
-        assert answer.result().status_code == 200, answer.result().text
-        picture = base64.b64decode(answer.result().json()["data"][0]["b64_json"])
-        assert picture == frame(seed, 3_200)
-
-
-def authorized(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 # ------------------------------------------------------------------------------------------------------ one order
@@ -327,54 +197,6 @@ def test_an_owner_that_is_told_to_end_hands_over_and_who_waits_there_has_its_tur
     owner.process.wait(120)
     assert owner.process.returncode == 0
     assert (stages.most, stages.full) == (SLOTS, 0)
-
-
-def test_who_waits_for_a_job_that_a_lone_gateway_carries_no_further_is_told_so(
-    stages: Stages, tmp_path: Path, crowd: Crowd
-) -> None:
-    with gateways_before(stages, None, tmp_path, count=1) as gateways, ThreadPoolExecutor(3) as threads:
-        [gateway] = gateways.members
-        stages.held = True
-        drawing = crowd.send(gateway, SLOTS)
-        gateway.until("bowerbird_slots_held", SLOTS)
-
-        def asks(seed: int, headers: dict[str, str]) -> httpx2.Response:
-            body = {"prompt": PROMPT, "seed": seed, "steps": 4}
-            return gateway.client.post("/v1/images/generations", json=body, headers=headers | authorized(CROWD))
-
-        keyed = threads.submit(asks, 101, {"Idempotency-Key": "one"})
-        patient = threads.submit(asks, 102, {"Prefer": "respond-async, wait=600"})
-        gateway.until("bowerbird_waiting_requests", 2)
-        job = gateway.client.get("/v1/jobs", headers=authorized(CROWD)).json()["data"][0]["id"]
-        heard = threads.submit(gateway.client.get, f"/v1/jobs/{job}/events", headers=authorized(CROWD))
-        gateway.signal(signal.SIGTERM)
-        assert (keyed.result().status_code, keyed.result().json()["error"]["code"]) == (503, "gateway_stopping")
-        assert patient.result().status_code == 202
-        assert "job.succeeded" not in heard.result().text
-        stages.held = False
-        assert_drawn(drawing)
-        assert gateway.process.wait(120) == 0
-
-
-def test_who_waits_for_an_order_that_nobody_will_keep_is_sent_elsewhere(
-    stages: Stages, postgresql: RunningPostgreSQL, tmp_path: Path, crowd: Crowd
-) -> None:
-    name = f"t{secrets.token_hex(6)}"
-    with gateways_before(stages, postgresql.create(name), tmp_path, count=1) as gateways:
-        [gateway] = gateways.members
-        stages.held = True
-        drawing = crowd.send(gateway, SLOTS)
-        gateway.until("bowerbird_slots_held", SLOTS)
-        waiting = crowd.send(gateway, 4)
-        gateway.until("bowerbird_waiting_requests", 4)
-        gateway.signal(signal.SIGTERM)
-        for answer in waiting.values():
-            assert (answer.result().status_code, answer.result().json()["error"]["code"]) == (503, "gateway_stopping")
-            assert int(answer.result().headers["retry-after"]) >= 1
-        stages.held = False
-        assert_drawn(drawing)
-        assert gateway.process.wait(120) == 0
-    postgresql.drop(name)
 
 
 def test_who_waits_is_drawn_although_the_database_was_away(tmp_path: Path, crowd: Crowd) -> None:
