@@ -113,7 +113,7 @@ BESIDE := -n 2 --dist loadfile --no-loadscope-reorder --verbose
 test-cluster: .venv-dev/synced ## the tests that need a cluster (CLUSTER=own, or existing with KUBECONFIG; TESTS=file for one)
 	@CLUSTER=$(or $(CLUSTER),own) $(DEV)pytest $(BESIDE) $(TESTS) $(ARGS)
 
-bench-cluster: .venv-dev/synced ## how long a cluster, a release and a wake take (WHAT=wakes: a hundred; WHAT=cycles: with faults)
+bench-cluster: .venv-dev/synced ## how long a cluster, a release and a wake take (WHAT=wakes: a hundred; WHAT=cycles: with faults; WHAT=scale-downs)
 	@$(DEV)python -m tests.cluster $(or $(WHAT),bench)
 
 clean: ## remove environments, tools and what they made; never .bowerbird/ or out/

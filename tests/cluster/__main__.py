@@ -89,6 +89,13 @@ def cycles() -> None:
     run()
 
 
+def scale_downs() -> None:
+    """Has ROUNDS (10) times three pods become one while the youngest draws, after one without its deletion cost."""
+    from .scale_downs import scale_downs as run
+
+    run()
+
+
 def exports(running: cluster.Cluster) -> str:
     """What a shell is told to use it: the cluster, and the kubectl and helm that were built with it."""
     return f"export KUBECONFIG={running.kubeconfig} PATH={program('kubectl').parent}:{program('helm').parent}:$PATH"
@@ -105,6 +112,7 @@ COMMANDS = {
     "bench": bench,
     "wakes": wakes,
     "cycles": cycles,
+    "scale-downs": scale_downs,
     "chart": write_derived,
 }
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,6 +157,18 @@ def up(
     cluster.until(partial(_addons_available, cluster), "cluster DNS and KEDA that are available")
     tell("cluster DNS and KEDA are available")
     return cluster
+
+
+@contextmanager
+def at_hand(kubelet: Mapping[str, Any] | None = None) -> Iterator[Cluster]:
+    """The cluster that runs here, or one that is started for this and taken away after it."""
+    if found := running():
+        yield found
+        return
+    try:
+        yield up(lambda step: print(step, file=sys.stderr, flush=True), kubelet=kubelet)
+    finally:
+        down()
 
 
 def down() -> None:

@@ -82,21 +82,14 @@ class Row:
 def cycles() -> None:
     """Runs what is missing of the table; the cluster that runs here, or one of its own."""
     seed, count = int(os.environ.get("SEED", DEFAULT_SEED)), int(os.environ.get("CYCLES", DEFAULT_CYCLES))
-    running = clusters.running()
-    started = running is None
-    running = running or clusters.up(lambda step: print(step, file=sys.stderr, flush=True), kubelet=AT_ONCE)
     rows = rows_of(seed)
-    try:
-        with site(running) as (release, postgresql):
-            for cycle in plan(seed, count):
-                if cycle.number in rows:
-                    continue
-                rows[cycle.number] = run(cycle, release, postgresql)
-                report(seed, [rows[number] for number in sorted(rows)])
-                print(f"cycle {cycle.number} of {count}: {asdict(rows[cycle.number])}", file=sys.stderr, flush=True)
-    finally:
-        if started:
-            clusters.down()
+    with clusters.at_hand(AT_ONCE) as running, site(running) as (release, postgresql):
+        for cycle in plan(seed, count):
+            if cycle.number in rows:
+                continue
+            rows[cycle.number] = run(cycle, release, postgresql)
+            report(seed, [rows[number] for number in sorted(rows)])
+            print(f"cycle {cycle.number} of {count}: {asdict(rows[cycle.number])}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from .binaries import cache
 
 ROOT = Path(__file__).parents[2]
 BASE_IMAGE = "localhost/bowerbird-base:1"
+RUNTIME_IMAGE = "localhost/bowerbird-base-without-shell:1"
+SHELLS = ("/bin/sh", "/bin/dash", "/bin/bash", "/bin/rbash")
+"""What BASE_IMAGE has of them, and RUNTIME_IMAGE has not."""
 DEBIAN_RELEASE = "bookworm"
 TAG = "test"
 TARGETS = {"gateway": "bowerbird-gateway", "model": "bowerbird-inference"}
@@ -55,7 +58,8 @@ def built(target: str, tag: str, *options: str) -> str:
     name = f"localhost/{TARGETS[target]}:{tag}"
     stated = ["--file", "Dockerfile.inference", "--target", target, "--tag", name, "--timestamp", "0", *options]
     # The authorities that this machine trusts: what stands between it and PyPI may have one of its own.
-    stated += ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
+    stated += ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "--build-arg", f"RUNTIME_IMAGE={RUNTIME_IMAGE}"]
+    stated += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
     buildah("build", "--isolation", "chroot", *stated, ".")
     return name
 
@@ -77,12 +81,15 @@ def identity(name: str) -> str:
 
 
 def make_base() -> None:
-    """The image that BASE_IMAGE names in tests: Debian with Python, once."""
-    if (
-        subprocess.run(_buildah("inspect", "--type", "image", BASE_IMAGE), capture_output=True, check=False).returncode
-        == 0
-    ):
-        return
+    """The images that BASE_IMAGE and RUNTIME_IMAGE name in tests: Debian with Python, with shells and without, once."""
+    if not _is_there(BASE_IMAGE):
+        _make_debian()
+    if not _is_there(RUNTIME_IMAGE):
+        removal = f"import os; [os.remove(each) for each in {SHELLS!r}]"
+        _build_of(f"FROM {BASE_IMAGE}\nRUN {json.dumps(['python3', '-c', removal])}\n", RUNTIME_IMAGE)
+
+
+def _make_debian() -> None:
     folder = cache() / "base"
     root, context = folder / "root", folder / "context"
     context.mkdir(parents=True, exist_ok=True)
@@ -92,11 +99,20 @@ def make_base() -> None:
     with tarfile.open(context / "root.tar", "w") as tar:
         tar.add(root, arcname=".", filter=_without_packages)
     trusted = CERTIFICATES / "ca-certificates.crt"
-    (context / "Dockerfile").write_text(
-        f"FROM scratch\nADD root.tar /\nENV PIP_CERT={trusted} SSL_CERT_FILE={trusted}\n", encoding="utf-8"
-    )
-    buildah("build", "--isolation", "chroot", "--tag", BASE_IMAGE, str(context))
+    _build_of(f"FROM scratch\nADD root.tar /\nENV PIP_CERT={trusted} SSL_CERT_FILE={trusted}\n", BASE_IMAGE)
     (context / "root.tar").unlink()
+
+
+def _build_of(dockerfile: str, name: str) -> None:
+    context = cache() / "base" / "context"
+    (context / "Dockerfile").write_text(dockerfile, encoding="utf-8")
+    buildah("build", "--isolation", "chroot", "--tag", name, str(context))
+
+
+def _is_there(name: str) -> bool:
+    return (
+        subprocess.run(_buildah("inspect", "--type", "image", name), capture_output=True, check=False).returncode == 0
+    )
 
 
 def listed() -> dict[str, float]:

@@ -56,14 +56,8 @@ class Wake:
 
 def wakes() -> None:
     """Measures, prints, writes benchmarks/results/wakes.json; the cluster that runs here, or one of its own."""
-    running = clusters.running()
-    started = running is None
-    running = running or clusters.up(lambda step: print(step, file=sys.stderr, flush=True))
-    try:
+    with clusters.at_hand() as running:
         report(*measure(running, int(os.environ.get("WAKES", DEFAULT_WAKES))))
-    finally:
-        if started:
-            clusters.down()
 
 
 def measure(running: Cluster, count: int) -> tuple[list[Wake], list[Wake]]:
