@@ -23,6 +23,7 @@ from opentelemetry.propagate import extract
 from prometheus_client import CollectorRegistry
 
 from bowerbird.errors import RecordsUnavailable
+from bowerbird.gateway.admission.admission import LAST_WORDS_SECONDS
 from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.background import to_its_end
 from bowerbird.gateway.call import tracer
@@ -49,8 +50,6 @@ CLIPS_IN_HAND = 64
 FREE_ENOUGH = 16
 """Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
 AGAIN_SECONDS = 1.0
-LAST_WORDS_SECONDS = 1.0
-"""Before a process ends, whoever waits for a job in it is told so."""
 BEFORE_COMPUTING = frozenset({"waiting", "wake", "check_prompt", "admit"})
 """Phases, to their first dot, in which a job has not met the model yet."""
 

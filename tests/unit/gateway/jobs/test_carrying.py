@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bowerbird.gateway.admission.admission import LAST_WORDS_SECONDS
 from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.jobs import carrying
 from bowerbird.gateway.jobs.carrying import Carrier, Drawn
@@ -140,7 +141,7 @@ async def test_a_process_whose_time_is_over_gives_back_what_it_draws(settings: S
         async with replica(settings, drawing) as (_, carrier):
             await records.jobs.submit(job)
             await until(records, job.id, lambda job: job.state is JobState.RUNNING)
-            carrier.end_within(carrying.LAST_WORDS_SECONDS + 0.2, alone=True)
+            carrier.end_within(LAST_WORDS_SECONDS + 0.2, alone=True)
             assert not carrier.waits_in_vain(job.id)
         assert carrier.waits_in_vain(job.id)
         assert drawing.cancelled == [job.id]
