@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,6 +67,30 @@ def test_an_edit_stays_the_nearer_the_weaker_it_is(client: openai.OpenAI, robin:
 def test_the_same_seed_and_picture_give_the_same_edit(client: openai.OpenAI, robin: bytes) -> None:
     once, again = (picture(client.images.edit(image=("a.png", robin), prompt=JAY, extra_body=QUICK)) for _ in range(2))
     assert np.abs(pixels(once) - pixels(again)).max() <= 1
+
+
+def test_an_edit_under_a_key_is_drawn_once_and_is_the_edit_of_a_plain_request(
+    client: openai.OpenAI, robin: bytes
+) -> None:
+    mask = mask_of(robin, hole=(64, 64, 192, 192))
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    said: dict[str, Any] = {"image": ("a.png", robin), "mask": ("b.png", mask), "prompt": JAY, "extra_body": QUICK}
+    plain = picture(client.images.edit(**said))
+    kept, again = (picture(client.images.edit(**said, extra_headers=key)) for _ in range(2))
+    assert kept == again
+    assert np.abs(pixels(kept) - pixels(plain)).max() <= 1
+    with pytest.raises(openai.UnprocessableEntityError):
+        client.images.edit(**{**said, "mask": ("b.png", robin)}, extra_headers=key)
+
+
+def test_a_mask_of_another_size_becomes_no_job(client: openai.OpenAI, robin: bytes) -> None:
+    small = io.BytesIO()
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(small, "PNG")
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.edit(image=robin, mask=small.getvalue(), prompt=JAY, extra_headers=key)
+    assert (refused.value.code, refused.value.param) == ("invalid_value", "mask")
+    client.images.edit(image=robin, prompt=JAY, extra_headers=key, extra_body=QUICK)
 
 
 def test_what_is_outside_of_the_mask_stays_to_the_pixel(client: openai.OpenAI, robin: bytes) -> None:

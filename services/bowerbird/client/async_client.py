@@ -68,21 +68,21 @@ class AsyncClient(AsyncRooms):
         With `on_progress` it is a job from the beginning, and everything that is heard of it is handed over: phase,
         place in the queue, ETA. Whoever gives up, or whose time is over, cancels it.
         """
-        deadline = Deadline.after(self._seconds)
-        call = pictures.draw(prompt, options, 0 if on_progress else wait_seconds)
-        try:
-            answer = await self._result(call, deadline)
-            if isinstance(answer, Job):
-                async with aclosing(self._heard(jobs.job_events(answer.id), deadline)) as events:
-                    async for event in events:
-                        if on_progress is not None:
-                            on_progress(event)
-                answer = await self._result(pictures.of_job(answer.id), deadline)
-        except BaseException as error:
-            if pictures.is_left_behind(error):
-                await self._withdraw(call)
-            raise
-        return answer
+        return await self._drawn(pictures.draw(prompt, options, 0 if on_progress else wait_seconds), on_progress)
+
+    async def edit(
+        self,
+        image: File,
+        prompt: str,
+        *,
+        mask: File | None = None,
+        on_progress: Progress | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+        **options: Unpack[EditOptions],
+    ) -> list[Drawing]:
+        """Draws `n` pictures that begin with a picture, (name, bytes or an open file); as a job as `draw` does."""
+        call = pictures.edit(image, prompt, mask, options, 0 if on_progress else wait_seconds)
+        return await self._drawn(call, on_progress)
 
     async def animate(
         self,
@@ -111,12 +111,6 @@ class AsyncClient(AsyncRooms):
             if pictures.is_left_behind(error):
                 await self._delete(call)
             raise
-
-    async def edit(
-        self, image: File, prompt: str, *, mask: File | None = None, **options: Unpack[EditOptions]
-    ) -> list[Drawing]:
-        """Draws `n` pictures that begin with a picture: (name, bytes or an open file)."""
-        return await self.send(pictures.edit(image, prompt, mask, options))
 
     def stream(
         self, prompt: str, *, partial_images: int = 2, **options: Unpack[DrawOptions]
@@ -167,6 +161,22 @@ class AsyncClient(AsyncRooms):
     ) -> None:
         """Closes the connections."""
         await self.close()
+
+    async def _drawn(self, call: Call[list[Drawing] | Job], on_progress: Progress | None) -> list[Drawing]:
+        deadline = Deadline.after(self._seconds)
+        try:
+            answer = await self._result(call, deadline)
+            if isinstance(answer, Job):
+                async with aclosing(self._heard(jobs.job_events(answer.id), deadline)) as events:
+                    async for event in events:
+                        if on_progress is not None:
+                            on_progress(event)
+                answer = await self._result(pictures.of_job(answer.id), deadline)
+        except BaseException as error:
+            if pictures.is_left_behind(error):
+                await self._withdraw(call)
+            raise
+        return answer
 
     async def _result(self, call: Call[Result], deadline: Deadline) -> Result:
         return result_of(call, await self._tried(lambda: self._answered(call, deadline), call, deadline))

@@ -1,7 +1,7 @@
 """Drawing, editing and watching: `/v1/images/generations` and `/v1/images/edits`.
 
-A drawing carries a key, and asks to become a job when it takes long. An edit and a stream can be neither; they get a
-seed here where the caller states none, so that asking again, after a connection broke, is asking for the same picture.
+A drawing and an edit carry a key, and ask to become a job when they take long. A stream can be neither; it gets a seed
+here where the caller states none, so that asking again, after a connection broke, is asking for the same picture.
 """
 
 from __future__ import annotations
@@ -131,12 +131,14 @@ def of_job(job_id: str) -> Call[list[Drawing]]:
     return get(f"{JOBS}/{step(job_id)}/result", drawings)
 
 
-def edit(image: File, prompt: str, mask: File | None, options: EditOptions) -> Call[list[Drawing]]:
-    """`POST /v1/images/edits`."""
-    stated = {"seed": fresh_seed(), **options}
-    fields = {"prompt": prompt, **{name: text(value) for name, value in stated.items()}}
+def edit(
+    image: File, prompt: str, mask: File | None, options: EditOptions, wait_seconds: float
+) -> Call[list[Drawing] | Job]:
+    """`POST /v1/images/edits`: pictures, or after `wait_seconds` the job that draws them."""
+    fields = {"prompt": prompt, **{name: text(value) for name, value in options.items()}}
     files = {"image": image} if mask is None else {"image": image, "mask": mask}
-    return Call("POST", EDITS, drawings, fields=fields, files=files, repeatable=True)
+    call = Call("POST", EDITS, _drawings_or_job, fields=fields, files=files, headers=_prefer(wait_seconds))
+    return keyed(call)
 
 
 def stream(prompt: str, partial_images: int, options: DrawOptions) -> Listening[Preview | Drawing]:

@@ -77,21 +77,21 @@ class Client(Rooms):
         With `on_progress` it is a job from the beginning, and everything that is heard of it is handed over: phase,
         place in the queue, ETA. Whoever gives up, or whose time is over, cancels it.
         """
-        deadline = Deadline.after(self._seconds)
-        call = pictures.draw(prompt, options, 0 if on_progress else wait_seconds)
-        try:
-            answer = self._result(call, deadline)
-            if isinstance(answer, Job):
-                with closing(self._heard(jobs.job_events(answer.id), deadline)) as events:
-                    for event in events:
-                        if on_progress is not None:
-                            on_progress(event)
-                answer = self._result(pictures.of_job(answer.id), deadline)
-        except BaseException as error:
-            if pictures.is_left_behind(error):
-                self._withdraw(call)
-            raise
-        return answer
+        return self._drawn(pictures.draw(prompt, options, 0 if on_progress else wait_seconds), on_progress)
+
+    def edit(
+        self,
+        image: File,
+        prompt: str,
+        *,
+        mask: File | None = None,
+        on_progress: Progress | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+        **options: Unpack[EditOptions],
+    ) -> list[Drawing]:
+        """Draws `n` pictures that begin with a picture, (name, bytes or an open file); as a job as `draw` does."""
+        call = pictures.edit(image, prompt, mask, options, 0 if on_progress else wait_seconds)
+        return self._drawn(call, on_progress)
 
     def animate(
         self,
@@ -120,12 +120,6 @@ class Client(Rooms):
             if pictures.is_left_behind(error):
                 self._delete(call)
             raise
-
-    def edit(
-        self, image: File, prompt: str, *, mask: File | None = None, **options: Unpack[EditOptions]
-    ) -> list[Drawing]:
-        """Draws `n` pictures that begin with a picture: (name, bytes or an open file)."""
-        return self.send(pictures.edit(image, prompt, mask, options))
 
     def stream(
         self, prompt: str, *, partial_images: int = 2, **options: Unpack[DrawOptions]
@@ -174,6 +168,22 @@ class Client(Rooms):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Closes the connections."""
         self.close()
+
+    def _drawn(self, call: Call[list[Drawing] | Job], on_progress: Progress | None) -> list[Drawing]:
+        deadline = Deadline.after(self._seconds)
+        try:
+            answer = self._result(call, deadline)
+            if isinstance(answer, Job):
+                with closing(self._heard(jobs.job_events(answer.id), deadline)) as events:
+                    for event in events:
+                        if on_progress is not None:
+                            on_progress(event)
+                answer = self._result(pictures.of_job(answer.id), deadline)
+        except BaseException as error:
+            if pictures.is_left_behind(error):
+                self._withdraw(call)
+            raise
+        return answer
 
     def _result(self, call: Call[Result], deadline: Deadline) -> Result:
         return result_of(call, self._tried(lambda: self._answered(call, deadline), call, deadline))

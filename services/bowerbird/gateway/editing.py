@@ -6,7 +6,8 @@
     admit … publish as ever; the file goes along once more, since its provenance becomes a part of the label
 
 No stored picture answers an edit, and none is kept of it: the same file twice is rare, and to look for it would mean to
-keep what somebody uploaded longer than its answer takes.
+keep what somebody uploaded longer than its answer takes. Who wants that for the sake of the answer makes it a job
+(`api.edit_drawing`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from bowerbird.parts import Kind, body_of, part
 USUAL_STRENGTH = 0.6
 """Of an edit without a mask: the picture is seen again, and so is the prompt."""
 
+LOOKERS = (Stage.SAFETY, Stage.CURATION)
+"""Who must be there before an edit may be computed, or a clip: the first for its prompt, both for a picture."""
+
 Read = Callable[[], Awaitable[bytes]]
 
 
@@ -51,14 +55,19 @@ async def tell_edit(
     """
     annotate(plan, call)
     async with call.within_patience():
-        await gateway.demand.waking.until_awake([Stage.SAFETY, Stage.CURATION], call, CHAIN)
+        await gateway.demand.waking.until_awake(LOOKERS, call, CHAIN)
         async with call.within_deadline():
             allowed = await check_prompt(plan, call, gateway.upstream)
-            original = await open_original(plan, upload, call, gateway.upstream)
-            await check_original(original, call, gateway.upstream)
-        plan = replace(plan, original=original)
+            plan = await begun(plan, upload, call, gateway.upstream)
         result = await wait_and_compute(plan, allowed, call, gateway, place)
     return plan, Told(allowed, result, Source.FRESH)
+
+
+async def begun(plan: Plan, upload: Upload, call: Call, upstream: Upstream) -> Plan:
+    """The plan with its picture, once safety has seen that; raises what `open_original` does, and ImageRefused."""
+    original = await open_original(plan, upload, call, upstream)
+    await check_original(original, call, upstream)
+    return replace(plan, original=original)
 
 
 async def open_original(plan: Plan, upload: Upload, call: Call, upstream: Upstream) -> Original:

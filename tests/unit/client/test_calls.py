@@ -44,7 +44,7 @@ DRAWN = cast(pictures.DrawOptions, {**EVERYTHING, "cache": "fresh", "lora": [{"i
 CALLS: list[Call[Any]] = [
     pictures.draw(PROMPT, DRAWN, 10),
     pictures.stream(PROMPT, 2, DRAWN).call,
-    pictures.edit(("a.png", b"a"), PROMPT, ("m.png", b"m"), {**EVERYTHING, "strength": 0.5}),
+    pictures.edit(("a.png", b"a"), PROMPT, ("m.png", b"m"), {**EVERYTHING, "strength": 0.5}, 10),
     pictures.of_job("job_1"),
     jobs.get_job("job_1"),
     jobs.list_jobs(5, "cursor"),

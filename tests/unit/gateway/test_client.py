@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import threading
 from collections.abc import Iterator
@@ -212,6 +213,40 @@ def test_an_edit_goes_as_a_form_and_comes_back_as_pictures(gateway: httpx2.Clien
     assert drawing.seed == 4
     [asked] = [each.asked for each in stages.asked("/draw")]
     assert (asked.beginning.strength, asked.steps, asked.seed) == (0.5, 10, 4)
+
+
+async def test_an_edit_that_takes_long_is_followed_as_a_job(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = SLOW
+    heard: list[JobEvent] = []
+    image, mask = ("a.png", io.BytesIO(b"a picture")), ("b.png", io.BytesIO(b"a mask"))
+    async with AsyncClient(str(gateway.base_url)) as client:
+        told = await client.edit(image, PROMPT, mask=mask, seed=4, on_progress=heard.append)
+        waited = await client.edit(image, PROMPT, mask=mask, seed=4, wait_seconds=0)
+    assert [each.image for each in told] == [each.image for each in waited]
+    assert {"open", "check_original", "draw"} <= set(phases(heard))
+
+
+def test_an_edit_is_sent_once_more_under_its_key_when_the_answer_is_lost(
+    gateway: httpx2.Client, line: Relay, stages: StandIns
+) -> None:
+    line.break_at(b"HTTP/1.1 200")
+    with Client(line.url) as client:
+        [drawing] = client.edit(("a.png", io.BytesIO(b"a picture")), PROMPT)
+    assert line.breaks == 1
+    assert [each.asked.seed for each in stages.asked("/draw")] == [drawing.seed]
+
+
+def test_who_gives_up_an_edit_cancels_its_job(gateway: httpx2.Client, stages: StandIns) -> None:
+    stages.behaviour.seconds_per_step = 5.0
+
+    def interrupt(_: JobEvent) -> None:
+        raise KeyboardInterrupt
+
+    with Client(str(gateway.base_url)) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.edit(("a.png", b"a picture"), PROMPT, on_progress=interrupt)
+        [job, *_] = client.jobs.list(limit=1).items
+    assert job.status == "cancelled"
 
 
 def test_the_rooms_of_the_api_answer(gateway: httpx2.Client) -> None:

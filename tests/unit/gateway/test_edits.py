@@ -255,14 +255,6 @@ def test_more_than_ten_megabytes_are_not_read(gateway: httpx2.Client, stages: St
     assert not stages.seen
 
 
-@pytest.mark.parametrize("header", [{"Idempotency-Key": "k"}, {"Prefer": "respond-async"}])
-def test_an_edit_is_no_job(gateway: httpx2.Client, stages: StandIns, header: dict[str, str]) -> None:
-    answer = edit(gateway, headers=header)
-
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Idempotency-Key")
-    assert not stages.seen
-
-
 def test_a_model_without_an_encoder_edits_nothing(start_gateway: StartGateway, stages: StandIns) -> None:
     stages.behaviour.described = MODEL.model_copy(update={"edits": False})
     answer = edit(start_gateway())

@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -49,10 +48,6 @@ LONGEST_RETRY_SECONDS = 60
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,6})\"?")
 
 
-async def _find_nothing(_: Allowed) -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """How a request is to be accepted."""
@@ -76,24 +71,30 @@ def acceptance_of(request: Request) -> Acceptance | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What nothing speaks against."""
+
+    request: str
+    """As the job keeps it, JSON."""
+    cost: float
+    """Compute units."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to become a job, once safety lets its prompt through."""
 
     kind: JobKind
     plan: Plan | ClipPlan
-    cost: float
-    """Compute units."""
     chain: Sequence[Stage]
     """What it will need."""
-    kept: Callable[[Allowed], str]
-    """The request as the job keeps it, JSON."""
+    settle: Callable[[Allowed], Awaitable[Settled]]
+    """Raises what speaks against it, beside its prompt."""
     end_user: str | None
     lookers: Sequence[Stage] = (Stage.SAFETY,)
     """Who must be awake before it is accepted."""
-    look: Callable[[Allowed], Awaitable[None]] = _find_nothing
-    """Raises what speaks against it, beside its prompt."""
     begins_with: Read | None = None
-    """Gives the file of the picture that it begins with; it is kept with the job."""
+    """Gives what was uploaded for it to begin with; it is kept with the job."""
 
 
 async def accept(request: Request, call: Call, asked: GenerateImages, acceptance: Acceptance) -> Response:
@@ -103,11 +104,11 @@ async def accept(request: Request, call: Call, asked: GenerateImages, acceptance
     async def wanted() -> Wanted:
         plan = await plan_of(asked, call, gateway)
 
-        async def look(allowed: Allowed) -> None:
+        async def settle(allowed: Allowed) -> Settled:
             await require_readable(allowed, plan.model, Stage.TEXT_TO_IMAGE, call, gateway)
+            return Settled(job_request(asked, plan, allowed, call.locale), compute_units(plan))
 
-        kept = partial(job_request, asked, plan, locale=call.locale)
-        return Wanted(JobKind.PICTURES, plan, compute_units(plan), CHAIN, kept, asked.end_user, look=look)
+        return Wanted(JobKind.PICTURES, plan, CHAIN, settle, asked.end_user)
 
     job_id = await job_of(request, call, acceptance.key, asked.as_stated, wanted)
     return await awaited(request, call, job_id, acceptance)
@@ -167,13 +168,13 @@ async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequ
         await gateway.demand.waking.until_awake(wanted.lookers, call, wanted.chain)
         async with call.within_deadline():
             allowed = await check_prompt(wanted.plan, call, gateway.upstream)
-            await wanted.look(allowed)
+            settled = await wanted.settle(allowed)
         return NewJob(
             id=f"{wanted.kind}_{secrets.token_hex(12)}",
             tenant=request.state.tenant,
             work_class=call.work_class,
-            request=wanted.kept(allowed),
-            cost=wanted.cost,
+            request=settled.request,
+            cost=settled.cost,
             lifetime_seconds=gateway.settings.job_lifetime_seconds,
             traceparent=traced_headers().get("traceparent"),
             person=gateway.records.people.name(call.flow, wanted.end_user),
@@ -194,14 +195,14 @@ async def _charge_and_submit(job: NewJob, keyed: KeyedRequest | None, call: Call
 
 
 async def _keep_and_submit(
-    job: NewJob, picture: bytes, keyed: KeyedRequest | None, call: Call, gateway: Gateway
+    job: NewJob, uploaded: bytes, keyed: KeyedRequest | None, call: Call, gateway: Gateway
 ) -> Remembered:
-    """Keeps the picture first: what there is no room for is not charged, and what becomes no job is not kept."""
+    """Keeps the upload first: what there is no room for is not charged, and what becomes no job is not kept."""
     uploads = gateway.records.uploads
-    await uploads.keep(Upload(job.id, job.tenant, job.person), picture, gateway.files.files.require_room)
+    await uploads.keep(Upload(job.id, job.tenant, job.person), uploaded, gateway.files.files.require_room)
     try:
         remembered = await _charge_and_submit(job, keyed, call, gateway)
-    except RecordsUnavailable:  # the job may have been accepted all the same; if not, the sweeper finds its picture
+    except RecordsUnavailable:  # the job may have been accepted all the same; if not, the sweeper finds its upload
         raise
     except BowerbirdError:
         await uploads.forget(job.id)

@@ -24,7 +24,8 @@ from bowerbird.errors import BowerbirdError, CrisisSupport, LimitReached, Record
 from bowerbird.gateway.api.batch_bodies import MODERATIONS
 from bowerbird.gateway.api.batch_edit import EditPictures, upload_of
 from bowerbird.gateway.api.batch_line import ReadLine, answered, max_line_bytes, read_line, refused, request_id_of
-from bowerbird.gateway.api.image_drawing import Drawing, draw_edit, draw_images, usage_of
+from bowerbird.gateway.api.edit_drawing import draw_edit
+from bowerbird.gateway.api.image_drawing import Drawing, draw_images, usage_of
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.moderations import MODEL, CreateModeration, moderate
 from bowerbird.gateway.batches.batch import BatchClaim, Outcome

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from bowerbird.contracts import Action
 from bowerbird.errors import TierExceeded
 from bowerbird.gateway.admission.admission import Tell
-from bowerbird.gateway.api.accepting import Wanted
+from bowerbird.gateway.api.accepting import Settled, Wanted
 from bowerbird.gateway.api.image_drawing import (
     AnswerFormat,
     ClipFacts,
@@ -30,8 +30,8 @@ from bowerbird.gateway.clips.beginning import begun
 from bowerbird.gateway.clips.endpoints import CHAIN
 from bowerbird.gateway.clips.plan import Bounds, ClipPlan, compute_units, plan_clip, refuse_beyond
 from bowerbird.gateway.clips.request import ClipRequest
-from bowerbird.gateway.clips.story import LOOKERS, Clip, tell_clip
-from bowerbird.gateway.editing import Read
+from bowerbird.gateway.clips.story import Clip, tell_clip
+from bowerbird.gateway.editing import LOOKERS, Read
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.jobs.request import clip_job_request
 from bowerbird.gateway.prompt_length import require_readable
@@ -137,21 +137,20 @@ async def wanted_clip(asked: ClipRequest, call: Call, gateway: Gateway, read: Re
     """
     plan = await plan_of_clip(asked, call, gateway)
 
-    async def look(allowed: Allowed) -> None:
+    async def settle(allowed: Allowed) -> Settled:
         if plan.model.prompts:
             await require_readable(allowed, plan.model, Stage.ANIMATION, call, gateway)
         if read is not None:
             await begun(plan, read, call, gateway.upstream)
+        return Settled(clip_job_request(asked, plan, allowed, call.locale), compute_units(plan))
 
     return Wanted(
         kind=KIND,
         plan=plan,
-        cost=compute_units(plan),
         chain=CHAIN,
-        kept=partial(clip_job_request, asked, plan, locale=call.locale),
+        settle=settle,
         end_user=asked.safety_identifier,
         lookers=LOOKERS if read else LOOKERS[:1],
-        look=look,
         begins_with=read,
     )
 

@@ -6,6 +6,8 @@ File names and the media types that a client states are not looked at: curation 
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -88,6 +90,20 @@ class EditFiles:
         await self.mask.seek(0)
         return await self.mask.read()
 
+    async def read_both(self) -> bytes:
+        """The picture's file, and the mask's behind it."""
+        return await self.read_image() + await self.read_mask()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many bytes each of them has."""
+        return tuple(file.size or 0 for file in (self.image, self.mask) if file is not None)
+
+    async def digests(self) -> list[str]:
+        """SHA-256 of each of them, 64 hexadecimal digits."""
+        image = await asyncio.to_thread(_digest, await self.read_image())
+        return [image] if self.mask is None else [image, await asyncio.to_thread(_digest, await self.read_mask())]
+
     async def close(self) -> None:
         """Forgets them."""
         for file in (self.image, self.mask):
@@ -140,6 +156,10 @@ def _as_asked(fields: dict[str, str]) -> EditImages:
         return EditImages.model_validate_strings(fields, strict=False)
     except ValidationError as error:
         raise refusal(error.errors(include_url=False)[0], EditImages) from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _no_file(name: str) -> RequestInvalid:

@@ -1,8 +1,8 @@
 """How a request for pictures is drawn and answered: it becomes a plan, the story draws it, the answer says how.
 
-`images` asks for whoever waits, `job_drawing` for a job. The body is OpenAI's `ImagesResponse` with one key of ours,
-`bowerbird`, for what a caller needs to draw the same picture again or to find it in a trace. The same facts stand in
-headers, for those who only keep the picture.
+`images` asks for whoever waits, `job_drawing` for a job; `edit_drawing` tells the story of edits. The body is OpenAI's
+`ImagesResponse` with one key of ours, `bowerbird`, for what a caller needs to draw the same picture again or to find it
+in a trace. The same facts stand in headers, for those who only keep the picture.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from bowerbird.contracts import (
 from bowerbird.errors import TierExceeded
 from bowerbird.gateway.admission.admission import Tell
 from bowerbird.gateway.api.body import ResponseBody
-from bowerbird.gateway.api.edit_request import EditFiles, EditImages
+from bowerbird.gateway.api.edit_request import EditImages
 from bowerbird.gateway.api.image_request import GenerateImages, ImageRequest
 from bowerbird.gateway.call import Call
-from bowerbird.gateway.editing import Upload, tell_edit
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.plan import Plan, compute_units, plan_edit, plan_images
 from bowerbird.gateway.records.usage import UsageEntry
@@ -206,31 +205,16 @@ async def draw_images(
     plan = await plan_of(asked, call, gateway)
     call = replace(call, person=gateway.records.people.name(call.flow, asked.end_user))
     told = await tell(plan, call, gateway, place)
-    if action is not None:
-        decision = told.allowed.decision.model_copy(update={"action": action})
-        told = replace(told, allowed=replace(told.allowed, decision=decision))
     call.seconds["total"] = time.perf_counter() - call.began
-    return Drawing(asked, plan, told, call)
+    return Drawing(asked, plan, as_accepted(told, action), call)
 
 
-async def edit_images(
-    asked: EditImages, files: EditFiles, call: Call, gateway: Gateway, place: Tell | None = None
-) -> Drawing:
-    """The story of an edit, with its answer; the files are closed at its end."""
-    try:
-        upload = Upload(files.read_image, files.read_mask if files.mask else None, asked.strength)
-        return await draw_edit(asked, upload, call, gateway, place)
-    finally:
-        await files.close()
-
-
-async def draw_edit(
-    asked: EditImages, upload: Upload, call: Call, gateway: Gateway, place: Tell | None = None
-) -> Drawing:
-    """The story of an edit, wherever its picture comes from, with its answer."""
-    plan, told = await tell_edit(await plan_of(asked, call, gateway), upload, call, gateway, place)
-    call.seconds["total"] = time.perf_counter() - call.began
-    return Drawing(asked, plan, told, call)
+def as_accepted(told: Told, action: Action | None) -> Told:
+    """The story as that of a job whose prompt safety did this with when it was accepted; None: it is no job's."""
+    if action is None:
+        return told
+    decision = told.allowed.decision.model_copy(update={"action": action})
+    return replace(told, allowed=replace(told.allowed, decision=decision))
 
 
 def usage_of(drawing: Drawing, work_id: str, tenant: str) -> UsageEntry:

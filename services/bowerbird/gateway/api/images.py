@@ -5,12 +5,12 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bowerbird.errors import RequestInvalid
 from bowerbird.gateway.api.accepting import accept, acceptance_of
 from bowerbird.gateway.api.arrival import arrive, gateway_of, principal_of
 from bowerbird.gateway.api.body import read_json
+from bowerbird.gateway.api.edit_drawing import accept_edit, edit_images
 from bowerbird.gateway.api.edit_request import read_edit
-from bowerbird.gateway.api.image_drawing import Drawing, draw_images, edit_images, usage_of
+from bowerbird.gateway.api.image_drawing import Drawing, draw_images, usage_of
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.image_stream import EDIT, refuse_to_accept, stream_images
 from bowerbird.gateway.api.moving_images import draw_moving
@@ -40,13 +40,10 @@ async def generate(request: Request) -> Response:
 async def edit(request: Request) -> Response:
     """Draws what the form asks for, beginning with the picture in it."""
     gateway, call = arrive(request)
-    if acceptance_of(request):
-        raise RequestInvalid(
-            "An edit is answered at once or streamed: what was uploaded is not kept for a job. Accepted: no "
-            "Idempotency-Key and no Prefer: respond-async.",
-            param="Idempotency-Key",
-        )
+    acceptance = acceptance_of(request)
     asked, files = await read_edit(request)
+    if acceptance:
+        return await accept_edit(request, call, asked, files, acceptance)
     if asked.stream:
         return await stream_images(
             request, call, lambda told, place: edit_images(asked, files, told, gateway, place), EDIT

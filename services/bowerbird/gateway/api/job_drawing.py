@@ -11,6 +11,7 @@ from bowerbird.deadline import Deadline
 from bowerbird.errors import ComputingTooLong, DeadlineExceeded
 from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.api.clip_drawing import draw_clip, usage_of_clip
+from bowerbird.gateway.api.edit_drawing import draw_kept_edit
 from bowerbird.gateway.api.image_drawing import Drawing, ImagesResponse, draw_images, usage_of
 from bowerbird.gateway.call import Call, flow_of
 from bowerbird.gateway.clips.endpoints import CHAIN as CLIP_CHAIN
@@ -19,7 +20,7 @@ from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.identity.principal import Principal
 from bowerbird.gateway.jobs.carrying import Drawn
-from bowerbird.gateway.jobs.request import JobRequest, JobResult, read_job_request
+from bowerbird.gateway.jobs.request import JobRequest, JobResult, KeptEdit, read_job_request
 from bowerbird.gateway.records.job import Claim, JobKind
 from bowerbird.gateway.records.usage import UsageEntry
 from bowerbird.gateway.results.lookup import Cache
@@ -48,12 +49,19 @@ async def draw_job(
             clip = await draw_clip(request.asked, request.action, call, gateway, place)
         usage = usage_of_clip(clip, claim.job_id, claim.tenant, claim.cost)
         return Drawn([clip.clip.content], _result(clip.body, clip.headers), usage)
+    with _blamed_if_too_long(call, CHAIN, gateway):
+        drawing = await _drawn(request, call, gateway, place)
+    return Drawn(drawing.told.result.pictures, _result(drawing.body, drawing.headers), _usage(drawing, claim))
+
+
+async def _drawn(request: JobRequest, call: Call, gateway: Gateway, place: Callable[[Place], None]) -> Drawing:
     asked = request.asked
+    if isinstance(asked, KeptEdit):
+        return await draw_kept_edit(asked, request.action, call, gateway, place)
+    assert not isinstance(asked, ClipRequest)  # noqa: S101 - drawn otherwise, above; for the type checker
     if asked.cache is Cache.ANY and not gateway.results.stores:  # any more: it was accepted, so it is drawn
         asked = asked.model_copy(update={"cache": Cache.FRESH})
-    with _blamed_if_too_long(call, CHAIN, gateway):
-        drawing = await draw_images(asked, call, gateway, place, request.action)
-    return Drawn(drawing.told.result.pictures, _result(drawing.body, drawing.headers), _usage(drawing, claim))
+    return await draw_images(asked, call, gateway, place, request.action)
 
 
 def _call_of(

@@ -24,6 +24,7 @@ _BEHIND = {"after": "$response.body#/last_id"}
 
 LINKS: Mapping[tuple[str, str], Mapping[str, Mapping[str, str]]] = {
     ("generate", "202"): _OF_A_JOB,
+    ("edit", "202"): _OF_A_JOB,
     ("draw_species_image", "202"): _OF_A_JOB,
     ("create_video", "200"): {"get_video": _VIDEO, "get_video_content": _VIDEO, "delete_video": _VIDEO},
     ("list_videos", "200"): {"list_videos": _BEHIND},

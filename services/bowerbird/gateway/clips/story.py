@@ -40,7 +40,7 @@ from bowerbird.gateway.clips.endpoints import CHAIN
 from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.clips.progress import Hearing
 from bowerbird.gateway.clips.waiting import admit, ticket_of
-from bowerbird.gateway.editing import Read
+from bowerbird.gateway.editing import LOOKERS, Read
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.publishing import Published, label_of, published, source_of
 from bowerbird.gateway.spool import FrameSpool, frame_spool
@@ -48,9 +48,6 @@ from bowerbird.gateway.story import FORGIVEN_LOSSES, Allowed, check_prompt, uplo
 from bowerbird.gateway.upstream import Stage, as_contract, broken, facts_as
 from bowerbird.gateway.waiting import Attempt, slot
 from bowerbird.parts import Kind, part
-
-LOOKERS = (Stage.SAFETY, Stage.CURATION)
-"""Who must be there before a clip may be computed: one for its prompt, both for a picture."""
 
 
 @dataclass(frozen=True, slots=True)

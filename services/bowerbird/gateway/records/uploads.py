@@ -1,5 +1,7 @@
 """Pictures that jobs begin with: uploaded with a request, kept as long as its job, and counted in what a tenant stores.
 
+A clip begins with one file; of an edit the mask's file lies behind the picture's (`jobs.request.KeptEdit`).
+
 `api.accepting` keeps one before it submits the job, and whoever carries the job out reads it. A row names it before
 its file is put (as with files, `files.tables`), so that a file which no row names may be removed at any time by
 anybody. What becomes of no job is forgotten at once; where the gateway died in between, `sweep` removes it.
@@ -38,7 +40,7 @@ class Upload:
 
 
 class JobUploads:
-    """The pictures that were uploaded for jobs, one for each job that begins with one."""
+    """What was uploaded for jobs, one body for each job that begins with a picture."""
 
     def __init__(self, database: Database, pictures: PictureStore) -> None:
         self._database = database

@@ -17,7 +17,8 @@ from tests.s3 import RunningS3
 
 from ..conftest import GatewayIn, draw, pictures
 from ..stand_ins import StandIns
-from .submitting import ended, heard, submit
+from ..test_edits import HOLE, edit
+from .submitting import ASYNC, ended, heard, submit
 
 
 @pytest.fixture
@@ -94,3 +95,22 @@ def test_who_listens_at_another_gateway_hears_the_phase_too(
     one, two = replicas
     beats = [event for event in heard(two, submit(one, steps=30)) if event["event"] == "heartbeat"]
     assert {json.loads(beat["data"])["phase"] for beat in beats} & {"draw", "judge", "check_images"}
+
+
+def test_an_edit_whose_gateway_has_gone_is_drawn_at_the_other_from_its_files(
+    gateway_in: GatewayIn, shared: dict[str, str], stages: StandIns, tmp_path: Path
+) -> None:
+    stages.behaviour.until_frames = threading.Event()
+    with gateway_in(tmp_path / "one", **shared) as one:
+        job = edit(one, mask=HOLE, headers=ASYNC, seed=5)
+        while not stages.asked("/draw"):
+            time.sleep(0.01)
+    stages.behaviour.until_frames.set()
+    with gateway_in(tmp_path / "two", **shared) as two:
+        assert ended(two, job.json()["id"])["status"] == "succeeded"
+        first, second = ((each.asked, each.frames) for each in stages.asked("/draw"))
+        assert first == second
+        kept = edit(two, mask=HOLE, headers={"Idempotency-Key": "k"}, seed=5)
+        assert pictures(kept) == pictures(two.get(f"/v1/jobs/{job.json()['id']}/result"))
+        other = edit(two, image=HOLE, mask=HOLE, headers={"Idempotency-Key": "k"}, seed=5)
+        assert other.status_code == 422
