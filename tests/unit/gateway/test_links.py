@@ -28,6 +28,7 @@ from bowerbird.gateway.api.openapi_links import LINKS
 from bowerbird.gateway.api.operations import OPERATIONS
 
 from .conftest import PROMPT, draw
+from .test_edits import edit
 from .test_schema import CHECKS, LENIENT
 
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # the gateway's thread does
@@ -48,6 +49,10 @@ Make = Callable[[Client], httpx2.Response]
 
 def job(client: Client) -> httpx2.Response:
     return draw(client, {"Prefer": "respond-async"})
+
+
+def job_of_an_edit(client: Client) -> httpx2.Response:
+    return edit(client, headers={"Prefer": "respond-async"})
 
 
 def job_of_a_species(client: Client) -> httpx2.Response:
@@ -108,6 +113,7 @@ def first_of_two(path: str, make: Make) -> Make:
 
 ANSWERS: Mapping[str, Make] = {
     "generate": job,
+    "edit": job_of_an_edit,
     "draw_species_image": job_of_a_species,
     "create_video": video,
     "list_videos": first_of_two("/v1/videos", video),
