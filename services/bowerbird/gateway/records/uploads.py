@@ -9,6 +9,7 @@ anybody. What becomes of no job is forgotten at once; where the gateway died in 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -53,7 +54,7 @@ class JobUploads:
             "tenant": upload.tenant,
             "person": upload.person,
             "bytes": len(body),
-            "digest": _digest(body),
+            "digest": await asyncio.to_thread(_digest, body),
         }
         async with self._database.writing() as connection:
             await require_room(connection, upload.tenant, len(body))
@@ -72,7 +73,7 @@ class JobUploads:
         if digest is None:
             raise PictureLost("The picture that the job begins with is gone.")
         body = await self._pictures.get(upload_key(job_id))
-        if _digest(body) != digest:
+        if await asyncio.to_thread(_digest, body) != digest:
             raise PictureLost("The picture that the job begins with is not the one that was kept.")
         return body
 

@@ -79,10 +79,10 @@ def test_an_edit_under_a_key_is_the_edit_that_a_plain_request_gets(
     assert said_of(answers[0]) == said_of(answers[1])
     for name in ("bowerbird-seeds", "bowerbird-scores", "bowerbird-model-digest"):
         assert answers[0].headers[name] == answers[1].headers[name]
-    plain, kept = drawn_of(stages.asked("/draw"))
-    assert plain == kept
-    plain, kept = [(each.asked.source, each.files, each.frames) for each in stages.asked("/publish")]
-    assert plain == kept
+    plainly, kept = drawn_of(stages.asked("/draw"))
+    assert plainly == kept
+    first, second = stages.asked("/publish")
+    assert (first.asked.source, first.files, first.frames) == (second.asked.source, second.files, second.frames)
 
 
 def test_an_edit_is_a_job_whose_result_is_the_edit(gateway: httpx2.Client) -> None:
@@ -143,7 +143,8 @@ def test_the_same_key_and_files_get_one_drawing_while_it_goes_on_and_after_it(
 def test_another_edit_under_the_key_is_refused(
     gateway: httpx2.Client, stages: StandIns, changed: dict[str, Any]
 ) -> None:
-    headers, said = keyed("other"), {"image": BIRD, "mask": HOLE, "seed": 3, "strength": 0.5}
+    headers = keyed("other")
+    said: dict[str, Any] = {"image": BIRD, "mask": HOLE, "seed": 3, "strength": 0.5}
     assert edit(gateway, headers=headers, **said).status_code == 200
     opened = len(stages.asked("/open"))
     other = edit(gateway, headers=headers, **{**said, **changed})
@@ -211,7 +212,7 @@ REFUSED: dict[str, tuple[Callable[[StandIns], None], str, str | None]] = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_refused_edit_keeps_nothing(gateway_in: GatewayIn, stages: StandIns, tmp_path: Path, why: str) -> None:
     refuse, code, param = REFUSED[why]
-    said = {"prompt": "a quetzal " * 10, "image": b"the only bird of its kind", "mask": HOLE}
+    said: dict[str, Any] = {"prompt": "a quetzal " * 10, "image": b"the only bird of its kind", "mask": HOLE}
     with gateway_in(tmp_path) as gateway:
         refuse(stages)
         for headers in (ASYNC, keyed("refused"), keyed("both") | ASYNC):
