@@ -16,7 +16,7 @@ from bowerbird.deadline import Deadline
 from bowerbird.errors import DeadlineExceeded, GrantStale, QueueTimeout, StageBroken, StageFull, StageUnavailable
 from bowerbird.gateway.admission.admission import Turn
 from bowerbird.gateway.admission.order import FULL_PAUSE_SECONDS
-from bowerbird.gateway.admission.ticket import PutBack, Ticket
+from bowerbird.gateway.admission.ticket import MARK, PutBack, Ticket
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
@@ -38,10 +38,16 @@ class Attempt:
     turn: Turn
 
 
+def ticket_id(call: Call) -> str:
+    """Of one wait; that of accepted work says which it is, so that it is found by who does not carry it."""
+    name = secrets.token_hex(8)
+    return f"{call.request_id}{MARK}{name}" if call.accepted else name
+
+
 def ticket_of(plan: Plan, call: Call, settings: Settings) -> Ticket:
     """The request as the queue sees it."""
     return Ticket(
-        id=secrets.token_hex(8),
+        id=ticket_id(call),
         tenant=call.flow,
         cost=compute_units(plan),
         wait_until=Deadline.after(call.queue_seconds or settings.queue_timeout_seconds).at,

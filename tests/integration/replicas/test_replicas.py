@@ -101,10 +101,30 @@ def test_a_job_that_waits_is_told_its_place_among_all_that_wait_anywhere(
         headers = authorized(CROWD) | {"prefer": "respond-async"}
         answer = each.client.post("/v1/images/generations", json={"prompt": PROMPT, "steps": 1}, headers=headers)
         path = answer.headers["location"]
-        assert told_place(gateways, path) == PART - SLOTS + 1
+        assert answer.json()["position"] == PART - SLOTS + 1
+        for asked in (owner, follower):
+            assert told(asked, path, "admit") == ("admit", PART - SLOTS + 1)
         stages.held = False
         assert_drawn(waiting)
         wait_until_drawn(each, path)
+
+
+def test_a_job_that_is_drawn_is_told_so_by_the_gateway_that_does_not_carry_it(
+    gateways: RunningGateways, stages: Stages
+) -> None:
+    stages.held = True
+    owner, follower = gateways.owner_and_follower()
+    for each in (owner, follower):
+        headers = authorized(CROWD) | {"prefer": "respond-async"}
+        answer = each.client.post("/v1/images/generations", json={"prompt": PROMPT, "steps": 1}, headers=headers)
+        path = answer.headers["location"]
+        for asked in (owner, follower):
+            phase, position = told(asked, path, "draw", "judge", "check_images")
+            assert phase
+            assert position is None
+        stages.held = False
+        wait_until_drawn(each, path)
+        stages.held = True
 
 
 def wait_until_drawn(gateway: RunningGateway, path: str) -> None:
@@ -114,14 +134,13 @@ def wait_until_drawn(gateway: RunningGateway, path: str) -> None:
         time.sleep(0.05)
 
 
-def told_place(gateways: RunningGateways, path: str) -> int:
-    """The place that a job is told by the replica that carries it, whichever does."""
-    while True:
-        for each in gateways.members:
-            position = each.client.get(path, headers=authorized(CROWD)).json()["position"]
-            if position is not None:
-                return int(position)
+def told(gateway: RunningGateway, path: str, *phases: str) -> tuple[str | None, int | None]:
+    """The phase and the place that a gateway tells of a job as soon as it is in one of these phases."""
+    ends_at = time.monotonic() + 60
+    while (body := gateway.client.get(path, headers=authorized(CROWD)).json())["phase"] not in phases:
+        assert time.monotonic() < ends_at, body
         time.sleep(0.05)
+    return body["phase"], body["position"]
 
 
 # -------------------------------------------------------------------------------------------- death, sleep and end

@@ -34,7 +34,7 @@ from bowerbird.gateway.admission.interregnum import Interregnum
 from bowerbird.gateway.admission.keeper import Keeper
 from bowerbird.gateway.admission.order import FULL_PAUSE_SECONDS, Order
 from bowerbird.gateway.admission.owner import Owner
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, Ticket
+from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Grant, Place, PutBack, Standing, Ticket
 
 TELL_SECONDS = 2.0
 """How often somebody who waits is told its place."""
@@ -148,6 +148,10 @@ class Admission:
         """Where a ticket that waits stands; None where nobody says so."""
         return await self._keeper.forecast(ticket)
 
+    async def foresee(self, ticket: Ticket, ahead: Ahead = NOBODY) -> Place | None:
+        """Where the work waits, or would, whose id this ticket has (`Keeper.foresee`)."""
+        return await self._keeper.foresee(ticket, ahead)
+
     def latest_start(self, ticket: Ticket) -> float:
         """Until when waiting makes sense: what is granted later would be computed for nobody, and at others' cost.
 
@@ -178,6 +182,11 @@ class Admission:
         return self._keeper.left(tenant, part)
 
     @property
+    def order(self) -> Order | None:
+        """The order; None where another process keeps it, or nobody does."""
+        return None if self._owner is None else self._owner.order
+
+    @property
     def waiting(self) -> int:
         """How many wait in this process."""
         return sum(turn.outstanding and turn.held is None for turn in self._turns.values())
@@ -201,7 +210,7 @@ class Admission:
     @property
     def in_flight(self) -> dict[str, int] | None:
         """What every endpoint has of all replicas; None where another process keeps the order."""
-        return None if self._owner is None else self._owner.order.endpoints.in_flight
+        return None if self.order is None else self.order.endpoints.in_flight
 
     def seen_ready(self, url: str, slots: int, unit_seconds: float | None) -> None:
         """A look found this endpoint ready."""

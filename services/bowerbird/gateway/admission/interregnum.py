@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bowerbird.gateway.admission.bounds import Amount, Bounds, Occupancy
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, Ticket
+from bowerbird.gateway.admission.ticket import Ahead, Grant, Place, PutBack, Standing, Ticket
 
 
 class Interregnum:
@@ -46,6 +46,12 @@ class Interregnum:
     async def forecast(self, ticket: Ticket) -> Place:
         """After all that came here before it; there is nothing that could be waited for."""
         return Place(1 + sum(each.arrived < ticket.arrived for each in self._waiting.values()), None)
+
+    async def foresee(self, ticket: Ticket, ahead: Ahead) -> Place:
+        """As far as this process alone knows: after all that wait here, where it does not."""
+        its = next((each for each in self._waiting.values() if each.work_id == ticket.id), ticket)
+        place = await self.forecast(its)
+        return place if its is not ticket else Place(place.position + ahead.count + ahead.others, None)
 
     def unit_seconds(self) -> float:
         """Not known."""

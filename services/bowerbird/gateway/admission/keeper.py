@@ -17,7 +17,7 @@ from typing import Protocol
 
 from bowerbird.errors import QueueFull
 from bowerbird.gateway.admission.bounds import Amount
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, Ticket
+from bowerbird.gateway.admission.ticket import Ahead, Grant, Place, PutBack, Standing, Ticket
 
 
 class Replica(Protocol):
@@ -53,6 +53,10 @@ class Keeper(Protocol):
 
     async def forecast(self, ticket: Ticket) -> Place | None:
         """Where a ticket that waits stands; None where nobody says so."""
+
+    async def foresee(self, ticket: Ticket, ahead: Ahead) -> Place | None:
+        """Where the work waits whose id this ticket has, in whatever replica, or would if it came when those have that
+        are `ahead`; None when it has a slot, or nobody says so."""
 
     def unit_seconds(self) -> float:
         """How long a slot computes one unit while every slot is taken; 0 where that is not known."""

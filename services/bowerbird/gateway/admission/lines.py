@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from bowerbird.contracts import WorkClass
 from bowerbird.gateway.admission.fair_share import FairShare
-from bowerbird.gateway.admission.ticket import Ticket
+from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Ticket
 
 CLASS_WEIGHTS: Mapping[WorkClass, float] = MappingProxyType({WorkClass.INTERACTIVE: 0.9, WorkClass.BATCH: 0.1})
 
@@ -104,21 +104,22 @@ class Lines:
             self._tenants[ticket.work_class].charge(ticket.tenant, ticket.cost)
         self.remove(ticket)
 
-    def ahead_of(self, ticket: Ticket) -> tuple[int, float]:
+    def ahead_of(self, ticket: Ticket, ahead: Ahead = NOBODY) -> tuple[int, float]:
         """How many tickets will be granted before this one, and what they cost, if nobody comes any more.
 
-        The ticket may be one that waits or one that would come now. It is due when its own line has been granted what
-        stands before it and its own cost; every other line will have had by then what its clock and weight say, in
-        tickets of its mean cost. So it is between the classes, but that of two the lighter one is served when its turn
-        begins and not when it is due, since the other is then in debt.
+        The ticket may be one that waits or one that would come now, or when those have come that are `ahead` of it; of
+        these the ones in its own line are as if they waited there, and the others all go before it. It is due when
+        its own line has been granted what stands before it and its own cost; every other line will have had by then
+        what its clock and weight say, in tickets of its mean cost. So it is between the classes, but that of two the
+        lighter one is served when its turn begins and not when it is due, since the other is then in debt.
         """
         count, units = 0, 0.0
         for _, _, each in self._put_back:
             if each.id == ticket.id:
                 return count, units
             count, units = count + 1, units + each.cost
-        in_lines = self._ahead_in_lines(ticket)
-        return count + in_lines[0], units + in_lines[1]
+        in_lines = self._ahead_in_lines(ticket, ahead)
+        return count + in_lines[0] + ahead.others, units + in_lines[1] + ahead.others_units
 
     def share_of(self, ticket: Ticket) -> float:
         """What part of everything the ticket's line gets, or would get with this ticket in it; above 0, at most 1."""
@@ -128,9 +129,10 @@ class Lines:
         of_class = CLASS_WEIGHTS[ticket.work_class] / sum(CLASS_WEIGHTS[each] for each in classes)
         return of_class * ticket.weight / weights
 
-    def _ahead_in_lines(self, ticket: Ticket) -> tuple[int, float]:
+    def _ahead_in_lines(self, ticket: Ticket, ahead: Ahead) -> tuple[int, float]:
         lines, tenants = self._lines[ticket.work_class], self._tenants[ticket.work_class]
         count, units = _before(ticket, lines.get(ticket.tenant))
+        count, units = count + ahead.count, units + ahead.units
         due = tenants.due(ticket.tenant, ticket.weight, units + ticket.cost)
         for tenant, line in lines.items():
             if tenant != ticket.tenant:

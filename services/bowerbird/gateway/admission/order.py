@@ -25,7 +25,7 @@ from bowerbird.gateway.admission.bounds import Amount, Bounds, Occupancy
 from bowerbird.gateway.admission.endpoints import Endpoint, Endpoints, Pauses
 from bowerbird.gateway.admission.estimate import Progress, ServiceRate, units_until_a_slot
 from bowerbird.gateway.admission.lines import Lines
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Ticket
+from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Grant, Place, PutBack, Ticket
 
 FULL_PAUSE_SECONDS = 1.0
 EARLIER = -(2**62)
@@ -57,6 +57,7 @@ class Order:
         self._waiting: dict[str, Ticket] = {}
         self._turns: dict[str, int] = {}
         self._held: dict[str, _Held] = {}
+        self._of_work: dict[str, str] = {}
         self._grants = 0
         self._rate = ServiceRate()
         self._progress = Progress()
@@ -159,9 +160,19 @@ class Order:
         """What the tenant may still send (`Occupancy.left`)."""
         return self._occupancy.left(tenant, part)
 
-    def place(self, ticket: Ticket, now: float) -> Place:
-        """Where a ticket stands, or would stand if it were offered now."""
-        count, units = self._lines.ahead_of(ticket)
+    def foresee(self, ticket: Ticket, ahead: Ahead, now: float) -> Place | None:
+        """Where the work waits whose id this ticket has, whoever offered it; None when it has a slot.
+
+        If it does neither: where it would stand if the ticket were offered when those have been that are `ahead`.
+        """
+        its = self._of_work.get(ticket.id)
+        if its is None:
+            return self.place(ticket, now, ahead)
+        return self.place(self._waiting[its], now) if its in self._waiting else None
+
+    def place(self, ticket: Ticket, now: float, ahead: Ahead = NOBODY) -> Place:
+        """Where a ticket stands, or would stand if it were offered now, or when those have been that are `ahead`."""
+        count, units = self._lines.ahead_of(ticket, ahead)
         rate, slots = self._rate_of_slot(), self.endpoints.slots
         if not slots or not rate:
             return Place(count + 1, None)
@@ -209,21 +220,34 @@ class Order:
         self._grants += 1
         grant = Grant(ticket.id, endpoint.url, self._epoch, self._grants)
         self._held[ticket.id] = _Held(ticket, grant, turn, *readings)
+        self._name(ticket)
         return grant
 
     def _enter(self, ticket: Ticket) -> None:
         self._waiting[ticket.id] = ticket
         self._occupancy.add(ticket)
+        self._name(ticket)
 
     def _exit(self, ticket: Ticket) -> None:
         del self._waiting[ticket.id]
         self._occupancy.remove(ticket)
+        self._forget(ticket)
+
+    def _name(self, ticket: Ticket) -> None:
+        """Found by its work from now on; of two tickets of one work, the later is."""
+        if work_id := ticket.work_id:
+            self._of_work[work_id] = ticket.id
+
+    def _forget(self, ticket: Ticket) -> None:
+        if (work_id := ticket.work_id) and self._of_work.get(work_id) == ticket.id:
+            del self._of_work[work_id]
 
     def _pop(self, grant: Grant, now: float) -> _Held | None:
         held = self._held.get(grant.ticket_id)
         if held is None or held.grant != grant:
             return None
         self._progress_at(now)
+        self._forget(held.ticket)
         return self._held.pop(grant.ticket_id)
 
     def _progress_at(self, now: float) -> float:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from bowerbird.gateway.admission.bounds import Amount
 from bowerbird.gateway.admission.keeper import Replica
 from bowerbird.gateway.admission.order import Order
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, Ticket
+from bowerbird.gateway.admission.ticket import Ahead, Grant, Place, PutBack, Standing, Ticket
 
 
 class Owner:
@@ -159,6 +159,10 @@ class Seat:
     async def forecast(self, ticket: Ticket) -> Place:
         """Where the ticket stands, or would stand if it were offered now."""
         return self._owner.order.place(ticket, time.monotonic())
+
+    async def foresee(self, ticket: Ticket, ahead: Ahead) -> Place | None:
+        """See `Keeper`."""
+        return self._owner.order.foresee(ticket, ahead, time.monotonic())
 
     def unit_seconds(self) -> float:
         """See `Keeper`."""

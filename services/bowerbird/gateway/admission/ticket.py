@@ -8,13 +8,17 @@ from enum import StrEnum
 
 from bowerbird.contracts import WorkClass
 
+MARK = "."
+"""In a ticket's id, behind the id of the work that waits by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """A request in the queue, as the order sees it: not what is drawn, only what that costs and who asked."""
 
     id: str
-    """Of this wait and no other, in whatever replica: a job may for a moment wait in two."""
+    """Of this wait and no other, in whatever replica: a job may for a moment wait in two. What others may ask about,
+    an accepted piece of work, gives its own id and a `MARK` before that."""
     tenant: str
     cost: float
     """Compute units (`contracts.ModelCosts`), above 0."""
@@ -33,6 +37,27 @@ class Ticket:
     """The part of the queue that its tenant may fill; None: `Bounds.tenant_part`."""
     accepted: bool = False
     """Its client has the word that it will be drawn: no bound refuses it, and it takes nobody's part of the queue."""
+
+    @property
+    def work_id(self) -> str | None:
+        """The id of the accepted piece of work that waits by this ticket; None for one that nobody else asks about."""
+        return self.id.rpartition(MARK)[0] or None
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Jobs that are not in the queue yet, and will be before another one that is not either."""
+
+    count: int = 0
+    """In the line of that job's own tenant and class."""
+    units: float = 0.0
+    """What those cost."""
+    others: int = 0
+    """In all other lines."""
+    others_units: float = 0.0
+
+
+NOBODY = Ahead()
 
 
 @dataclass(frozen=True, slots=True)

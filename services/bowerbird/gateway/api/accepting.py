@@ -23,7 +23,8 @@ from bowerbird.gateway.admission.admission import stopping
 from bowerbird.gateway.api.idempotency import keyed_request, read_key
 from bowerbird.gateway.api.image_drawing import plan_of
 from bowerbird.gateway.api.image_request import GenerateImages
-from bowerbird.gateway.api.job_body import job_body, job_path, progress_of, result_response
+from bowerbird.gateway.api.job_body import job_body, job_path, result_response
+from bowerbird.gateway.api.job_place import whereabouts
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.demand.waking import CHAIN
@@ -137,7 +138,7 @@ async def awaited(request: Request, call: Call, job_id: str, acceptance: Accepta
     if job.state.final:
         return await result_response(job, gateway)
     if acceptance.respond_async:
-        return accepted_job(job, gateway)
+        return await accepted_job(job, call, gateway)
     if gateway.jobs.carrier.waits_in_vain(job_id):
         raise stopping()
     raise DeadlineExceeded(
@@ -156,7 +157,7 @@ async def waited_for(request: Request, call: Call, job_id: str, seconds: float |
     settings = request.app.state.gateway.settings
     longest = settings.queue_timeout_seconds + settings.request_timeout_seconds
     until = min(call.patience.at, time.monotonic() + (longest if seconds is None else seconds))
-    return await unless_hung_up(request, _finished(request, job_id, until, or_too_late=seconds is not None))
+    return await unless_hung_up(request, _finished(request, call, job_id, until, or_too_late=seconds is not None))
 
 
 async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequest | None) -> str | None:
@@ -212,28 +213,28 @@ async def _keep_and_submit(
     return remembered
 
 
-async def _finished(request: Request, job_id: str, until: float, *, or_too_late: bool) -> Job:
+async def _finished(request: Request, call: Call, job_id: str, until: float, *, or_too_late: bool) -> Job:
     """The job when it has ended, or as it is at `until` (monotonic seconds), or when that is known to be in vain."""
     gateway: Gateway = request.app.state.gateway
     while True:
         job = await gateway.records.jobs.get(request.state.tenant, job_id)
         left = until - time.monotonic()
-        if job.state.final or left <= 0 or (or_too_late and _queued_for_longer(gateway, job_id, left)):
+        if job.state.final or left <= 0 or gateway.jobs.carrier.waits_in_vain(job_id):
             return job
-        if gateway.jobs.carrier.waits_in_vain(job_id):
+        if or_too_late and await _queued_for_longer(job, call, gateway, left):
             return job
         await gateway.jobs.watch.wait(job_id, job.events, min(left, LOOK_SECONDS, gateway.jobs.carrier.left_seconds))
 
 
-def _queued_for_longer(gateway: Gateway, job_id: str, seconds: float) -> bool:
-    """Whether it will not even have left the queue by then, as predicted where this replica carries it."""
-    _, place = progress_of(job_id, gateway)
+async def _queued_for_longer(job: Job, call: Call, gateway: Gateway, seconds: float) -> bool:
+    """Whether it will not even have left the queue by then, as predicted."""
+    place = (await whereabouts(job, call.weight, gateway)).place
     return place is not None and (place.eta_seconds or 0) > seconds
 
 
-def accepted_job(job: Job, gateway: Gateway) -> Response:
+async def accepted_job(job: Job, call: Call, gateway: Gateway) -> Response:
     """202 with the job, where it is found, and when looking at it makes sense."""
-    body = job_body(job, gateway)
+    body = job_body(job, await whereabouts(job, call.weight, gateway), gateway)
     seconds = min(LONGEST_RETRY_SECONDS, max(1, math.ceil(body.eta_seconds or 0)))
     headers = {"Location": job_path(job.id), "Retry-After": str(seconds), "Preference-Applied": "respond-async"}
     return Response(body.model_dump_json(), 202, headers, "application/json")

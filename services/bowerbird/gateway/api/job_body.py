@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import BowerbirdError, JobCancelled, JobExpired, JobUnfinished, PictureLost, error_from_body
-from bowerbird.gateway.admission.ticket import Place
 from bowerbird.gateway.api.body import ResponseBody
+from bowerbird.gateway.api.job_place import Whereabouts
 from bowerbird.gateway.clips.endpoints import CHAIN as CLIP_CHAIN
 from bowerbird.gateway.demand.waking import CHAIN
 from bowerbird.gateway.gateway import Gateway
@@ -38,22 +38,30 @@ class JobBody(ResponseBody):
     work_class: WorkClass
     compute_units: float = Field(description="What it costs, as predicted when it was accepted.")
     attempts: int = Field(description="How often it was begun.")
-    phase: str | None = Field(description="The stage it is in, or `waiting`; known by the replica that carries it.")
+    phase: str | None = Field(
+        description="The stage that it is in, or `waiting`, while it runs. In a list: of jobs that the replica carries "
+        "which is asked."
+    )
     reason: str | None = Field(
         description="What keeps a stage that it needs from waking, in Kubernetes' words; known by the replica that "
         "carried it last."
     )
-    position: int | None = Field(description="Its place in the queue; 1 is next.")
-    eta_seconds: float | None = Field(description="Until it leaves the queue, as predicted now.")
+    position: int | None = Field(
+        description="Its place in the queue, among all that waits at any replica; 1 is next. Null when it has left "
+        "the queue: it is drawn. In a list: as `phase`."
+    )
+    eta_seconds: float | None = Field(
+        description="Until it leaves the queue, as predicted now; null while nothing that could draw it is ready."
+    )
     error: dict[str, Any] | None = Field(
         description="Why it failed, in the shape of every error. `job_quarantined` has the last failure's code as "
         "`reason`: that of a drawing, or `computing_too_long`."
     )
 
 
-def job_body(job: Job, gateway: Gateway) -> JobBody:
-    """The job as this replica knows it."""
-    phase, place = progress_of(job.id, gateway) if job.state is JobState.RUNNING else (None, None)
+def job_body(job: Job, where: Whereabouts, gateway: Gateway) -> JobBody:
+    """The job and where it is."""
+    place = where.place
     return JobBody(
         id=job.id,
         status=job.state,
@@ -63,7 +71,7 @@ def job_body(job: Job, gateway: Gateway) -> JobBody:
         work_class=job.work_class,
         compute_units=job.cost,
         attempts=job.attempts,
-        phase=phase,
+        phase=where.phase,
         reason=_reason(job, gateway) if job.state in UNFINISHED else None,
         position=place.position if place else None,
         eta_seconds=place.eta_seconds if place else None,
@@ -73,14 +81,6 @@ def job_body(job: Job, gateway: Gateway) -> JobBody:
 
 def _reason(job: Job, gateway: Gateway) -> str | None:
     return gateway.demand.waking.reason(CLIP_CHAIN if JobKind.of(job.id) is JobKind.CLIP else CHAIN)
-
-
-def progress_of(job_id: str, gateway: Gateway) -> tuple[str | None, Place | None]:
-    """The phase of a job that is carried here, and its place in the queue while it waits there."""
-    progress = gateway.jobs.carrier.progress(job_id)
-    if progress is None:
-        return None, None
-    return progress.phase, progress.place if progress.phase in ("waiting", "admit") else None
 
 
 async def result_response(job: Job, gateway: Gateway) -> Response:

@@ -2,8 +2,7 @@
 
 Events have the numbers of their rows, so that a client which reconnects, to whichever replica, hears what it missed and
 nothing twice. While nothing happens a `heartbeat` without a number says the phase, and the place in the queue with its
-ETA where this replica carries the job; elsewhere the phase is the last one that was heard of. The stream ends with the
-job. (https://html.spec.whatwg.org/multipage/server-sent-events.html)
+ETA (`job_place`). The stream ends with the job. (https://html.spec.whatwg.org/multipage/server-sent-events.html)
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from bowerbird.errors import JobUnknown, RecordsUnavailable, RequestInvalid
-from bowerbird.gateway.api.arrival import arrive
-from bowerbird.gateway.api.job_body import progress_of
+from bowerbird.gateway.api.arrival import arrive, principal_of
+from bowerbird.gateway.api.job_place import NOWHERE, Whereabouts, whereabouts_as_heard
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.records.job import Job, JobState
 from bowerbird.gateway.records.job_events import JobEvent
@@ -38,17 +37,19 @@ async def stream_job_events(request: Request) -> Response:
     if job.state.final and after >= job.events:
         return Response(status_code=204)  # by which a browser knows that it need not come back
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(gateway, job, after), 200, headers, "text/event-stream")
+    weight = principal_of(request).weight
+    return StreamingResponse(_told(gateway, job, weight, after), 200, headers, "text/event-stream")
 
 
-async def _told(gateway: Gateway, job: Job, after: int) -> AsyncGenerator[str]:
-    job_id, phase = job.id, job.state.value
+async def _told(gateway: Gateway, job: Job, weight: float, after: int) -> AsyncGenerator[str]:
+    job_id, where = job.id, NOWHERE
     try:
+        heard = await _heard_before(job, gateway)
         while True:
             events = await gateway.records.events.read(job_id, after)
             for event in events:
                 yield _event(event)
-                after, phase = event.number, event.data.get("phase", event.kind)
+                after, heard = event.number, event.data.get("phase", event.kind)
                 if event.kind in _FINAL:
                     return
             if events:
@@ -59,17 +60,23 @@ async def _told(gateway: Gateway, job: Job, after: int) -> AsyncGenerator[str]:
             if await gateway.jobs.watch.wait(job_id, after, seconds):
                 await gateway.records.jobs.get(job.tenant, job_id)  # that it is gone is news, too
             else:
-                yield _heartbeat(gateway, job_id, phase)
+                where = await whereabouts_as_heard(job, heard, weight, gateway, where)
+                yield _heartbeat(job_id, heard, where)
     except (JobUnknown, RecordsUnavailable):
         return  # the job is gone, or nobody knows now: the client comes back and is told which
 
 
-def _heartbeat(gateway: Gateway, job_id: str, heard: str) -> str:
-    """From memory: thousands who listen to nothing must not read the database for it."""
-    phase, place = progress_of(job_id, gateway)
+async def _heard_before(job: Job, gateway: Gateway) -> str:
+    """The last phase, or else event, of which a listener that begins now may not hear: it was told before."""
+    phase = await gateway.records.events.last_phase(job.id) if job.state is JobState.RUNNING else None
+    return phase or job.state.value
+
+
+def _heartbeat(job_id: str, heard: str, where: Whereabouts) -> str:
+    place = where.place
     facts = {
         "id": job_id,
-        "phase": phase or heard,
+        "phase": where.phase or heard,
         "position": place.position if place else None,
         "eta_seconds": place.eta_seconds if place else None,
     }

@@ -87,7 +87,7 @@ async def draw_species_clip(request: Request) -> Response:
             return await wanted_clip(_clip_of(species, stated, (said, prompt), gateway, model), call, gateway)
 
         job_id = await job_of(request, call, key, as_stated, wanted)
-    return accepted_job(await gateway.records.jobs.get(request.state.tenant, job_id), gateway)
+    return await accepted_job(await gateway.records.jobs.get(request.state.tenant, job_id), call, gateway)
 
 
 def _clip_of(

@@ -11,7 +11,7 @@ from bowerbird.contracts import MAX_CLIP_FRAMES, MAX_FRAMES_PER_SECOND, ClipForm
 from bowerbird.errors import BowerbirdError, JobCancelled, JobExpired
 from bowerbird.gateway.api.body import ResponseBody
 from bowerbird.gateway.api.image_drawing import GenerationFacts
-from bowerbird.gateway.api.job_body import no_result, progress_of
+from bowerbird.gateway.api.job_body import no_result
 from bowerbird.gateway.clips.progress import per_cent
 from bowerbird.gateway.clips.request import ClipRequest
 from bowerbird.gateway.gateway import Gateway
@@ -134,11 +134,9 @@ async def _progress(job: Job, gateway: Gateway) -> int:
         return DONE
     if job.state is not JobState.RUNNING:
         return 0
-    phase, _ = progress_of(job.id, gateway)
-    if phase is None:
-        told = await gateway.records.events.read(job.id, 0)
-        phase = next((str(each.data["phase"]) for each in reversed(told) if "phase" in each.data), "")
-    return per_cent(phase)
+    progress = gateway.jobs.carrier.progress(job.id)
+    phase = progress.phase if progress else await gateway.records.events.last_phase(job.id)
+    return per_cent(phase or "")
 
 
 def _error(job: Job) -> VideoError | None:

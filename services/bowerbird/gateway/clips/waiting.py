@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 
 from bowerbird.deadline import Deadline
@@ -15,14 +14,14 @@ from bowerbird.gateway.clips.plan import ClipPlan, compute_units
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.stages import StageState
 from bowerbird.gateway.upstream import Stage
-from bowerbird.gateway.waiting import HELD_BYTES, Attempt
+from bowerbird.gateway.waiting import HELD_BYTES, Attempt, ticket_id
 from bowerbird.settings import Settings
 
 
 def ticket_of(plan: ClipPlan, call: Call, settings: Settings) -> Ticket:
     """The clip as the queue sees it."""
     return Ticket(
-        id=secrets.token_hex(8),
+        id=ticket_id(call),
         tenant=call.flow,
         cost=compute_units(plan),
         wait_until=Deadline.after(call.queue_seconds or settings.queue_timeout_seconds).at,

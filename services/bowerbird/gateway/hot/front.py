@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from bowerbird.errors import BowerbirdError
 from bowerbird.gateway.api.job_body import RETRY_AFTER_SECONDS, job_body
+from bowerbird.gateway.api.job_place import known_at_once
 from bowerbird.gateway.api.rate_limit import rate_limit_lines
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.hot.hits import ASKED, Hit
@@ -93,9 +94,10 @@ class Front:
         """What its row says now, where it is at hand; raises JobUnknown."""
         gateway = self._gateway
         job = gateway.records.jobs.at_once(principal.tenant, job_id)
-        if job is None:
+        where = None if job is None else known_at_once(job, principal.weight, gateway)
+        if job is None or where is None:
             return None
-        body = job_body(job, gateway).model_dump_json().encode()
+        body = job_body(job, where, gateway).model_dump_json().encode()
         gateway.statuses.keep(job, body)
         return job, body
 

@@ -31,6 +31,7 @@ from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.outcome import ending_of
 from bowerbird.gateway.jobs.watching import JobWatch
 from bowerbird.gateway.records.job import Claim, Ending, JobKind, PutBack, StoredPicture, Success
+from bowerbird.gateway.records.job_events import WAITING
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.retention import picture_key
 from bowerbird.gateway.records.usage import UsageEntry
@@ -50,7 +51,7 @@ CLIPS_IN_HAND = 64
 FREE_ENOUGH = 16
 """Hands that are free before more is claimed out of turn: a claim looks at every job that waits."""
 AGAIN_SECONDS = 1.0
-BEFORE_COMPUTING = frozenset({"waiting", "wake", "check_prompt", "admit"})
+BEFORE_COMPUTING = frozenset({WAITING, "wake", "check_prompt", "admit"})
 """Phases, to their first dot, in which a job has not met the model yet."""
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,11 @@ logger = logging.getLogger(__name__)
 
 CanDraw = Callable[[JobKind], bool]
 """Whether what draws jobs of a kind is there, or comes."""
+
+
+def has_computed_in(phase: str) -> bool:
+    """Whether a job in this phase has met the model."""
+    return phase.partition(".")[0] not in BEFORE_COMPUTING
 
 
 def _any_kind(_: JobKind) -> bool:
@@ -78,7 +84,7 @@ class Drawn:
 class Progress:
     """Where a job that is carried here is; for those who listen."""
 
-    phase: str = "waiting"
+    phase: str = WAITING
     place: Place | None = None
 
 
@@ -101,7 +107,7 @@ class _InHand:
     @property
     def has_computed(self) -> bool:
         """Whether the job has met the model."""
-        return self.progress.phase.partition(".")[0] not in BEFORE_COMPUTING
+        return has_computed_in(self.progress.phase)
 
 
 class Carrier:
@@ -123,6 +129,8 @@ class Carrier:
         self._ends_at = math.inf
         self._giving_back: asyncio.Task[None] | None = None
         self._can_draw: CanDraw = _any_kind
+        self._behind: set[JobKind] = set(JobKind)
+        """Kinds of which more may wait than there were hands for at the last look."""
         self._doubt = asyncio.Event()
 
     def wake(self, kind: JobKind) -> None:
@@ -134,6 +142,10 @@ class Carrier:
         """Where a job is, if it is carried here."""
         hand = self._hands.get(job_id)
         return hand.progress if hand else None
+
+    def takes_at_once(self, kind: JobKind) -> bool:
+        """Whether a job of this kind that is submitted now is taken by the next look, as all before it were."""
+        return self._claiming and kind not in self._behind
 
     def end_within(self, seconds: float, *, alone: bool) -> None:
         """This process ends in so many seconds: what is computed is finished, what waits is given back, and no more is
@@ -199,10 +211,13 @@ class Carrier:
             wanted, self._look_at = set(JobKind), time.monotonic() + self._look_seconds
         while self._claiming and wanted:
             free = {kind: self._free(kind) if kind in wanted and self._can_draw(kind) else 0 for kind in JobKind}
+            self._behind |= {kind for kind in wanted if not free[kind]}
             if not any(free.values()):
                 return
             taken = await to_its_end(self._claim_up_to(free))
+            self._behind -= {kind for kind in wanted if taken[kind] < free[kind]}
             wanted = {kind for kind in JobKind if 0 < free[kind] <= taken[kind]}
+            self._behind |= wanted
 
     async def _claim_up_to(self, free: Mapping[JobKind, int]) -> Counter[JobKind]:
         """How many it were, of each kind."""

@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.jobs.backlog import Backlog
 from bowerbird.gateway.jobs.carrying import CanDraw, Carrier, Draw
+from bowerbird.gateway.jobs.line import Line
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.watching import JobWatch
+from bowerbird.gateway.records.claim_order import ClaimOrder
 from bowerbird.gateway.records.job import Job
 from bowerbird.gateway.records.jobs import CHANNEL
 from bowerbird.gateway.records.listening import Listener
@@ -34,12 +36,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobRoom:
-    """The hands, the ears, the bound and the figures."""
+    """The hands, the ears, the bound, the line before the hands, and the figures."""
 
     records: Records
     carrier: Carrier
     watch: JobWatch
     backlog: Backlog
+    line: Line
     metrics: JobMetrics
 
     @classmethod
@@ -47,7 +50,8 @@ class JobRoom:
         """A room that draws with `draw`; nothing happens in it before `running()`."""
         watch, metrics = JobWatch(records.events), JobMetrics(registry)
         carrier = Carrier(records, watch, draw, metrics)
-        return cls(records, carrier, watch, Backlog(records.jobs, settings.job_backlog), metrics)
+        backlog, line = Backlog(records.jobs, settings.job_backlog), Line(ClaimOrder(records.database))
+        return cls(records, carrier, watch, backlog, line, metrics)
 
     async def cancel(self, tenant: str, job_id: str) -> Job:
         """Ends an unfinished job, and what computes for it after the present step; raises JobUnknown or JobFinished."""

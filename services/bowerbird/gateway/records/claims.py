@@ -18,21 +18,14 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Integer,
     Row,
-    Select,
     String,
     Text,
     Update,
-    and_,
     bindparam,
-    case,
-    func,
     insert,
-    literal_column,
-    or_,
     select,
     tuple_,
     union_all,
@@ -43,6 +36,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import JobQuarantined, error_body
+from bowerbird.gateway.records.claim_order import asking_flows, claimable, flows_of, of_kind
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.job import (
     MAX_OWN_FAILURES,
@@ -61,8 +55,6 @@ from bowerbird.gateway.records.turns import WaitingFlow, take_turns
 from bowerbird.gateway.records.usage import Usage
 from bowerbird.gateway.records.writer import Writer
 
-_IS_CLIP: ColumnElement[bool] = literal_column("(substr(jobs.id, 1, 6) = 'video_')", Boolean)
-"""`JobKind.CLIP`, without parameters: what is selected and what is grouped by are the same text. The index has it."""
 _FENCING = (
     select(jobs.c.id, jobs.c.lease_epoch, jobs.c.events)
     .where(
@@ -134,12 +126,7 @@ class Claims:
     async def _waiting(self) -> list[WaitingFlow]:
         """Who has jobs that may be claimed, in one pass over the index."""
         async with self._database.reading() as connection:
-            rows = (await connection.execute(_asking(self._database.now()))).all()
-        kinds = (JobKind.PICTURES, JobKind.CLIP)
-        return [
-            WaitingFlow(row[0], WorkClass(row[1]), int(row[2]), int(row[3]), row[4], kinds[bool(row[5])])
-            for row in rows
-        ]
+            return flows_of((await connection.execute(asking_flows(self._database.now()))).all())
 
     async def _finish(self, connection: AsyncConnection, endings: Sequence[tuple[Claim, Ending]]) -> list[bool]:
         """A group by one look that locks and one statement for each table, however many end at the same time."""
@@ -183,32 +170,6 @@ async def _fence(connection: AsyncConnection, claims: Iterable[Claim]) -> dict[t
     return {(row.id, row.lease_epoch): row.events for row in (await connection.execute(_FENCING, valid)).all()}
 
 
-def _claimable(now: ColumnElement[int]) -> ColumnElement[bool]:
-    waits = and_(jobs.c.state == JobState.QUEUED.value, jobs.c.not_before_ms <= now)
-    left_behind = and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until_ms <= now)
-    return and_(or_(waits, left_behind), jobs.c.expires_ms > now)
-
-
-@lru_cache(maxsize=4)
-def _asking(now: ColumnElement[int]) -> Select[Any]:
-    """Who has jobs that may be claimed: how many wait, how many are held, since when one waits."""
-    held = and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until_ms > now)
-    waiting = func.sum(case((_claimable(now), 1), else_=0))
-    return (
-        select(
-            jobs.c.tenant,
-            jobs.c.work_class,
-            waiting,
-            func.sum(case((held, 1), else_=0)),
-            func.min(case((_claimable(now), jobs.c.created_ms))),
-            _IS_CLIP,
-        )
-        .where(jobs.c.state.in_(UNFINISHED))
-        .group_by(jobs.c.tenant, jobs.c.work_class, _IS_CLIP)
-        .having(waiting > 0)
-    )
-
-
 @lru_cache(maxsize=64)
 def _claiming(now: ColumnElement[int], kinds: tuple[JobKind, ...]) -> ReturningUpdate[Any]:
     """Claims of so many flows of these kinds their oldest jobs, of each as many as it has turns."""
@@ -218,8 +179,8 @@ def _claiming(now: ColumnElement[int], kinds: tuple[JobKind, ...]) -> ReturningU
             jobs.c.state.in_(UNFINISHED),
             jobs.c.tenant == bindparam(f"tenant_{place}", type_=String),
             jobs.c.work_class == bindparam(f"class_{place}", type_=String),
-            _IS_CLIP if kind is JobKind.CLIP else ~_IS_CLIP,
-            _claimable(now),
+            of_kind(kind),
+            claimable(now),
         )
         .order_by(jobs.c.created_ms, jobs.c.id)
         .limit(bindparam(f"most_{place}", type_=Integer))
@@ -228,7 +189,7 @@ def _claiming(now: ColumnElement[int], kinds: tuple[JobKind, ...]) -> ReturningU
     ]
     first = select(union_all(*(select(flow.c.id) for flow in flows)).subquery().c.id)
     # Locked by their own condition, not by their place in the order: PostgreSQL looks again at a row it waited for.
-    mine = select(jobs.c.id).where(jobs.c.id.in_(first), _claimable(now)).with_for_update(skip_locked=True)
+    mine = select(jobs.c.id).where(jobs.c.id.in_(first), claimable(now)).with_for_update(skip_locked=True)
     return (
         update(jobs)
         .where(jobs.c.id.in_(mine))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Insert, bindparam, insert, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Insert, String, bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bowerbird.gateway.records.database import Database
@@ -25,6 +25,14 @@ from bowerbird.gateway.webhooks import outbox
 FIRST_EVENT = 1
 """The number of `queued`, in the row of a new job."""
 PAGE_EVENTS = 500
+WAITING = "waiting"
+"""The phase of a job that was claimed and has not entered any."""
+_LAST = (
+    select(job_events.c.kind, job_events.c.data)
+    .where(job_events.c.job_id == bindparam("of_job", type_=String))
+    .order_by(job_events.c.number.desc())
+    .limit(1)
+)
 _COUNTING = (
     update(jobs)
     .where(tuple_(jobs.c.id, jobs.c.lease_epoch).in_(bindparam("claims", expanding=True)), jobs.c.state == "running")
@@ -73,6 +81,16 @@ class JobEvents:
             )
             rows = (await connection.execute(asking)).all()
         return told + [JobEvent(row.job_id, row.number, row.kind, json.loads(row.data), row.created_ms) for row in rows]
+
+    async def last_phase(self, job_id: str) -> str | None:
+        """The phase that a running job is in, as its last event says; None where that says none."""
+        found = await self._database.rows(_LAST, of_job=job_id)
+        if not found:
+            return None
+        if found[0].kind == "running":
+            return WAITING
+        phase = json.loads(found[0].data).get("phase")
+        return None if phase is None else str(phase)
 
     async def last_numbers(self, job_ids: Sequence[str]) -> dict[str, int]:
         """The number of the last event of each of these jobs; those that are gone are missing."""

@@ -27,6 +27,8 @@ class WaitingFlow:
     oldest_ms: int
     """When the oldest that waits was accepted."""
     kind: JobKind = JobKind.PICTURES
+    units: float = 0.0
+    """Compute units of those that wait; 0 where nobody asked for it."""
 
 
 def take_turns(flows: Iterable[WaitingFlow], limit: int) -> Mapping[WaitingFlow, int]:
@@ -40,6 +42,21 @@ def take_turns(flows: Iterable[WaitingFlow], limit: int) -> Mapping[WaitingFlow,
         if taken[flow] < flow.waiting:
             heapq.heappush(queue, (_turn(flow, taken[flow] + 1), tenant, flow))
     return taken
+
+
+def taken_before(flow: WaitingFlow, number: int, flows: Iterable[WaitingFlow]) -> Mapping[WaitingFlow, int]:
+    """How many jobs of which other flow of its kind are taken before this flow's `number`-th (from 1), as things are.
+
+    With the `number - 1` of its own these are all that `take_turns` takes before it.
+    """
+    its = _turn(flow, number), flow.tenant
+    before: dict[WaitingFlow, int] = {}
+    for other in flows:
+        if other.kind is flow.kind and (other.tenant, other.work_class) != (flow.tenant, flow.work_class):
+            level = its[0][0] - other.running  # the number of its job whose turn is in the same round
+            count = level if (_turn(other, level), other.tenant) < its else level - 1
+            before[other] = max(0, min(other.waiting, count))
+    return before
 
 
 def _turn(flow: WaitingFlow, number: int) -> tuple[int, bool, int, str]:

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bowerbird.gateway.replicas.election import Election
 from bowerbird.gateway.replicas.followers import Followers, Session
 from bowerbird.gateway.replicas.link import (
-    ACCEPTED,
     EPOCH_HEADER,
+    HEARS,
     HEARS_HEADER,
     NONCE_HEADER,
     PROOF_HEADER,
@@ -74,7 +74,7 @@ def _may_enter(headers: Headers, secret: bytes) -> bool:
 async def _serve(headers: Headers, followers: Followers, secret: bytes, receive: Receive, send: Send) -> None:
     name = headers[REPLICA_HEADER]
     shown = proof(secret, "owner", name, headers[EPOCH_HEADER], headers[NONCE_HEADER])
-    answer = {PROOF_HEADER: shown, HEARS_HEADER: ACCEPTED, "connection": "close"}
+    answer = {PROOF_HEADER: shown, HEARS_HEADER: HEARS, "connection": "close"}
     answer_headers = [(name.encode(), value.encode()) for name, value in answer.items()]
     await send({"type": "http.response.start", "status": 200, "headers": answer_headers})
     session = followers.session(name)

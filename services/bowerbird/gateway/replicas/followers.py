@@ -19,6 +19,8 @@ from bowerbird.gateway.admission.ticket import Grant, Ticket
 from bowerbird.gateway.replicas.messages import (
     Announce,
     Beat,
+    Foresee,
+    Foreseen,
     Granted,
     Leave,
     Left,
@@ -132,8 +134,8 @@ class Session:
                 self.seat.settle(grant)
             case PutBackAt(grant=grant, why=why, pause_seconds=pause_seconds):
                 self.seat.put_back(grant, why, pause_seconds)
-            case Where(ticket_id=ticket_id):
-                await self._say_where(ticket_id)
+            case Where() | Foresee() as asked:
+                await self._say_where(asked)
             case Beat():
                 pass
 
@@ -164,10 +166,13 @@ class Session:
         except QueueFull as refusal:
             self.refused(ticket.id, refusal)
 
-    async def _say_where(self, ticket_id: str) -> None:
-        if ticket := self._tickets.get(ticket_id):
+    async def _say_where(self, asked: Where | Foresee) -> None:
+        if isinstance(asked, Foresee):
+            foreseen = await self.seat.foresee(asked.ticket.ticket(time.monotonic()), asked.ahead)
+            self.outbox.put(Foreseen.of(asked.ticket.id, foreseen))
+        elif ticket := self._tickets.get(asked.ticket_id):
             place = await self.seat.forecast(ticket)
-            self.outbox.put(Stands(ticket_id=ticket_id, position=place.position, eta_seconds=place.eta_seconds))
+            self.outbox.put(Stands(ticket_id=ticket.id, position=place.position, eta_seconds=place.eta_seconds))
 
     def _left_of(self, ticket: Ticket) -> Left:
         return Left.of(self.seat.left(ticket.tenant, ticket.queue_part))

@@ -16,23 +16,27 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import aiohttp
 from pydantic import ValidationError
 
 from bowerbird.gateway.admission.bounds import Amount, Occupancy
 from bowerbird.gateway.admission.keeper import Replica
-from bowerbird.gateway.admission.ticket import Grant, Place, PutBack, Standing, Ticket
+from bowerbird.gateway.admission.ticket import Ahead, Grant, Place, PutBack, Standing, Ticket
 from bowerbird.gateway.records.leases import Lease
 from bowerbird.gateway.replicas.messages import (
     PROTOCOL,
     Announce,
     Beat,
+    Foresee,
+    Foreseen,
     Granted,
     Leave,
+    Message,
     Offer,
     OwnerBeat,
     PutBackAt,
@@ -54,8 +58,10 @@ NONCE_HEADER = "bowerbird-nonce"
 PROOF_HEADER = "bowerbird-proof"
 HEARS_HEADER = "bowerbird-hears"
 """In the owner's answer: what it understands that owners of earlier releases do not, who take no field that they do not
-know. They are told nothing of it, and check what was accepted as they do everything."""
-ACCEPTED = "accepted"
+know. They are told nothing of it: they check what was accepted as they do everything, and are not asked about tickets
+that are not this replica's."""
+ACCEPTED, FORESEES = "accepted", "foresee"
+HEARS = f"{ACCEPTED}, {FORESEES}"
 
 CONNECT_SECONDS = 2.0
 FORECAST_SECONDS = 1.0
@@ -66,6 +72,9 @@ MAX_TENANTS = 10_000
 def path_of(queue: str) -> str:
     """Where the followers of a queue's owner come."""
     return f"/replicas/{PROTOCOL}/{queue}"
+
+
+Answer = TypeVar("Answer")
 
 
 class LinkFailed(Exception):
@@ -98,11 +107,14 @@ class Link:
         self.outbox = Outbox(Beat)
         self.hears_accepted = True
         """Whether the owner understands which tickets were accepted."""
+        self.foresees = True
+        """Whether the owner can be asked where others' work waits."""
         self._follower = follower
         self._unit_seconds = 0.0
         self._left: dict[str, Amount] = {}
         self._tenants: dict[str, str] = {}
         self._asked: dict[str, asyncio.Future[Place]] = {}
+        self._foreseen: dict[str, asyncio.Future[Place | None]] = {}
 
     def announce(self, standings: Sequence[Standing]) -> None:
         """See `Keeper`."""
@@ -132,15 +144,14 @@ class Link:
 
     async def forecast(self, ticket: Ticket) -> Place | None:
         """Asks; None when the owner does not answer."""
-        asked = self._asked.get(ticket.id)
-        if asked is None:
-            asked = self._asked[ticket.id] = asyncio.get_running_loop().create_future()
-            self.outbox.put(Where(ticket_id=ticket.id))
-        await asyncio.wait({asked}, timeout=FORECAST_SECONDS)
-        if asked.done():
-            return asked.result()
-        self._asked.pop(ticket.id, None)
-        return None
+        return await self._answer(self._asked, ticket.id, lambda: Where(ticket_id=ticket.id))
+
+    async def foresee(self, ticket: Ticket, ahead: Ahead) -> Place | None:
+        """Asks; None also when the owner is of a release that does not know."""
+        if not self.foresees:
+            return None
+        facts = TicketFacts.of(ticket, time.monotonic())
+        return await self._answer(self._foreseen, ticket.id, lambda: Foresee(ticket=facts, ahead=ahead))
 
     def unit_seconds(self) -> float:
         """As the owner measured it."""
@@ -171,11 +182,32 @@ class Link:
                 self._note(ticket_id, left.amount())
                 self._asked.pop(ticket_id, None)
                 replica.refused(ticket_id, message.refusal())
-            case Stands(ticket_id=ticket_id, position=position, eta_seconds=eta_seconds):
-                if asked := self._asked.pop(ticket_id, None):
-                    asked.set_result(Place(position, eta_seconds))
+            case Stands() | Foreseen():
+                self._be_told(message)
             case OwnerBeat(unit_seconds=unit_seconds):
                 self._unit_seconds = unit_seconds
+
+    async def _answer(
+        self, asked: dict[str, asyncio.Future[Answer]], name: str, question: Callable[[], Message]
+    ) -> Answer | None:
+        """What the owner says to this question, which is asked once for all who ask it meanwhile; None for nothing."""
+        answer = asked.get(name)
+        if answer is None:
+            answer = asked[name] = asyncio.get_running_loop().create_future()
+            self.outbox.put(question())
+        await asyncio.wait({answer}, timeout=FORECAST_SECONDS)
+        if answer.done():
+            return answer.result()
+        asked.pop(name, None)
+        return None
+
+    def _be_told(self, answer: Stands | Foreseen) -> None:
+        place = None if answer.position is None else Place(answer.position, answer.eta_seconds)
+        if isinstance(answer, Foreseen):
+            if foreseen := self._foreseen.pop(answer.work_id, None):
+                foreseen.set_result(place)
+        elif (asked := self._asked.pop(answer.ticket_id, None)) and place is not None:
+            asked.set_result(place)
 
     def _told(self, ticket: Ticket) -> Ticket:
         return ticket if self.hears_accepted else replace(ticket, accepted=False)
@@ -211,7 +243,8 @@ async def linked(follower: Follower, lease: Lease) -> AsyncIterator[tuple[Link, 
         shown = answer.headers.get(PROOF_HEADER, "")
         if answer.status != 200 or not hmac.compare_digest(shown.encode(), expected.encode()):
             raise LinkFailed(f"the owner of the order answered with status {answer.status}")
-        link.hears_accepted = ACCEPTED in answer.headers.get(HEARS_HEADER, "")
+        hears = answer.headers.get(HEARS_HEADER, "")
+        link.hears_accepted, link.foresees = ACCEPTED in hears, FORESEES in hears
         yield link, heard(answer.content.iter_any())
     finally:
         answer.close()

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from bowerbird.contracts import WorkClass
 from bowerbird.errors import BowerbirdError, QueueFull, error_body, error_from_body
 from bowerbird.gateway.admission.bounds import Amount
-from bowerbird.gateway.admission.ticket import Grant, PutBack, Standing, Ticket
+from bowerbird.gateway.admission.ticket import Ahead, Grant, Place, PutBack, Standing, Ticket
 
 PROTOCOL = 1
 
@@ -164,13 +164,24 @@ class Where(Message):
     ticket_id: str
 
 
+class Foresee(Message):
+    """Where does the work wait whose id the ticket has, or where would it? Answered by `Foreseen`.
+
+    Asked only of owners that understand it (`link.HEARS_HEADER`), who send that to nobody else.
+    """
+
+    kind: Literal["foresee"] = "foresee"
+    ticket: TicketFacts
+    ahead: Ahead
+
+
 class Beat(Message):
     """The follower lives, and has nothing to say."""
 
     kind: Literal["beat"] = "beat"
 
 
-FromFollower = Announce | Offer | Leave | Settle | PutBackAt | Where | Beat
+FromFollower = Announce | Offer | Leave | Settle | PutBackAt | Where | Foresee | Beat
 
 # ------------------------------------------------------------------------------------------- from the owner
 
@@ -228,6 +239,22 @@ class Stands(Message):
     eta_seconds: float | None
 
 
+class Foreseen(Message):
+    """Where the work waits, or would; None of both where it has a slot."""
+
+    kind: Literal["foreseen"] = "foreseen"
+    work_id: str
+    position: int | None
+    eta_seconds: float | None
+
+    @classmethod
+    def of(cls, work_id: str, place: Place | None) -> Foreseen:
+        """The place as it travels."""
+        if place is None:
+            return cls(work_id=work_id, position=None, eta_seconds=None)
+        return cls(work_id=work_id, position=place.position, eta_seconds=place.eta_seconds)
+
+
 class OwnerBeat(Message):
     """The owner lives; and what followers are told again and again."""
 
@@ -235,7 +262,7 @@ class OwnerBeat(Message):
     unit_seconds: float
 
 
-FromOwner = Granted | Renewed | Refused | Stands | OwnerBeat
+FromOwner = Granted | Renewed | Refused | Stands | Foreseen | OwnerBeat
 
 from_follower: TypeAdapter[FromFollower] = TypeAdapter(Annotated[FromFollower, Field(discriminator="kind")])
 from_owner: TypeAdapter[FromOwner] = TypeAdapter(Annotated[FromOwner, Field(discriminator="kind")])

@@ -71,7 +71,8 @@ def test_a_wait_that_would_be_too_long_turns_into_a_job(start_gateway: StartGate
         time.sleep(0.01)
     answer = draw(gateway, {"Prefer": "respond-async, wait=3600"}, steps=2)  # it would wait for hours, as it seems
 
-    assert (answer.status_code, answer.json()["status"]) == (202, "running")
+    assert answer.status_code == 202
+    assert answer.json()["status"] in ("queued", "running")
     assert answer.json()["eta_seconds"] > 3600
     assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
     assert answer.headers["retry-after"] == "60"

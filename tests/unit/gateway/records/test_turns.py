@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.contracts import WorkClass
-from bowerbird.gateway.records.turns import WaitingFlow, take_turns
+from bowerbird.gateway.records.turns import WaitingFlow, take_turns, taken_before
 
 FLOWS = st.lists(
     st.builds(
@@ -53,3 +53,18 @@ def test_taking_twice_is_taking_once(flows: list[WaitingFlow], first: int, secon
     }
     after = Counter({left[flow]: count for flow, count in take_turns(left, second).items()})
     assert before + after == once
+
+
+@given(FLOWS)
+def test_places_in_the_order_of_turns_are_counted_without_gaps(flows: list[WaitingFlow]) -> None:
+    """Each place once, and in a flow each later than the one before: as they are taken."""
+    places = {
+        (flow, number): number - 1 + sum(taken_before(flow, number, flows).values())
+        for flow in flows
+        for number in range(1, flow.waiting + 1)
+    }
+    assert sorted(places.values()) == list(range(len(places)))
+    for limit in (1, len(places) // 2, len(places)):
+        taken = Counter({flow: 0 for flow in flows} | dict(take_turns(flows, limit)))
+        first = {job for job, place in places.items() if place < limit}
+        assert Counter(flow for flow, _ in first) == +taken

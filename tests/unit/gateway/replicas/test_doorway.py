@@ -23,7 +23,7 @@ from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.admission.bounds import Bounds, Occupancy
 from bowerbird.gateway.admission.order import Order
 from bowerbird.gateway.admission.owner import Owner
-from bowerbird.gateway.admission.ticket import Standing, Ticket
+from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Place, Standing, Ticket
 from bowerbird.gateway.records.database import Database
 from bowerbird.gateway.records.leases import Lease, Leases
 from bowerbird.gateway.replicas.doorway import DoorwayASGI
@@ -33,6 +33,7 @@ from bowerbird.gateway.replicas.link import (
     ACCEPTED,
     CLIPS,
     EPOCH_HEADER,
+    FORESEES,
     HEARS_HEADER,
     NONCE_HEADER,
     PICTURES,
@@ -186,3 +187,68 @@ async def test_what_was_accepted_is_not_refused_by_an_owner_elsewhere(url: str, 
                     await turns["job"].grant()
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+
+@pytest.mark.parametrize("hears", [ACCEPTED, f"{ACCEPTED}, {FORESEES}"])
+async def test_owner_is_asked_about_others_unless_it_is_of_a_release_that_does_not_know_that(hears: str) -> None:
+    heard: list[dict[str, Any]] = []
+    everything = threading.Event()
+
+    async def owner(scope: Scope, receive: Receive, send: Send) -> None:
+        nonce = dict(scope["headers"])[NONCE_HEADER.encode()].decode()
+        said = {PROOF_HEADER: proof(SECRET, "owner", "replica", "3", nonce), HEARS_HEADER: hears}
+        headers = [(name.encode(), value.encode()) for name, value in said.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        while (message := await receive())["type"] != "http.disconnect":
+            for line in message["body"].splitlines():
+                heard.append(json.loads(line))
+                if heard[-1]["kind"] == "foresee":
+                    answer = {"kind": "foreseen", "work_id": heard[-1]["ticket"]["id"], "position": 7}
+                    body = json.dumps({**answer, "eta_seconds": 2.5}).encode() + b"\n"
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            if any(each["kind"] == "leave" for each in heard):
+                everything.set()
+
+    with served(owner) as address:
+        async with (
+            aiohttp.ClientSession() as session,
+            linked(follower(session), Lease("queue_owner", "b", 3, address)) as (link, lines),
+        ):
+            listening = asyncio.create_task(link.listen(lines))
+            place = await link.foresee(Ticket("job_1", "t", 1.0, wait_until=60.0), NOBODY)
+            link.leave("another")
+            assert await asyncio.to_thread(everything.wait, 60)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+    asked = [each for each in heard if each["kind"] == "foresee"]
+    assert place == (Place(7, 2.5) if FORESEES in hears else None)
+    assert len(asked) == (FORESEES in hears)
+
+
+async def test_work_that_waits_at_one_replica_is_found_by_another(url: str, app: Starlette) -> None:
+    order = Order(BOUNDS)
+    owned = Followers(Owner(order))
+    app.state.elections[PATH].followers_in = {"3": owned}.get
+    async with aiohttp.ClientSession() as session, AsyncExitStack() as stack:
+        fronts = []
+        for name in ("carries", "asks"):
+            front = Admission(BOUNDS)
+            replica = Follower(name, front, Occupancy(BOUNDS), session, SECRET)
+            link, lines = await stack.enter_async_context(linked(replica, Lease("queue_owner", "b", 3, url)))
+            front.follow(link)
+            listening = asyncio.create_task(link.listen(lines))
+            stack.callback(listening.cancel)
+            fronts.append(front)
+        carries, asks = fronts
+        now = time.monotonic()
+        for name in ("plain", "job_1.a"):
+            await stack.enter_async_context(carries.place(Ticket(name, "t", 1.0, now + 60, arrived=now)))
+        await carries.forecast(Ticket("job_1.a", "t", 1.0, now + 60))  # so that the owner has heard of both
+        waits, comes = (Ticket(name, "t", 1.0, now + 60, arrived=now) for name in ("job_1", "job_2"))
+        assert await asks.foresee(waits) == Place(2, None)
+        assert await asks.foresee(comes, Ahead(count=5, units=5.0)) == Place(8, None)
+        order.endpoints.seen_ready("http://a", 2, 1.0, time.monotonic())
+        assert order.grant(time.monotonic())
+        assert order.grant(time.monotonic())
+        assert await asks.foresee(waits) is None, "it has a slot"
