@@ -56,6 +56,11 @@ class Ahead:
     """In all other lines."""
     others_units: float = 0.0
 
+    def __add__(self, more: Ahead) -> Ahead:
+        """Both."""
+        own, others = self.count + more.count, self.others + more.others
+        return Ahead(own, self.units + more.units, others, self.others_units + more.others_units)
+
 
 NOBODY = Ahead()
 

@@ -186,7 +186,7 @@ async def _submit(request: Request, call: Call, wanted: Wanted, keyed: KeyedRequ
         remembered = await _charge_and_submit(job, keyed, call, gateway)
     else:
         remembered = await _keep_and_submit(job, await wanted.begins_with(), keyed, call, gateway)
-    gateway.jobs.carrier.wake(JobKind.of(job.id))
+    gateway.jobs.carrier.wake(JobKind.of(job.id), job.id)
     return remembered.job_id
 
 

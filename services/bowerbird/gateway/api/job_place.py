@@ -104,7 +104,8 @@ def _is_taken_at_once(job: Job, gateway: Gateway) -> bool:
 
 async def _place_of_queued(job: Job, weight: float, gateway: Gateway) -> Place | None:
     queued = AT_ONCE if _is_taken_at_once(job, gateway) else await gateway.jobs.line.before(job)
-    place = await _admission_of(job, gateway).foresee(_ticket(job, weight), queued.ahead)
+    ahead = queued.ahead + gateway.jobs.carrier.ahead_of(job)
+    place = await _admission_of(job, gateway).foresee(_ticket(job, weight), ahead)
     if place is None or place.eta_seconds is None:
         return place
     return Place(place.position, max(place.eta_seconds, queued.rest_seconds))
@@ -113,7 +114,8 @@ async def _place_of_queued(job: Job, weight: float, gateway: Gateway) -> Place |
 async def _of_running(job: Job, phase: str | None, weight: float, gateway: Gateway) -> Whereabouts:
     if phase is None or has_computed_in(phase):
         return Whereabouts(phase)
-    return Whereabouts(phase, await _admission_of(job, gateway).foresee(_ticket(job, weight)))
+    ahead = gateway.jobs.carrier.ahead_of(job)
+    return Whereabouts(phase, await _admission_of(job, gateway).foresee(_ticket(job, weight), ahead))
 
 
 def _foreseen_at_once(job: Job, phase: str | None, weight: float, gateway: Gateway) -> Whereabouts | None:
@@ -121,7 +123,8 @@ def _foreseen_at_once(job: Job, phase: str | None, weight: float, gateway: Gatew
     order = _admission_of(job, gateway).order
     if order is None:
         return None
-    return Whereabouts(phase, order.foresee(_ticket(job, weight), NOBODY, time.monotonic()))
+    ahead = gateway.jobs.carrier.ahead_of(job)
+    return Whereabouts(phase, order.foresee(_ticket(job, weight), ahead, time.monotonic()))
 
 
 def _admission_of(job: Job, gateway: Gateway) -> Admission:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 
 from opentelemetry.propagate import extract
@@ -24,13 +25,13 @@ from prometheus_client import CollectorRegistry
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.admission.admission import LAST_WORDS_SECONDS
-from bowerbird.gateway.admission.ticket import Place
+from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Place
 from bowerbird.gateway.background import to_its_end
 from bowerbird.gateway.call import tracer
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.outcome import ending_of
 from bowerbird.gateway.jobs.watching import JobWatch
-from bowerbird.gateway.records.job import Claim, Ending, JobKind, PutBack, StoredPicture, Success
+from bowerbird.gateway.records.job import Claim, Ending, Job, JobKind, JobState, PutBack, StoredPicture, Success
 from bowerbird.gateway.records.job_events import WAITING
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.retention import picture_key
@@ -59,6 +60,10 @@ logger = logging.getLogger(__name__)
 
 CanDraw = Callable[[JobKind], bool]
 """Whether what draws jobs of a kind is there, or comes."""
+
+
+BEFORE_QUEUEING = frozenset({WAITING, "check_prompt"})
+"""Those of them in which it has no ticket yet."""
 
 
 def has_computed_in(phase: str) -> bool:
@@ -129,12 +134,16 @@ class Carrier:
         self._ends_at = math.inf
         self._giving_back: asyncio.Task[None] | None = None
         self._can_draw: CanDraw = _any_kind
+        self._submitted: dict[str, None] = {}
+        """Jobs that were submitted here since the last look."""
         self._behind: set[JobKind] = set(JobKind)
         """Kinds of which more may wait than there were hands for at the last look."""
         self._doubt = asyncio.Event()
 
-    def wake(self, kind: JobKind) -> None:
+    def wake(self, kind: JobKind, submitted: str | None = None) -> None:
         """A job of this kind was submitted here, or hands for such are free."""
+        if submitted is not None:
+            self._submitted[submitted] = None
         self._woken.add(kind)
         self._wake.set()
 
@@ -146,6 +155,21 @@ class Carrier:
     def takes_at_once(self, kind: JobKind) -> bool:
         """Whether a job of this kind that is submitted now is taken by the next look, as all before it were."""
         return self._claiming and kind not in self._behind
+
+    def ahead_of(self, job: Job) -> Ahead:
+        """Jobs that are on their way from this replica into the queue, and will be there before this one."""
+        kind, ahead = JobKind.of(job.id), NOBODY
+        for each in (hand.claim for hand in self._hands.values() if hand.progress.phase in BEFORE_QUEUEING):
+            if each.job_id == job.id:
+                return ahead
+            if JobKind.of(each.job_id) is kind:
+                own = (each.tenant, each.work_class) == (job.tenant, job.work_class)
+                ahead += Ahead(1, each.cost) if own else Ahead(0, 0.0, 1, each.cost)
+        earlier = list(takewhile(lambda submitted: submitted != job.id, self._submitted))
+        if job.state is not JobState.QUEUED or len(earlier) == len(self._submitted):
+            return ahead
+        count = sum(JobKind.of(submitted) is kind for submitted in earlier)
+        return ahead + Ahead(count, count * job.cost)  # of which only the ids are known; most are like it
 
     def end_within(self, seconds: float, *, alone: bool) -> None:
         """This process ends in so many seconds: what is computed is finished, what waits is given back, and no more is
@@ -206,9 +230,18 @@ class Carrier:
         await asyncio.sleep(max(0.0, self._claimed_at + CLAIM_SECONDS - time.monotonic()))
         self._claimed_at = time.monotonic()
         self._wake.clear()
+        seen = list(self._submitted)
         wanted, self._woken = self._woken, set()  # a submit of one kind is no reason to look at all that waits of both
         if time.monotonic() >= self._look_at:
             wanted, self._look_at = set(JobKind), time.monotonic() + self._look_seconds
+        try:
+            await self._claim_all(wanted)
+        finally:
+            for job_id in seen:
+                self._submitted.pop(job_id, None)
+
+    async def _claim_all(self, wanted: set[JobKind]) -> None:
+        """As many as there are hands for."""
         while self._claiming and wanted:
             free = {kind: self._free(kind) if kind in wanted and self._can_draw(kind) else 0 for kind in JobKind}
             self._behind |= {kind for kind in wanted if not free[kind]}

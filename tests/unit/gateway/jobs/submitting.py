@@ -33,6 +33,11 @@ def ended(gateway: httpx2.Client, job_id: str) -> dict[str, Any]:
     raise AssertionError(f"the job did not end: {job}")
 
 
+def holds_a_slot(gateway: httpx2.Client) -> bool:
+    """Whether this gateway carries what is drawn."""
+    return "bowerbird_slots_held 1.0" in gateway.get("/metrics").text.splitlines()
+
+
 def events(lines: Iterator[str]) -> list[dict[str, str]]:
     """Server-sent events as a browser reads them."""
     told: list[dict[str, str]] = []

@@ -18,7 +18,9 @@ from tests.s3 import RunningS3
 from ..conftest import GatewayIn, draw, pictures
 from ..stand_ins import StandIns
 from ..test_edits import HOLE, edit
-from .submitting import ASYNC, ended, heard, submit
+from .submitting import ASYNC, ended, heard, holds_a_slot, submit
+
+DRAWN = ("draw", "judge", "check_images")
 
 
 @pytest.fixture
@@ -79,8 +81,12 @@ def test_a_job_that_is_cancelled_at_another_gateway_is_drawn_no_further(
         job_id = submit(one, steps=30)
         while not stages.asked("/draw"):
             time.sleep(0.01)
-        [carrier] = [each for each in (one, two) if each.get(f"/v1/jobs/{job_id}").json()["phase"]]
+        [carrier] = [each for each in (one, two) if holds_a_slot(each)]
         other = two if carrier is one else one
+        for each in (carrier, other):
+            while (job := each.get(f"/v1/jobs/{job_id}").json())["phase"] not in DRAWN:
+                time.sleep(0.01)
+            assert job["position"] is None
         assert other.delete(f"/v1/jobs/{job_id}").json()["status"] == "cancelled"
         assert stages.draws_stopped.wait(10)
         assert ended(carrier, job_id)["status"] == "cancelled"
