@@ -75,8 +75,8 @@ class ClaimOrder:
         asking = asking_older(self._database.now(), JobKind.of(job.id))
         given: dict[str, Any] = {"of_tenant": job.tenant, "of_class": job.work_class.value, "of_job": job.id}
         given |= {"since": since[0], "since_job": since[1], "until": job.created_ms}
-        [row] = await self._database.rows(asking, **given)
-        return Older(int(row[0]), float(row[1] or 0.0), max(0, row[2] or 0) / 1000)
+        [[count, units, rest_ms]] = (list(row) for row in await self._database.rows(asking, **given))
+        return Older(int(count), float(units or 0.0), max(0, rest_ms or 0) / 1000)
 
 
 def flows_of(rows: Sequence[Any]) -> list[WaitingFlow]:

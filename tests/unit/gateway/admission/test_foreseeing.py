@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bowerbird.contracts import WorkClass
 from bowerbird.gateway.admission.admission import Admission
 from bowerbird.gateway.admission.order import Order
-from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Place, PutBack
+from bowerbird.gateway.admission.ticket import NOBODY, Ahead, Place, PutBack, Ticket
 
 from .orders import FOREVER, URLS, batch_ticket, order_with, ticket
 
@@ -73,7 +73,7 @@ def test_of_two_tickets_of_one_job_the_later_is_found_until_it_leaves() -> None:
 
 @given(WAITING, QUEUED, st.sampled_from(WorkClass), st.sampled_from("abd"))
 def test_places_of_a_tenants_queued_jobs_grow_in_the_order_in_which_they_are_claimed(
-    waiting: list, costs: list[float], work_class: WorkClass, tenant: str
+    waiting: list[Ticket], costs: list[float], work_class: WorkClass, tenant: str
 ) -> None:
     order = order_with()
     for number, each in enumerate(waiting):
