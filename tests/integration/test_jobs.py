@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
+from PIL import Image
 
 from ..embedded_stack import RunningStack
 from ..otlp import Collector, ReceivedSpan
@@ -108,6 +113,33 @@ def test_a_job_survives_the_killing_of_its_gateway(client: httpx2.Client, stack:
     job = client.get(f"/v1/jobs/{job_id}").json()
     assert (job["status"], job["attempts"]) == ("succeeded", told.count("running"))
     assert client.get(f"/v1/jobs/{job_id}/result").status_code == 200
+
+
+def test_an_edit_survives_the_killing_of_its_gateway(client: httpx2.Client, stack: RunningStack) -> None:
+    began = base64.b64decode(client.post("/v1/images/generations", json=BODY).json()["data"][0]["b64_json"])
+    asked: dict[str, Any] = {
+        "data": {"prompt": "a blue jay in winter", "seed": "5", "steps": str(LONG_STEPS), "candidates": "4"},
+        "files": {"image": ("robin.png", began)},
+    }
+    answer = client.post("/v1/images/edits", **asked, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202, answer.text
+    job_id = answer.json()["id"]
+    until_drawn(client, job_id)
+    killed_at = time.monotonic()
+    stack.kill("gateway")
+    until_up(client, killed_at)
+    told = [kind for kind, _ in events(client, job_id)]
+    assert told.count("running") >= 2
+    assert told[-1] == "succeeded"
+    stack.wait_until_ready()
+    drawn, plain = client.get(f"/v1/jobs/{job_id}/result"), client.post("/v1/images/edits", **asked)
+    assert drawn.headers["bowerbird-seeds"] == plain.headers["bowerbird-seeds"]
+    one, other = (base64.b64decode(each.json()["data"][0]["b64_json"]) for each in (drawn, plain))
+    assert np.abs(pixels(one) - pixels(other)).max() <= 1
+
+
+def pixels(content: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.float64)
 
 
 def test_a_request_under_a_key_is_answered_after_the_killing_of_its_gateway(
