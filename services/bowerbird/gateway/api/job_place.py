@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from bowerbird.errors import RecordsUnavailable
 from bowerbird.gateway.admission.admission import Admission
-from bowerbird.gateway.admission.ticket import NOBODY, Place, Ticket
+from bowerbird.gateway.admission.ticket import Place, Ticket
 from bowerbird.gateway.call import flow_of
 from bowerbird.gateway.gateway import Gateway
 from bowerbird.gateway.jobs.carrying import has_computed_in
@@ -24,7 +24,6 @@ from bowerbird.gateway.jobs.line import Queued
 from bowerbird.gateway.records.job import Job, JobKind, JobState
 from bowerbird.gateway.records.job_events import WAITING
 
-AT_ONCE = Queued(NOBODY, 0.0)
 WAITS = frozenset({"queued", "put_back"})
 """Events after which a job waits in the database."""
 
@@ -103,7 +102,10 @@ def _is_taken_at_once(job: Job, gateway: Gateway) -> bool:
 
 
 async def _place_of_queued(job: Job, weight: float, gateway: Gateway) -> Place | None:
-    queued = AT_ONCE if _is_taken_at_once(job, gateway) else await gateway.jobs.line.before(job)
+    if _is_taken_at_once(job, gateway):
+        queued = Queued(gateway.jobs.carrier.submitted_before(job), 0.0)
+    else:
+        queued = await gateway.jobs.line.before(job)
     ahead = queued.ahead + gateway.jobs.carrier.ahead_of(job)
     place = await _admission_of(job, gateway).foresee(_ticket(job, weight), ahead)
     if place is None or place.eta_seconds is None:
@@ -123,7 +125,8 @@ def _foreseen_at_once(job: Job, phase: str | None, weight: float, gateway: Gatew
     order = _admission_of(job, gateway).order
     if order is None:
         return None
-    ahead = gateway.jobs.carrier.ahead_of(job)
+    carrier = gateway.jobs.carrier
+    ahead = carrier.submitted_before(job) + carrier.ahead_of(job)
     return Whereabouts(phase, order.foresee(_ticket(job, weight), ahead, time.monotonic()))
 
 

@@ -31,7 +31,7 @@ from bowerbird.gateway.call import tracer
 from bowerbird.gateway.jobs.metrics import JobMetrics
 from bowerbird.gateway.jobs.outcome import ending_of
 from bowerbird.gateway.jobs.watching import JobWatch
-from bowerbird.gateway.records.job import Claim, Ending, Job, JobKind, JobState, PutBack, StoredPicture, Success
+from bowerbird.gateway.records.job import Claim, Ending, Job, JobKind, PutBack, StoredPicture, Success
 from bowerbird.gateway.records.job_events import WAITING
 from bowerbird.gateway.records.opening import Records
 from bowerbird.gateway.records.retention import picture_key
@@ -157,7 +157,7 @@ class Carrier:
         return self._claiming and kind not in self._behind
 
     def ahead_of(self, job: Job) -> Ahead:
-        """Jobs that are on their way from this replica into the queue, and will be there before this one."""
+        """Jobs that are carried here on their way into the queue, and will be there before this one."""
         kind, ahead = JobKind.of(job.id), NOBODY
         for each in (hand.claim for hand in self._hands.values() if hand.progress.phase in BEFORE_QUEUEING):
             if each.job_id == job.id:
@@ -165,11 +165,15 @@ class Carrier:
             if JobKind.of(each.job_id) is kind:
                 own = (each.tenant, each.work_class) == (job.tenant, job.work_class)
                 ahead += Ahead(1, each.cost) if own else Ahead(0, 0.0, 1, each.cost)
-        earlier = list(takewhile(lambda submitted: submitted != job.id, self._submitted))
-        if job.state is not JobState.QUEUED or len(earlier) == len(self._submitted):
-            return ahead
-        count = sum(JobKind.of(submitted) is kind for submitted in earlier)
-        return ahead + Ahead(count, count * job.cost)  # of which only the ids are known; most are like it
+        return ahead
+
+    def submitted_before(self, job: Job) -> Ahead:
+        """Jobs that were submitted here before this one and since the last look, as if they were like it."""
+        if job.id not in self._submitted:
+            return NOBODY
+        kind = JobKind.of(job.id)
+        count = sum(JobKind.of(each) is kind for each in takewhile(lambda each: each != job.id, self._submitted))
+        return Ahead(count, count * job.cost)
 
     def end_within(self, seconds: float, *, alone: bool) -> None:
         """This process ends in so many seconds: what is computed is finished, what waits is given back, and no more is

@@ -83,6 +83,15 @@ async def until_let_go(carrier: Carrier, job_id: str) -> None:
     raise AssertionError("the job is still carried")
 
 
+async def until_begun(drawing: Drawing, job_id: str) -> None:
+    """Waits until the job is drawn: its row says that it runs a moment before."""
+    for _ in range(1_000):
+        if job_id in drawing.begun:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the job is not drawn")
+
+
 async def files(records: Records) -> list[str]:
     return [key async for key in records.pictures.keys("jobs/")]
 
@@ -122,10 +131,10 @@ async def test_a_process_that_ends_gives_back_what_waits_and_finishes_what_is_dr
     async with open_records(settings) as records:
         async with replica(settings, ending) as (_, carrier):
             await records.jobs.submit(drawn)
-            await until(records, drawn.id, lambda job: job.state is JobState.RUNNING)
+            await until_begun(ending, drawn.id)
             ending.phase = "admit"
             await records.jobs.submit(waits)
-            await until(records, waits.id, lambda job: job.state is JobState.RUNNING)
+            await until_begun(ending, waits.id)
             carrier.end_within(60, alone=False)
             async with replica(settings, other):
                 assert (await until(records, waits.id, finished)).state is JobState.SUCCEEDED
@@ -140,7 +149,7 @@ async def test_a_process_whose_time_is_over_gives_back_what_it_draws(settings: S
     async with open_records(settings) as records:
         async with replica(settings, drawing) as (_, carrier):
             await records.jobs.submit(job)
-            await until(records, job.id, lambda job: job.state is JobState.RUNNING)
+            await until_begun(drawing, job.id)
             carrier.end_within(LAST_WORDS_SECONDS + 0.2, alone=True)
             assert not carrier.waits_in_vain(job.id)
         assert carrier.waits_in_vain(job.id)
