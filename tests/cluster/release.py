@@ -71,8 +71,8 @@ class Release:
         return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.listed(component)}
 
     def nodes(self, component: str) -> list[str]:
-        """On which nodes a service's pods are."""
-        return [pod["spec"]["nodeName"] for pod in self.listed(component)]
+        """On which nodes a service's pods are, of those that have one."""
+        return [pod["spec"]["nodeName"] for pod in self.listed(component) if "nodeName" in pod["spec"]]
 
     def listed(self, component: str = "") -> list[Any]:
         """Those pods, as the API server has them."""

@@ -148,7 +148,8 @@ async def given_up(drawings: list[asyncio.Task[httpx2.Response]]) -> None:
     for drawing in drawings:
         drawing.cancel()
         with suppress(asyncio.CancelledError):
-            (await drawing).raise_for_status()
+            answer = await drawing
+            assert answer.status_code == httpx2.codes.OK, answer.text
 
 
 def is_young(release: Release, pod: str) -> bool:

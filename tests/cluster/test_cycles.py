@@ -15,7 +15,7 @@ import pytest
 from ..postgresql import RunningPostgreSQL
 from .cluster import Cluster
 from .cycle_plan import Cycle, Victim, plan
-from .cycles import addresses, asleep, pids, run, send, site
+from .cycles import WAIT_BOUND_SECONDS, addresses, asleep, pids, run, send, site
 from .release import MODELS, Release, paint
 
 pytestmark = [pytest.mark.own_cluster, pytest.mark.alone, pytest.mark.timeout(3600)]
@@ -39,7 +39,7 @@ def test_nothing_is_lost_or_doubled_and_everybody_is_answered(
     row = run(cycle, *release)
     assert row.in_flight
     assert (row.failed, row.lost, row.doubled) == ([], [], 0)
-    assert row.holds, row
+    assert row.slowest_seconds <= WAIT_BOUND_SECONDS
 
 
 def test_while_keda_hangs_the_gateway_makes_the_first_pods(release: tuple[Release, RunningPostgreSQL]) -> None:

@@ -44,9 +44,11 @@ def test_models_that_sleep_have_no_gpu(release: Release) -> None:
 
 def test_the_first_request_takes_one_and_more_than_a_pod_can_do_takes_another(release: Release) -> None:
     with release.reached_by_node() as client, ThreadPoolExecutor(REQUESTS) as threads:
-        first = client.post("/v1/images/generations", json={**PICTURE, "cache": "fresh"}, timeout=READY_SECONDS)
-        assert first.status_code == httpx2.codes.OK, first.text
-        assert (release.nodes("text-to-image"), gpus_taken(release)) == (["gpu"], 1)
+        asked = {**PICTURE, "cache": "fresh"}
+        first = threads.submit(client.post, "/v1/images/generations", json=asked, timeout=READY_SECONDS)
+        release.cluster.until(lambda: release.nodes("text-to-image") == ["gpu"], "a pod on the node with GPUs")
+        assert gpus_taken(release) == 1
+        assert first.result().status_code == httpx2.codes.OK, first.result().text
         several = [threads.submit(client.post, "/v1/images/generations", json=LONG) for _ in range(REQUESTS)]
         release.cluster.until(lambda: gpus_taken(release) == MOST, "a second pod with a GPU of its own")
         assert {each.result().status_code for each in several} == {httpx2.codes.OK}
