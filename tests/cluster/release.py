@@ -181,7 +181,10 @@ def release_of(cluster: Cluster, namespace: str, *options: str) -> Release:
 
 
 def created(release: Release) -> None:
-    """Makes a release's namespace, which enforces `restricted`, and the Secret that it is told of."""
+    """Makes a release's namespace, which enforces `restricted`, and the Secret that it is told of, when that of an
+    earlier run is gone."""
+    leaving = ("get", "namespace", release.namespace, "--ignore-not-found", "-o=jsonpath={.metadata.deletionTimestamp}")
+    release.cluster.until(lambda: not release.cluster.kubectl(*leaving), "the namespace of an earlier run that goes")
     release.cluster.kubectl("create", "namespace", release.namespace)
     enforced = "pod-security.kubernetes.io/enforce=restricted"
     release.cluster.kubectl("label", "namespace", release.namespace, enforced)
