@@ -24,7 +24,7 @@ from bowerbird.gateway.api.idempotency import keyed_request, read_key
 from bowerbird.gateway.api.image_drawing import plan_of
 from bowerbird.gateway.api.image_request import GenerateImages
 from bowerbird.gateway.api.job_body import job_body, job_path, result_response
-from bowerbird.gateway.api.job_place import whereabouts
+from bowerbird.gateway.api.job_place import whereabouts, whereabouts_of_new
 from bowerbird.gateway.call import Call
 from bowerbird.gateway.clips.plan import ClipPlan
 from bowerbird.gateway.demand.waking import CHAIN
@@ -234,7 +234,7 @@ async def _queued_for_longer(job: Job, call: Call, gateway: Gateway, seconds: fl
 
 async def accepted_job(job: Job, call: Call, gateway: Gateway) -> Response:
     """202 with the job, where it is found, and when looking at it makes sense."""
-    body = job_body(job, await whereabouts(job, call.weight, gateway), gateway)
+    body = job_body(job, await whereabouts_of_new(job, call.weight, gateway), gateway)
     seconds = min(LONGEST_RETRY_SECONDS, max(1, math.ceil(body.eta_seconds or 0)))
     headers = {"Location": job_path(job.id), "Retry-After": str(seconds), "Preference-Applied": "respond-async"}
     return Response(body.model_dump_json(), 202, headers, "application/json")

@@ -75,6 +75,20 @@ async def whereabouts(job: Job, weight: float, gateway: Gateway) -> Whereabouts:
     return await _of_running(job, phase, weight, gateway)
 
 
+async def whereabouts_of_new(job: Job, weight: float, gateway: Gateway) -> Whereabouts:
+    """Where a job is that was accepted just now: of many that come at once, some are looked for and the others are told
+    to be behind them, since a look costs as much as to accept a job.
+    """
+    if (known := known_at_once(job, weight, gateway)) is not None:
+        return known
+    line = gateway.jobs.line
+    if job.state is JobState.QUEUED and (next_place := line.told_next(job)) and not line.may_glimpse():
+        return Whereabouts(place=next_place)
+    found = await whereabouts(job, weight, gateway)
+    line.tell(job, found.place)
+    return found
+
+
 async def whereabouts_as_heard(job: Job, heard: str, weight: float, gateway: Gateway, told: Whereabouts) -> Whereabouts:
     """Where a job is whose last phase, or else event, was `heard`, for somebody who was `told` so before.
 

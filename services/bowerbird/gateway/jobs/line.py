@@ -13,7 +13,8 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bowerbird.gateway.admission.ticket import Ahead
+from bowerbird.contracts import WorkClass
+from bowerbird.gateway.admission.ticket import Ahead, Place
 from bowerbird.gateway.records.claim_order import OLDEST, Age, ClaimOrder, Older
 from bowerbird.gateway.records.job import Job, JobKind
 from bowerbird.gateway.records.turns import WaitingFlow, taken_before
@@ -53,6 +54,8 @@ class Line:
         self._counting = asyncio.Lock()
         self._marks = _Marks(0.0)
         self._glimpse_at = 0.0
+        self._told: dict[tuple[str, WorkClass, JobKind], tuple[float, Place | None]] = {}
+        """Until when it holds, and what the newest job of a flow was told."""
 
     async def before(self, job: Job) -> Queued:
         """What will be claimed before a job that waits; raises RecordsUnavailable."""
@@ -64,6 +67,22 @@ class Line:
         others = taken_before(flow, number, flows)
         units = sum(each.units * count / each.waiting for each, count in others.items())
         return Queued(Ahead(older.count, older.units, sum(others.values()), units), older.rest_seconds)
+
+    def told_next(self, job: Job) -> Place | None:
+        """One place behind what was told within the last second to a new job of the same flow; None where none was."""
+        flow, now = (job.tenant, job.work_class, JobKind.of(job.id)), time.monotonic()
+        until, place = self._told.get(flow, (0.0, None))
+        if place is None or now >= until:
+            return None
+        place = Place(place.position + 1, place.eta_seconds)
+        self._told[flow] = until, place
+        return place
+
+    def tell(self, job: Job, place: Place | None) -> None:
+        """This was found for a new job."""
+        if len(self._told) >= MAX_MARKS:
+            self._told.clear()
+        self._told[job.tenant, job.work_class, JobKind.of(job.id)] = time.monotonic() + TRUSTED_SECONDS, place
 
     def may_glimpse(self) -> bool:
         """Whether there is room now for the look of somebody who is content with being told again what was told."""
