@@ -138,6 +138,14 @@ def closed_url() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never became true")
+
+
 def until_ready(client: httpx2.Client, *stages: str) -> None:
     """Waits until the gateway has seen these stages ready."""
     for _ in range(3000):

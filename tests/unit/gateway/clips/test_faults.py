@@ -24,8 +24,9 @@ from bowerbird.parts import CONTENT_TYPE
 
 from ...engine.gated_backend import GatedBackend
 from ...engine.tiny_bundle import Tiny, write_tiny_bundle
+from ..conftest import until
 from .conftest import MAX_FRAMES, AnimatingWith, GatewayBefore
-from .test_videos import completed, content, create, ended, frames, until
+from .test_videos import completed, content, create, ended, frames
 
 SLOTS = 2
 """Of the animation in the fixtures."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from bowerbird.errors import BowerbirdError, RequestInvalid, StageUnavailable, S
 from bowerbird.gateway.clips.plan import USUAL_STRENGTH
 
 from ..clip_stand_ins import clip_frame
-from ..conftest import GatewayIn
+from ..conftest import GatewayIn, until
 from ..identity.gateways import ADMIN, Administrator, bearer
 from ..jobs.submitting import ended
 from ..stand_ins import StandIns, verdicts
@@ -272,11 +271,3 @@ def test_a_gateway_that_dies_has_the_same_clip_drawn_from_seed_and_picture(
     stages.behaviour.answers.clear()
     with gateway_in(tmp_path) as gateway:
         assert drawn(gateway, video_id) == CLIP
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never became true")

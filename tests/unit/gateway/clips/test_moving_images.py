@@ -16,9 +16,10 @@ from starlette.applications import Starlette
 from bowerbird.engine.bundle import Bundle
 
 from ...engine.gated_backend import GatedBackend
+from ..conftest import until
 from ..leaving import leave_when
 from .conftest import MINE, AnimatingWith, GatewayBefore
-from .test_videos import ended, frames, until
+from .test_videos import ended, frames
 
 MOVING: dict[str, Any] = {"prompt": "a small red bird", "seed": 7, "steps": 1}
 KEYED = {"Idempotency-Key": "moving-1"}

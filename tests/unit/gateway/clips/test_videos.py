@@ -18,6 +18,7 @@ from bowerbird.engine.bundle import Bundle
 from bowerbird.engine.model.clip import ClipForm
 
 from ...engine.gated_backend import GatedBackend
+from ..conftest import until
 from .conftest import MINE, THEIRS, AnimatingWith, GatewayBefore
 
 VIDEO: dict[str, Any] = {
@@ -70,14 +71,6 @@ def content(gateway: httpx2.Client, video_id: str, **headers: str) -> httpx2.Res
 def frames(file: bytes) -> list[bytes]:
     with Image.open(io.BytesIO(file)) as opened:
         return [frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(opened)]
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never became true")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from bowerbird.contracts import Action, ModelCosts, SizeCosts
 from bowerbird.errors import BowerbirdError, PromptTooLong, RequestInvalid, StageUnavailable, StorageFull
 from bowerbird.gateway.records.database import FILE_NAME
 
-from ..conftest import GatewayIn, StartGateway, pictures
+from ..conftest import GatewayIn, StartGateway, pictures, until
 from ..identity.gateways import ADMIN, Administrator, bearer
 from ..stand_ins import MODEL, Seen, StandIns, decision, verdicts
 from ..test_edits import BIRD, EDITS, HOLE, edit
@@ -350,11 +350,3 @@ def test_a_key_that_is_none_is_refused_before_the_form_is_read(gateway: httpx2.C
     answer = gateway.post(EDITS, content=b"no form", headers={"Idempotency-Key": ""})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Idempotency-Key")
     assert not stages.seen
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never became true")
